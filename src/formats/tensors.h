@@ -1,0 +1,48 @@
+/* The tensors of a model as they lie in mapped files, whatever the files' format. */
+#ifndef PARE_FORMATS_TENSORS_H
+#define PARE_FORMATS_TENSORS_H
+
+#include "base/file.h"
+#include "base/memory.h"
+
+#include <pare/error.h>
+#include <pare/types.h>
+
+enum { PARE_MAX_DIMS = 4 };
+
+/* shape[0] is the slowest dimension, as in PyTorch: a matrix of `out` rows and `in` columns has shape {out, in}.
+ * (GGUF stores dimensions in the other order; the reader turns them.) */
+typedef struct pare_tensor {
+    const char *name; /* as in the file */
+    pare_type type;
+    int dims;
+    int64_t shape[PARE_MAX_DIMS]; /* unused ones are 1 */
+    const void *data;             /* inside a mapping, or owned by whoever made the tensor; aligned to its element for the
+                                     16- and 32-bit types, any alignment for block formats */
+    size_t bytes;
+    const char *file;  /* for messages */
+    uint64_t offset;   /* of the first byte in the file */
+} pare_tensor;
+
+int64_t pare_tensor_elements(const pare_tensor *tensor);
+static inline int64_t pare_tensor_columns(const pare_tensor *tensor)
+{
+    return tensor->shape[tensor->dims > 0 ? tensor->dims - 1 : 0];
+}
+int64_t pare_tensor_rows(const pare_tensor *tensor); /* product of all dimensions but the last */
+
+/* All tensors of one model and the mappings that hold them. */
+typedef struct pare_tensors {
+    pare_tensor *items;
+    size_t count;
+    pare_mapping *mappings;
+    size_t mapping_count;
+    pare_arena names;
+    void *index; /* name -> item */
+} pare_tensors;
+
+/* NULL where there is none. */
+const pare_tensor *pare_tensors_find(const pare_tensors *tensors, const char *name);
+void pare_tensors_free(pare_tensors *tensors); /* accepts {0} and half-built ones */
+
+#endif

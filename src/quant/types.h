@@ -1,0 +1,51 @@
+/* How each format's blocks are laid out, and the plain-C conversion of rows from and to FP32: the definition of each format.
+ * Adding a format is one row in pare/types.h, one file format_NAME.c here, and one row in the table of types.c. */
+#ifndef PARE_QUANT_TYPES_H
+#define PARE_QUANT_TYPES_H
+
+#include <pare/error.h>
+#include <pare/types.h>
+
+/* Decodes n elements of a row (a multiple of the block; a whole row for row-wide formats). Exact: the same FP32 values that
+ * the format's own definition gives. */
+typedef void (*pare_decode_row)(const void *stored, float *values, int64_t n);
+
+/* Encodes a row by round-to-nearest as the format's reference implementation does. `importance`, n long or NULL, weighs the
+ * squared errors where the format's search uses weights. Values are finite. */
+typedef void (*pare_encode_row)(const float *values, void *stored, int64_t n, const float *importance);
+
+typedef struct pare_type_traits {
+    const char *name;
+    int gguf_id;         /* -1: has none */
+    int64_t block;       /* elements; 0: a whole row */
+    size_t block_bytes;
+    pare_decode_row decode; /* NULL: not readable as weights */
+    pare_encode_row encode; /* NULL: not writable */
+} pare_type_traits;
+
+const pare_type_traits *pare_type_get_traits(pare_type type);
+/* PARE_TYPE_COUNT where the id is unknown. */
+pare_type pare_type_from_gguf(uint32_t id);
+
+/* ---- block layouts, as they lie in files (packed, little-endian; sources in docs/formats.md) ---- */
+
+#define PARE_PACKED __attribute__((packed))
+typedef struct PARE_PACKED { uint16_t d; int8_t q[32]; } pare_block_q8_0;                   /* w = d q */
+typedef struct PARE_PACKED { uint16_t d; uint8_t q[16]; } pare_block_q4_0;                  /* w = d (q - 8); low nibbles are elements 0..15 */
+typedef struct PARE_PACKED { uint16_t d, m; uint8_t q[16]; } pare_block_q4_1;               /* w = d q + m */
+typedef struct PARE_PACKED { uint16_t d; uint8_t high[4]; uint8_t q[16]; } pare_block_q5_0; /* w = d (q - 16) */
+typedef struct PARE_PACKED { uint16_t d, m; uint8_t high[4]; uint8_t q[16]; } pare_block_q5_1;
+typedef struct PARE_PACKED { uint8_t scales[16]; uint8_t q[64]; uint16_t d, dmin; } pare_block_q2_k;
+typedef struct PARE_PACKED { uint8_t high[32]; uint8_t q[64]; uint8_t scales[12]; uint16_t d; } pare_block_q3_k;
+typedef struct PARE_PACKED { uint16_t d, dmin; uint8_t scales[12]; uint8_t q[128]; } pare_block_q4_k;
+typedef struct PARE_PACKED { uint16_t d, dmin; uint8_t scales[12]; uint8_t high[32]; uint8_t q[128]; } pare_block_q5_k;
+typedef struct PARE_PACKED { uint8_t low[128]; uint8_t high[64]; int8_t scales[16]; uint16_t d; } pare_block_q6_k;
+typedef struct PARE_PACKED { uint16_t d; uint8_t q[16]; } pare_block_iq4_nl;
+typedef struct PARE_PACKED { uint16_t d, scales_high; uint8_t scales_low[4]; uint8_t q[128]; } pare_block_iq4_xs;
+
+/* Ours. i8_ch: a row of n int8 codes, then the row's FP32 scale (any alignment): w = scale * q, q in -127..127.
+ * i4_gN: FP16 scale, N/2 bytes of nibbles: w = scale * (q - 8), q - 8 in -7..7 (rounding; -8 may come from other tools).
+ * i4_gN_asym: FP16 scale, one byte zero point, N/2 bytes: w = scale * (q - zero).
+ * Element 2i is the low nibble of byte i, element 2i+1 the high one. */
+
+#endif
