@@ -4,6 +4,7 @@
 
 #include <pare/error.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef enum cli_kind {
