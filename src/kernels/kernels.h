@@ -65,8 +65,11 @@ typedef struct pare_matmul {
                      void *scratch);
 } pare_matmul;
 
-/* Attention over a cache. Keys and values of one layer: [kv_heads][capacity][head_dim] of cache_type, each row padded to
- * `cache_row_bytes`. q: [tokens] rows of q_stride floats, heads contiguous; out likewise. Query t sits at position
+/* Longer heads are refused when a model is opened. */
+#define PARE_HEAD_DIM_MAX 512
+
+/* Attention over a cache. Keys and values of one layer: [kv_heads][capacity][head_dim] of cache_type (F32, F16; Q8_0
+ * where head_dim is a multiple of 32), each row padded to `cache_row_bytes`. q: [tokens] rows of q_stride floats, heads contiguous; out likewise. Query t sits at position
  * past + t and sees positions max(0, past+t-window+1) .. past+t. */
 typedef struct pare_attention {
     const float *q;
@@ -123,11 +126,19 @@ pare_status pare_isa_from_name(const char *name, pare_isa *isa);
 /* The table of a tier: built on first use, constant afterwards, thread-safe. */
 const pare_kernels *pare_kernels_get(pare_isa isa);
 
-/* Each tier's file adds its functions to the table. */
-void pare_kernels_add_ref(pare_kernels *kernels);
-void pare_kernels_add_avx2(pare_kernels *kernels);
-void pare_kernels_add_avxvnni(pare_kernels *kernels);
-void pare_kernels_add_avx512(pare_kernels *kernels);
-void pare_kernels_add_avx512vnni(pare_kernels *kernels);
+/* The files of each tier add their functions to the table; dispatch.c calls them in this order, as far as the tier goes.
+ * "ops" is everything but the matrix products. */
+void pare_kernels_add_ref_matmul(pare_kernels *kernels);
+void pare_kernels_add_ref_ops(pare_kernels *kernels);
+void pare_kernels_add_avx2_matmul(pare_kernels *kernels);
+void pare_kernels_add_avx2_ops(pare_kernels *kernels);
+void pare_kernels_add_avxvnni_matmul(pare_kernels *kernels);
+void pare_kernels_add_avx512_matmul(pare_kernels *kernels);
+void pare_kernels_add_avx512_ops(pare_kernels *kernels);
+void pare_kernels_add_avx512vnni_matmul(pare_kernels *kernels);
+/* Called by the "ops" of the same tier. */
+void pare_kernels_add_ref_attention(pare_kernels *kernels);
+void pare_kernels_add_avx2_attention(pare_kernels *kernels);
+void pare_kernels_add_avx512_attention(pare_kernels *kernels);
 
 #endif
