@@ -19,7 +19,7 @@
     X(AVX2, "avx2", "AVX2, FMA, F16C")                                                    \
     X(AVXVNNI, "avxvnni", "AVX2 with 256-bit VNNI")                                       \
     X(AVX512, "avx512", "AVX-512 F, BW, DQ, VL")                                          \
-    X(AVX512VNNI, "avx512vnni", "AVX-512 with VNNI and BF16")
+    X(AVX512VNNI, "avx512vnni", "AVX-512 with VNNI, and BF16 where the CPU has it")
 
 typedef enum pare_isa {
 #define X(name, text, what) PARE_ISA_##name,
@@ -120,13 +120,16 @@ typedef struct pare_kernels {
 const char *pare_isa_name(pare_isa isa);
 /* The best tier that the CPU and the operating system support (CPUID and XCR0). */
 pare_isa pare_isa_best(void);
+/* True where the CPU and the operating system support a tier. */
+bool pare_isa_supported(pare_isa isa);
 /* name NULL: the best. Unknown, or not supported here: an error that lists what is. */
 pare_status pare_isa_from_name(const char *name, pare_isa *isa);
 
 /* The table of a tier: built on first use, constant afterwards, thread-safe. */
 const pare_kernels *pare_kernels_get(pare_isa isa);
 
-/* The files of each tier add their functions to the table; dispatch.c calls them in this order, as far as the tier goes.
+/* The files of each tier add their functions to the table; dispatch.c lists them with the CPU
+ * features that each needs, and calls those that this machine can run, in this order, as far as the tier goes.
  * "ops" is everything but the matrix products. */
 void pare_kernels_add_ref_matmul(pare_kernels *kernels);
 void pare_kernels_add_ref_ops(pare_kernels *kernels);
