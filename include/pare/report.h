@@ -1,0 +1,24 @@
+/* Tables, charts and pages about one study, made from the store alone. */
+#ifndef PARE_REPORT_H
+#define PARE_REPORT_H
+
+#include <pare/error.h>
+#include <pare/plan.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One table for a terminal; colour escapes only where asked for. */
+void pare_report_print(const pare_study *study, FILE *to, bool colour);
+
+/* One self-contained HTML page: the table, charts as inline SVG, the conditions. Written whole or not at all. */
+pare_status pare_report_write_html(const pare_study *study, const pare_recommendation *recommendation,
+                                   const char *path);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
