@@ -7,21 +7,22 @@
 
 #include <pare/error.h>
 #include <pare/types.h>
+#include <stdbool.h>
 
 enum { PARE_MAX_DIMS = 4 };
 
-/* shape[0] is the slowest dimension, as in PyTorch: a matrix of `out` rows and `in` columns has shape {out, in}.
- * (GGUF stores dimensions in the other order; the reader turns them.) */
+/* shape[0] is the slowest dimension, as in PyTorch: a matrix of `out` rows and `in` columns has
+ * shape {out, in}. (GGUF stores dimensions in the other order; the reader turns them.) */
 typedef struct pare_tensor {
     const char *name; /* as in the file */
     pare_type type;
     int dims;
     int64_t shape[PARE_MAX_DIMS]; /* unused ones are 1 */
-    const void *data;             /* inside a mapping, or owned by whoever made the tensor; aligned to its element for the
-                                     16- and 32-bit types, any alignment for block formats */
+    const void *data; /* inside a mapping, or owned by whoever made the tensor; aligned to its
+                         element for the 16- and 32-bit types, any alignment for block formats */
     size_t bytes;
-    const char *file;  /* for messages */
-    uint64_t offset;   /* of the first byte in the file */
+    const char *file; /* for messages */
+    uint64_t offset;  /* of the first byte in the file */
 } pare_tensor;
 
 int64_t pare_tensor_elements(const pare_tensor *tensor);
@@ -38,8 +39,31 @@ typedef struct pare_tensors {
     pare_mapping *mappings;
     size_t mapping_count;
     pare_arena names;
-    void *index; /* name -> item */
+    struct pare_name_index *index; /* name -> item */
 } pare_tensors;
+
+/* ---- for readers ---- */
+
+/* Appends a zeroed item; *item is valid until the next call. The caller counts items in *capacity.
+ */
+pare_status pare_tensors_append(pare_tensors *tensors, size_t *capacity, pare_tensor **item);
+/* Sets item->bytes from type and shape. A row that is not whole blocks and a size that overflows
+ * are errors. */
+pare_status pare_tensor_measure(pare_tensor *item);
+/* Checks items first.. (all of one file): their data lie within `size` bytes, are aligned to their
+ * elements and do not overlap. With `dense` (safetensors), alignment counts from byte `start`, and
+ * no gap is left from there to the end. */
+pare_status pare_tensors_check_layout(const pare_tensors *tensors, size_t first, size_t start,
+                                      size_t size, bool dense);
+/* Builds the index; a name that occurs twice is an error that names both files. */
+pare_status pare_tensors_build_index(pare_tensors *tensors);
+/* Maps a file and keeps the mapping; *mapping is a copy. */
+pare_status pare_tensors_map(pare_tensors *tensors, const char *path, pare_mapping *mapping);
+
+/* ---- for everyone ---- */
+
+/* Bytes of an element that is stored by itself (f32, f16, i64, ...); 0 for block formats. */
+size_t pare_type_element_bytes(pare_type type);
 
 /* NULL where there is none. */
 const pare_tensor *pare_tensors_find(const pare_tensors *tensors, const char *name);
