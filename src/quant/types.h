@@ -21,12 +21,14 @@ typedef struct pare_type_traits {
     size_t block_bytes;
     pare_decode_row decode; /* NULL: not readable as weights */
     pare_encode_row encode; /* NULL: not writable */
+    float largest;          /* magnitudes up to this one stay finite when stored (FP16 scales overflow above) */
 } pare_type_traits;
 
 const pare_type_traits *pare_type_get_traits(pare_type type);
 /* PARE_TYPE_COUNT where the id is unknown. */
 pare_type pare_type_from_gguf(uint32_t id);
 
+/* clang-format off */
 /* ---- block layouts, as they lie in files (packed, little-endian; sources in docs/formats.md) ---- */
 
 #define PARE_PACKED __attribute__((packed))
@@ -40,12 +42,19 @@ typedef struct PARE_PACKED { uint8_t high[32]; uint8_t q[64]; uint8_t scales[12]
 typedef struct PARE_PACKED { uint16_t d, dmin; uint8_t scales[12]; uint8_t q[128]; } pare_block_q4_k;
 typedef struct PARE_PACKED { uint16_t d, dmin; uint8_t scales[12]; uint8_t high[32]; uint8_t q[128]; } pare_block_q5_k;
 typedef struct PARE_PACKED { uint8_t low[128]; uint8_t high[64]; int8_t scales[16]; uint16_t d; } pare_block_q6_k;
-typedef struct PARE_PACKED { uint16_t d; uint8_t q[16]; } pare_block_iq4_nl;
+typedef struct PARE_PACKED { uint16_t d; uint8_t q[16]; } pare_block_iq4_nl;                /* w = d pare_iq4_values[q] */
 typedef struct PARE_PACKED { uint16_t d, scales_high; uint8_t scales_low[4]; uint8_t q[128]; } pare_block_iq4_xs;
+
+/* The 16 values of iq4_nl and iq4_xs. */
+extern const int8_t pare_iq4_values[16];
 
 /* Ours. i8_ch: a row of n int8 codes, then the row's FP32 scale (any alignment): w = scale * q, q in -127..127.
  * i4_gN: FP16 scale, N/2 bytes of nibbles: w = scale * (q - 8), q - 8 in -7..7 (rounding; -8 may come from other tools).
  * i4_gN_asym: FP16 scale, one byte zero point, N/2 bytes: w = scale * (q - zero).
+ * nf4, fp4: FP32 absmax, 32 bytes of nibbles: w = absmax * pare_nf4_values[q].
  * Element 2i is the low nibble of byte i, element 2i+1 the high one. */
+typedef struct PARE_PACKED { float absmax; uint8_t q[32]; } pare_block_nf4;
+extern const float pare_nf4_values[16], pare_fp4_values[16];
+/* clang-format on */
 
 #endif
