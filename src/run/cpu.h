@@ -1,0 +1,116 @@
+/* The CPU backend: what cpu.c (life), cpu_prepare.c (weights), cpu_forward.c (the pass) share. */
+#ifndef PARE_RUN_CPU_H
+#define PARE_RUN_CPU_H
+
+#include "base/pool.h"
+#include "kernels/kernels.h"
+#include "run/backend.h"
+
+#include <stdatomic.h>
+
+enum {
+    CPU_CHUNK = 512,     /* tokens that go through the layers together */
+    CPU_MANY = 32,       /* from so many tokens on, the batch regime's matmul is used */
+    CPU_GROUP = 3,       /* q, k, v */
+    CPU_LINE = 64,       /* bytes: the alignment of every row */
+    CPU_BOUNCE = 16,     /* rows of logits at a time where the caller's buffer is not aligned */
+    CPU_SHARE = 64,      /* elements: shares of elementwise work start at multiples, so that vectors and their tails
+                            fall the same way for any number of threads */
+};
+
+/* Decode and batches may use different functions (FAST: FP32 and BF16 activations), on one copy of the weights where
+ * their layouts agree. */
+typedef enum cpu_regime { CPU_FEW, CPU_BATCH, CPU_REGIMES } cpu_regime;
+
+typedef struct cpu_matrix {
+    const pare_tensor *tensor;
+    int64_t rows, columns;
+    const pare_matmul *matmul[CPU_REGIMES];
+    const void *weights[CPU_REGIMES];
+    const float *bias; /* [rows], or NULL */
+} cpu_matrix;
+
+/* Matrices that read the same activations and are multiplied in one phase, without a barrier in between. */
+typedef struct cpu_group {
+    cpu_matrix matrices[CPU_GROUP];
+    int count;
+    int64_t offsets[CPU_GROUP]; /* floats: where each one's output starts in the output row */
+    bool side_by_side;          /* every thread takes the same rows of each matrix (gate and up) */
+    /* The distinct ways in which the activations are prepared, and which one each matrix reads (-1: FP32 as they are). */
+    const pare_matmul *prepares[CPU_REGIMES][CPU_GROUP];
+    int prepare_count[CPU_REGIMES], prepare_of[CPU_REGIMES][CPU_GROUP];
+} cpu_group;
+
+typedef struct cpu_norm {
+    const float *weight, *bias;
+} cpu_norm;
+
+typedef struct cpu_layer {
+    cpu_norm attention_norm, mlp_norm;
+    const float *q_norm, *k_norm;
+    cpu_group qkv, output, up, down; /* up: gate and up, or up alone */
+} cpu_layer;
+
+/* What one thread has for itself: a token's activations when a single token is decoded. */
+typedef struct cpu_private {
+    float *x, *normed;
+    char *prepared[CPU_GROUP];
+    void *scratch; /* of multiply */
+} cpu_private;
+
+typedef struct cpu_state {
+    const pare_model *model;
+    const pare_decoder *decoder;
+    const pare_kernels *kernels;
+    pare_pool *pool;
+    pare_session_memory memory;
+    pare_activations activations;
+
+    cpu_layer *layers;
+    cpu_norm final_norm;
+    cpu_group head;
+    pare_arena arena;    /* norms, biases */
+    char *packed;        /* all repacked matrices */
+    size_t packed_bytes;
+
+    int64_t context, chunk;
+    pare_type kv_type;
+    size_t kv_row_bytes, kv_bytes; /* kv_bytes: of keys, and as much of values */
+    char *keys, *values;           /* [layer][kv_head][position], kv_row_bytes each */
+
+    /* Strides in floats, multiples of 16. */
+    int64_t hidden_stride, qkv_stride, attention_stride, mlp_stride, up_offset, vocab_stride;
+    float *x, *normed, *y, *qkv, *attended, *mlp, *bounce;
+    char *prepared[CPU_GROUP];
+    void *attention_scratch;
+    float *hidden;       /* [context][hidden_stride]: final hidden states of the last forward, normalized */
+    float *cosines, *sines; /* [context][rope_dims / 2] */
+    int64_t angles;      /* positions for which they are computed */
+    cpu_private *private; /* [threads] */
+    atomic_llong *tasks; /* [layers]: attention tasks taken; each on its own cache line */
+    char *scratch;       /* one region that holds all of the above from x on */
+    size_t scratch_bytes;
+    int64_t held;        /* hidden states of the last forward */
+} cpu_state;
+
+enum { CPU_TASK_STRIDE = CPU_LINE / sizeof(atomic_llong) };
+
+/* Chooses the functions and packs the weights; sets layers, norms, head, packed and memory. */
+pare_status cpu_prepare_weights(cpu_state *cpu);
+
+/* n <= chunk tokens at positions past ..; their normalized final hidden states go to hidden[0 .. n-1]. */
+void cpu_forward_chunk(cpu_state *cpu, const int32_t *ids, int64_t n, int64_t past, float *hidden);
+/* logits[t * stride + v] of n <= chunk hidden states. */
+void cpu_head(cpu_state *cpu, const float *hidden, int64_t n, float *logits, int64_t stride);
+
+static inline int64_t cpu_stride(int64_t floats)
+{
+    return (floats + 15) / 16 * 16;
+}
+
+static inline cpu_regime cpu_regime_of(int64_t tokens)
+{
+    return tokens >= CPU_MANY ? CPU_BATCH : CPU_FEW;
+}
+
+#endif

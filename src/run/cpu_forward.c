@@ -1,0 +1,355 @@
+/* The forward pass: one function that all threads run at once. Every thread walks all layers; in each phase it takes its
+ * share, and a barrier separates phases that read what others wrote.
+ *
+ * A phase is one of two kinds. Matrix products share the rows of the weights. What is done per token (norms, residual sums,
+ * preparing activations for the next product) shares the tokens; with a single token there is nothing to share, and every
+ * thread does it for itself on a copy of its own: that costs a microsecond of arithmetic and saves the barrier.
+ *
+ * Per layer:  [norm, prepare] | q k v | rotate, store | attention (| combine) | [prepare] | output |
+ *             [add, norm, prepare] | gate up, activation | [prepare] | down | [add ...
+ * where | is a barrier, and what stands in [] has a barrier of its own behind it only if there are several tokens. */
+#include "run/cpu.h"
+
+#include <string.h>
+
+typedef struct cpu_pass {
+    cpu_state *cpu;
+    const int32_t *ids;
+    int64_t tokens, past;
+    float *hidden;
+} cpu_pass;
+
+/* One thread's view. */
+typedef struct cpu_thread {
+    const cpu_state *cpu;
+    const cpu_pass *pass;
+    int index, count;
+    bool single;     /* one token: x, normed, prepared are this thread's own */
+    pare_range own;  /* the tokens of per-token phases */
+    cpu_regime regime;
+    float *x, *normed;
+    char *const *prepared;
+    void *scratch;
+} cpu_thread;
+
+static cpu_thread thread_view(const cpu_state *cpu, const cpu_pass *pass, int64_t tokens, int index, int count)
+{
+    const cpu_private *mine = &cpu->private[index];
+    bool single = tokens == 1;
+    return (cpu_thread){
+        .cpu = cpu,
+        .pass = pass,
+        .index = index,
+        .count = count,
+        .single = single,
+        .own = single ? (pare_range){0, 1} : pare_share(tokens, 1, index, count),
+        .regime = cpu_regime_of(tokens),
+        .x = single ? mine->x : cpu->x,
+        .normed = single ? mine->normed : cpu->normed,
+        .prepared = single ? mine->prepared : cpu->prepared,
+        .scratch = mine->scratch,
+    };
+}
+
+static void barrier(const cpu_thread *thread)
+{
+    pare_pool_barrier(thread->cpu->pool);
+}
+
+static void token_barrier(const cpu_thread *thread)
+{
+    if (!thread->single)
+        barrier(thread);
+}
+
+static void embed(const cpu_thread *thread)
+{
+    const cpu_state *cpu = thread->cpu;
+    const pare_tensor *table = cpu->model->token_embedding, *positions = cpu->model->position_embedding;
+    int64_t hidden = cpu->decoder->hidden;
+    size_t row = pare_type_row_bytes(table->type, hidden);
+    for (int64_t t = thread->own.first; t < thread->own.last; t++) {
+        float *x = thread->x + t * cpu->hidden_stride;
+        cpu->kernels->decode_row[table->type]((const char *)table->data + row * (size_t)thread->pass->ids[t], x, hidden);
+        if (cpu->decoder->position != PARE_POSITION_LEARNED)
+            continue;
+        size_t position_row = pare_type_row_bytes(positions->type, hidden);
+        float *position = thread->normed + t * cpu->hidden_stride; /* free at this point */
+        cpu->kernels->decode_row[positions->type](
+            (const char *)positions->data + position_row * (size_t)(thread->pass->past + t), position, hidden);
+        cpu->kernels->add(x, position, hidden);
+    }
+}
+
+static void norm_row(const cpu_state *cpu, float *y, const float *x, const cpu_norm *norm)
+{
+    const pare_decoder *d = cpu->decoder;
+    if (d->norm == PARE_NORM_RMS)
+        cpu->kernels->rms_norm(y, x, norm->weight, d->hidden, d->norm_epsilon);
+    else
+        cpu->kernels->layer_norm(y, x, norm->weight, norm->bias, d->hidden, d->norm_epsilon);
+}
+
+/* x += y of the product before, where there was one. */
+static void add_residual(const cpu_thread *thread)
+{
+    const cpu_state *cpu = thread->cpu;
+    for (int64_t t = thread->own.first; t < thread->own.last; t++)
+        cpu->kernels->add(thread->x + t * cpu->hidden_stride, cpu->y + t * cpu->hidden_stride, cpu->decoder->hidden);
+}
+
+static void norm_own(const cpu_thread *thread, const cpu_norm *norm)
+{
+    const cpu_state *cpu = thread->cpu;
+    for (int64_t t = thread->own.first; t < thread->own.last; t++)
+        norm_row(cpu, thread->normed + t * cpu->hidden_stride, thread->x + t * cpu->hidden_stride, norm);
+}
+
+/* The activations in every form that the group's matrices read. */
+static void prepare_own(const cpu_thread *thread, const cpu_group *group, const float *x, int64_t stride, int64_t tokens)
+{
+    for (int p = 0; p < group->prepare_count[thread->regime]; p++)
+        if (thread->own.first < thread->own.last)
+            group->prepares[thread->regime][p]->prepare(thread->prepared[p], x, stride, tokens,
+                                                        group->matrices[0].columns, thread->own.first, thread->own.last);
+}
+
+static void multiply_rows(const cpu_thread *thread, const cpu_group *group, int m, pare_range rows, const float *x,
+                          int64_t x_stride, int64_t tokens, float *y, int64_t y_stride)
+{
+    const cpu_matrix *matrix = &group->matrices[m];
+    cpu_regime regime = thread->regime;
+    int p = group->prepare_of[regime][m];
+    if (rows.first < rows.last)
+        matrix->matmul[regime]->multiply(y + group->offsets[m], y_stride, matrix->weights[regime], matrix->tensor->type,
+                                         p < 0 ? (const void *)x : thread->prepared[p], x_stride, matrix->bias,
+                                         matrix->rows, matrix->columns, tokens, rows.first, rows.last, thread->scratch);
+}
+
+/* The group as one matrix of all rows, cut into equal shares of whole steps. */
+static void multiply_stacked(const cpu_thread *thread, const cpu_group *group, const float *x, int64_t x_stride,
+                             int64_t tokens, float *y, int64_t y_stride)
+{
+    int64_t steps[CPU_GROUP], total = 0, before = 0;
+    for (int m = 0; m < group->count; m++) {
+        const cpu_matrix *matrix = &group->matrices[m];
+        int64_t step = matrix->matmul[thread->regime]->row_step;
+        total += steps[m] = (matrix->rows + step - 1) / step;
+    }
+    pare_range share = pare_share(total, 1, thread->index, thread->count);
+    for (int m = 0; m < group->count; before += steps[m++]) {
+        const cpu_matrix *matrix = &group->matrices[m];
+        int64_t step = matrix->matmul[thread->regime]->row_step;
+        int64_t first = share.first - before, last = share.last - before;
+        pare_range rows = {first < 0 ? 0 : first * step, last > steps[m] ? matrix->rows : last * step};
+        if (rows.last > matrix->rows)
+            rows.last = matrix->rows;
+        multiply_rows(thread, group, m, rows, x, x_stride, tokens, y, y_stride);
+    }
+}
+
+static int64_t common_step(const cpu_group *group, cpu_regime regime)
+{
+    int64_t step = CPU_SHARE;
+    for (int m = 0; m < group->count; m++)
+        while (step % group->matrices[m].matmul[regime]->row_step)
+            step += CPU_SHARE;
+    return step;
+}
+
+static void activate(const cpu_state *cpu, float *gate, const float *up, int64_t n)
+{
+    const pare_kernels *k = cpu->kernels;
+    switch (cpu->decoder->activation) {
+    case PARE_MLP_SILU:
+        up ? k->silu_multiply(gate, gate, up, n) : k->silu(gate, gate, n);
+        break;
+    case PARE_MLP_GELU:
+        up ? k->gelu_multiply(gate, gate, up, n) : k->gelu(gate, gate, n);
+        break;
+    case PARE_MLP_GELU_TANH:
+        up ? k->gelu_tanh_multiply(gate, gate, up, n) : k->gelu_tanh(gate, gate, n);
+        break;
+    case PARE_MLP_RELU:
+        for (int64_t i = 0; i < n; i++)
+            gate[i] = (gate[i] > 0 ? gate[i] : 0) * (up ? up[i] : 1);
+        break;
+    }
+}
+
+/* Gate and up by the same rows, then the activation of these rows: no barrier in between. */
+static void multiply_up(const cpu_thread *thread, const cpu_group *group, const float *x, int64_t tokens)
+{
+    const cpu_state *cpu = thread->cpu;
+    const pare_decoder *d = cpu->decoder;
+    pare_range rows = pare_share(d->mlp_hidden, common_step(group, thread->regime), thread->index, thread->count);
+    for (int m = 0; m < group->count; m++)
+        multiply_rows(thread, group, m, rows, x, cpu->hidden_stride, tokens, cpu->mlp, cpu->mlp_stride);
+    for (int64_t t = 0; t < tokens && rows.first < rows.last; t++) {
+        float *gate = cpu->mlp + t * cpu->mlp_stride + rows.first;
+        activate(cpu, gate, d->gated_mlp ? gate + cpu->up_offset : NULL, rows.last - rows.first);
+    }
+}
+
+/* One head of one token: q is rotated in place, k rotated and stored, v stored. */
+static void place_head(const cpu_state *cpu, const cpu_layer *layer, int64_t l, int64_t position, int64_t unit, float *row)
+{
+    const pare_decoder *d = cpu->decoder;
+    const pare_kernels *k = cpu->kernels;
+    float *head = row + unit * d->head_dim;
+    bool is_q = unit < d->heads, is_v = unit >= d->heads + d->kv_heads;
+    if (!is_v) {
+        const float *norm = is_q ? layer->q_norm : layer->k_norm;
+        if (norm)
+            k->rms_norm(head, head, norm, d->head_dim, d->norm_epsilon);
+        if (d->position == PARE_POSITION_ROPE) {
+            int64_t half = d->rope_dims / 2;
+            k->rope(head, cpu->cosines + position * half, cpu->sines + position * half, d->rope_dims, d->rope_pairs);
+        }
+    }
+    if (is_q)
+        return;
+    int64_t kv_head = (unit - d->heads) % d->kv_heads;
+    size_t offset = (size_t)((l * d->kv_heads + kv_head) * cpu->context + position) * cpu->kv_row_bytes;
+    k->store_cache((is_v ? cpu->values : cpu->keys) + offset, head, d->head_dim, cpu->kv_type);
+}
+
+static void place_heads(const cpu_thread *thread, const cpu_layer *layer, int64_t l)
+{
+    const cpu_state *cpu = thread->cpu;
+    const pare_decoder *d = cpu->decoder;
+    int64_t units = d->heads + 2 * d->kv_heads;
+    pare_range share = pare_share(thread->pass->tokens * units, 1, thread->index, thread->count);
+    for (int64_t i = share.first; i < share.last; i++) {
+        int64_t t = i / units;
+        place_head(cpu, layer, l, thread->pass->past + t, i % units, cpu->qkv + t * cpu->qkv_stride);
+    }
+}
+
+/* With several tokens, tasks are taken as threads become free: late positions cost more than early ones, and which thread
+ * does a task changes nothing in its result. */
+static void attend(const cpu_thread *thread, const pare_attention *a, int64_t l)
+{
+    const cpu_state *cpu = thread->cpu;
+    const pare_kernels *k = cpu->kernels;
+    int64_t tasks = k->attention_tasks(a), finish = k->attention_finish_tasks(a);
+    if (thread->single) {
+        pare_range share = pare_share(tasks, 1, thread->index, thread->count);
+        if (share.first < share.last)
+            k->attention(a, share.first, share.last, cpu->attention_scratch);
+    } else {
+        int64_t grain = tasks / (thread->count * 16) + 1, first;
+        while ((first = atomic_fetch_add_explicit(&cpu->tasks[l * CPU_TASK_STRIDE], grain, memory_order_relaxed)) < tasks)
+            k->attention(a, first, first + grain < tasks ? first + grain : tasks, cpu->attention_scratch);
+    }
+    if (!finish)
+        return;
+    barrier(thread);
+    pare_range share = pare_share(finish, 1, thread->index, thread->count);
+    if (share.first < share.last)
+        k->attention_finish(a, share.first, share.last, cpu->attention_scratch);
+}
+
+static pare_attention attention_of(const cpu_state *cpu, const cpu_pass *pass, int64_t l)
+{
+    const pare_decoder *d = cpu->decoder;
+    size_t layer = (size_t)(l * d->kv_heads * cpu->context) * cpu->kv_row_bytes;
+    return (pare_attention){
+        .q = cpu->qkv,
+        .out = cpu->attended,
+        .q_stride = cpu->qkv_stride,
+        .out_stride = cpu->attention_stride,
+        .keys = cpu->keys + layer,
+        .values = cpu->values + layer,
+        .cache_type = cpu->kv_type,
+        .cache_row_bytes = cpu->kv_row_bytes,
+        .capacity = cpu->context,
+        .tokens = pass->tokens,
+        .past = pass->past,
+        .heads = d->heads,
+        .kv_heads = d->kv_heads,
+        .head_dim = d->head_dim,
+        .window = d->sliding_window,
+        .scale = d->attention_scale[l],
+    };
+}
+
+static void run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t l)
+{
+    const cpu_state *cpu = thread->cpu;
+    int64_t tokens = thread->pass->tokens;
+    pare_attention attention = attention_of(cpu, thread->pass, l);
+
+    norm_own(thread, &layer->attention_norm);
+    prepare_own(thread, &layer->qkv, thread->normed, cpu->hidden_stride, tokens);
+    token_barrier(thread);
+    multiply_stacked(thread, &layer->qkv, thread->normed, cpu->hidden_stride, tokens, cpu->qkv, cpu->qkv_stride);
+    barrier(thread);
+    place_heads(thread, layer, l);
+    barrier(thread);
+    attend(thread, &attention, l);
+    barrier(thread);
+    prepare_own(thread, &layer->output, cpu->attended, cpu->attention_stride, tokens);
+    if (layer->output.prepare_count[thread->regime])
+        token_barrier(thread);
+    multiply_stacked(thread, &layer->output, cpu->attended, cpu->attention_stride, tokens, cpu->y, cpu->hidden_stride);
+    barrier(thread);
+
+    add_residual(thread);
+    norm_own(thread, &layer->mlp_norm);
+    prepare_own(thread, &layer->up, thread->normed, cpu->hidden_stride, tokens);
+    token_barrier(thread);
+    multiply_up(thread, &layer->up, thread->normed, tokens);
+    barrier(thread);
+    prepare_own(thread, &layer->down, cpu->mlp, cpu->mlp_stride, tokens);
+    if (layer->down.prepare_count[thread->regime])
+        token_barrier(thread);
+    multiply_stacked(thread, &layer->down, cpu->mlp, cpu->mlp_stride, tokens, cpu->y, cpu->hidden_stride);
+    barrier(thread);
+    add_residual(thread);
+}
+
+static void walk(void *argument, int index, int count)
+{
+    const cpu_pass *pass = argument;
+    const cpu_state *cpu = pass->cpu;
+    cpu_thread thread = thread_view(cpu, pass, pass->tokens, index, count);
+    embed(&thread);
+    for (int64_t l = 0; l < cpu->decoder->layers; l++)
+        run_layer(&thread, &cpu->layers[l], l);
+    if (thread.single && index > 0)
+        return; /* every thread has the same token */
+    for (int64_t t = thread.own.first; t < thread.own.last; t++)
+        norm_row(cpu, pass->hidden + t * cpu->hidden_stride, thread.x + t * cpu->hidden_stride, &cpu->final_norm);
+}
+
+void cpu_forward_chunk(cpu_state *cpu, const int32_t *ids, int64_t n, int64_t past, float *hidden)
+{
+    for (int64_t l = 0; l < cpu->decoder->layers; l++)
+        atomic_store_explicit(&cpu->tasks[l * CPU_TASK_STRIDE], 0, memory_order_relaxed);
+    pare_pool_run(cpu->pool, walk, &(cpu_pass){.cpu = cpu, .ids = ids, .tokens = n, .past = past, .hidden = hidden});
+}
+
+typedef struct cpu_head_pass {
+    const cpu_state *cpu;
+    const float *hidden;
+    int64_t tokens, stride;
+    float *logits;
+} cpu_head_pass;
+
+static void head_share(void *argument, int index, int count)
+{
+    const cpu_head_pass *pass = argument;
+    const cpu_state *cpu = pass->cpu;
+    cpu_thread thread = thread_view(cpu, NULL, pass->tokens, index, count);
+    prepare_own(&thread, &cpu->head, pass->hidden, cpu->hidden_stride, pass->tokens);
+    if (cpu->head.prepare_count[thread.regime])
+        token_barrier(&thread);
+    multiply_stacked(&thread, &cpu->head, pass->hidden, cpu->hidden_stride, pass->tokens, pass->logits, pass->stride);
+}
+
+void cpu_head(cpu_state *cpu, const float *hidden, int64_t n, float *logits, int64_t stride)
+{
+    cpu_head_pass pass = {.cpu = cpu, .hidden = hidden, .tokens = n, .stride = stride, .logits = logits};
+    pare_pool_run(cpu->pool, head_share, &pass);
+}

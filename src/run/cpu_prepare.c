@@ -1,0 +1,288 @@
+/* Weights: which function multiplies each matrix, in which layout, and the packing into it. */
+#include "run/cpu.h"
+
+#include "base/checked.h"
+#include "base/fail.h"
+#include "base/memory.h"
+#include "quant/types.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static const pare_matmul *choose(const cpu_state *cpu, pare_type type, cpu_regime regime)
+{
+    pare_operand operand = PARE_OPERAND_F32;
+    if (cpu->activations == PARE_ACTIVATIONS_FAST) {
+        if (type == PARE_TYPE_F16 || type == PARE_TYPE_BF16)
+            operand = regime == CPU_BATCH ? PARE_OPERAND_BF16 : PARE_OPERAND_F32;
+        else if (type != PARE_TYPE_F32)
+            operand = PARE_OPERAND_Q8;
+    }
+    const pare_matmul *found = cpu->kernels->matmul[type][operand];
+    return found ? found : cpu->kernels->matmul[type][PARE_OPERAND_F32];
+}
+
+static pare_status to_f32(cpu_state *cpu, const pare_tensor *tensor, int64_t expected, const float **values)
+{
+    *values = NULL;
+    if (!tensor)
+        return PARE_OK;
+    int64_t n = pare_tensor_elements(tensor);
+    if (n != expected)
+        return pare_fail(PARE_FORMAT, "%s: tensor '%s' has %lld values, %lld were expected", tensor->file, tensor->name,
+                         (long long)n, (long long)expected);
+    if (!cpu->kernels->decode_row[tensor->type])
+        return pare_fail(PARE_UNSUPPORTED, "%s: tensor '%s' is stored as %s, which cannot be read", tensor->file,
+                         tensor->name, pare_type_name(tensor->type));
+    /* 64-byte aligned: the arena gives 16. */
+    char *memory = pare_arena_allocate(&cpu->arena, (size_t)n * sizeof(float) + CPU_LINE);
+    if (!memory)
+        return PARE_OUT_OF_MEMORY;
+    float *copy = (float *)(((uintptr_t)memory + CPU_LINE - 1) & ~(uintptr_t)(CPU_LINE - 1));
+    cpu->kernels->decode_row[tensor->type](tensor->data, copy, n);
+    cpu->memory.weights_bytes += n * (int64_t)sizeof(float);
+    *values = copy;
+    return PARE_OK;
+}
+
+/* Adds a matrix to the group; its output starts at the next aligned place, or right behind where `offset` says so. */
+static pare_status group_add(cpu_state *cpu, cpu_group *group, const pare_tensor *tensor, const pare_tensor *bias,
+                             int64_t rows, int64_t columns, int64_t offset)
+{
+    if (!tensor)
+        return pare_fail(PARE_FORMAT, "%s: a weight matrix of %lld x %lld is missing", cpu->model->info.path,
+                         (long long)rows, (long long)columns);
+    if (pare_tensor_rows(tensor) != rows || pare_tensor_columns(tensor) != columns)
+        return pare_fail(PARE_FORMAT, "%s: tensor '%s' is %lld x %lld, %lld x %lld was expected", tensor->file,
+                         tensor->name, (long long)pare_tensor_rows(tensor), (long long)pare_tensor_columns(tensor),
+                         (long long)rows, (long long)columns);
+    cpu_matrix *matrix = &group->matrices[group->count];
+    *matrix = (cpu_matrix){.tensor = tensor, .rows = rows, .columns = columns};
+    for (int regime = 0; regime < CPU_REGIMES; regime++) {
+        matrix->matmul[regime] = choose(cpu, tensor->type, (cpu_regime)regime);
+        if (!matrix->matmul[regime])
+            return pare_fail(PARE_UNSUPPORTED, "%s: tensor '%s' is stored as %s, which no kernel multiplies", tensor->file,
+                             tensor->name, pare_type_name(tensor->type));
+    }
+    group->offsets[group->count++] = offset;
+    return to_f32(cpu, bias, rows, &matrix->bias);
+}
+
+/* Matrices whose activations are prepared by the same function read one prepared copy. */
+static void group_finish(cpu_group *group)
+{
+    for (int regime = 0; regime < CPU_REGIMES; regime++) {
+        const pare_matmul **prepares = group->prepares[regime];
+        for (int m = 0; m < group->count; m++) {
+            const pare_matmul *matmul = group->matrices[m].matmul[regime];
+            int found = -1;
+            if (matmul->prepared_bytes) {
+                for (found = 0; found < group->prepare_count[regime]; found++)
+                    if (prepares[found]->prepare == matmul->prepare &&
+                        prepares[found]->prepared_bytes == matmul->prepared_bytes)
+                        break;
+                if (found == group->prepare_count[regime])
+                    prepares[group->prepare_count[regime]++] = matmul;
+            }
+            group->prepare_of[regime][m] = found;
+        }
+    }
+}
+
+static pare_status describe_attention(cpu_state *cpu, cpu_layer *to, const pare_layer *from)
+{
+    const pare_decoder *d = cpu->decoder;
+    int64_t q = d->heads * d->head_dim, kv = d->kv_heads * d->head_dim;
+    pare_status status;
+    if (from->qkv) {
+        PARE_TRY(group_add(cpu, &to->qkv, from->qkv, from->qkv_bias, q + 2 * kv, d->hidden, 0));
+    } else {
+        PARE_TRY(group_add(cpu, &to->qkv, from->q, from->q_bias, q, d->hidden, 0));
+        PARE_TRY(group_add(cpu, &to->qkv, from->k, from->k_bias, kv, d->hidden, q));
+        PARE_TRY(group_add(cpu, &to->qkv, from->v, from->v_bias, kv, d->hidden, q + kv));
+    }
+    PARE_TRY(group_add(cpu, &to->output, from->output, from->output_bias, d->hidden, q, 0));
+    PARE_TRY(to_f32(cpu, from->q_norm, d->head_dim, &to->q_norm));
+    PARE_TRY(to_f32(cpu, from->k_norm, d->head_dim, &to->k_norm));
+    group_finish(&to->qkv);
+    group_finish(&to->output);
+fail:
+    return status;
+}
+
+static pare_status describe_layer(cpu_state *cpu, cpu_layer *to, const pare_layer *from)
+{
+    const pare_decoder *d = cpu->decoder;
+    pare_status status;
+    PARE_TRY(describe_attention(cpu, to, from));
+    to->up.side_by_side = true;
+    if (d->gated_mlp)
+        PARE_TRY(group_add(cpu, &to->up, from->gate, from->gate_bias, d->mlp_hidden, d->hidden, 0));
+    PARE_TRY(group_add(cpu, &to->up, from->up, from->up_bias, d->mlp_hidden, d->hidden,
+                       d->gated_mlp ? cpu->up_offset : 0));
+    PARE_TRY(group_add(cpu, &to->down, from->down, from->down_bias, d->hidden, d->mlp_hidden, 0));
+    group_finish(&to->up);
+    group_finish(&to->down);
+    PARE_TRY(to_f32(cpu, from->attention_norm, d->hidden, &to->attention_norm.weight));
+    PARE_TRY(to_f32(cpu, from->attention_norm_bias, d->hidden, &to->attention_norm.bias));
+    PARE_TRY(to_f32(cpu, from->mlp_norm, d->hidden, &to->mlp_norm.weight));
+    PARE_TRY(to_f32(cpu, from->mlp_norm_bias, d->hidden, &to->mlp_norm.bias));
+    if (!to->attention_norm.weight || !to->mlp_norm.weight)
+        return pare_fail(PARE_FORMAT, "%s: a layer has no norm weights", cpu->model->info.path);
+fail:
+    return status;
+}
+
+/* ---- packing ---- */
+
+static bool same_copy(const pare_matmul *a, const pare_matmul *b)
+{
+    return a == b || strcmp(a->layout, b->layout) == 0;
+}
+
+/* Goes over every matrix and copy: with packed NULL it adds up the bytes, otherwise it sets the addresses. */
+static pare_status place(cpu_state *cpu, cpu_group *group, char *packed, size_t *offset)
+{
+    for (int m = 0; m < group->count; m++) {
+        cpu_matrix *matrix = &group->matrices[m];
+        for (int regime = 0; regime < CPU_REGIMES; regime++) {
+            const pare_matmul *matmul = matrix->matmul[regime];
+            if (regime == CPU_BATCH && same_copy(matmul, matrix->matmul[CPU_FEW])) {
+                matrix->weights[regime] = matrix->weights[CPU_FEW];
+                continue;
+            }
+            if (!matmul->packed_bytes) {
+                matrix->weights[regime] = matrix->tensor->data;
+                if (!packed)
+                    cpu->memory.weights_bytes += (int64_t)matrix->tensor->bytes;
+                continue;
+            }
+            if (packed)
+                matrix->weights[regime] = packed + *offset;
+            size_t bytes = matmul->packed_bytes(matrix->rows, matrix->columns), end;
+            if (!pare_add_size(*offset, bytes, &end) || !pare_align_size(end, CPU_LINE, offset))
+                return pare_fail_memory(SIZE_MAX, "packed weights");
+        }
+    }
+    return PARE_OK;
+}
+
+static pare_status for_each_group(cpu_state *cpu, char *packed, size_t *offset)
+{
+    pare_status status = PARE_OK;
+    *offset = 0;
+    for (int64_t l = 0; l < cpu->decoder->layers; l++) {
+        cpu_layer *layer = &cpu->layers[l];
+        cpu_group *groups[] = {&layer->qkv, &layer->output, &layer->up, &layer->down};
+        for (int g = 0; g < 4; g++)
+            PARE_TRY(place(cpu, groups[g], packed, offset));
+    }
+    PARE_TRY(place(cpu, &cpu->head, packed, offset));
+fail:
+    return status;
+}
+
+typedef struct pack_job {
+    const cpu_matrix *matrix;
+    cpu_regime regime;
+} pack_job;
+
+static void pack_share(void *argument, int index, int count)
+{
+    const pack_job *job = argument;
+    const cpu_matrix *matrix = job->matrix;
+    const pare_matmul *matmul = matrix->matmul[job->regime];
+    pare_range rows = pare_share(matrix->rows, matmul->row_step, index, count);
+    if (rows.first < rows.last)
+        matmul->pack((void *)matrix->weights[job->regime], matrix->tensor->data, matrix->tensor->type, matrix->rows,
+                     matrix->columns, rows.first, rows.last);
+}
+
+/* Gives the pages of the mapped source back: the packed copy replaces them. They are read again should anyone ask. */
+static bool pare_model_is_mapped(const pare_model *model, const pare_tensor *tensor)
+{
+    (void)model, (void)tensor;
+    return false;
+}
+
+static void release_source(const cpu_state *cpu, const pare_tensor *tensor)
+{
+    if (!pare_model_is_mapped(cpu->model, tensor))
+        return; /* dropping the pages of an owned copy would zero it */
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = ((uintptr_t)tensor->data + page - 1) & ~(page - 1),
+              last = ((uintptr_t)tensor->data + tensor->bytes) & ~(page - 1);
+    if (first < last)
+        madvise((void *)first, last - first, MADV_DONTNEED);
+}
+
+static void pack_group(cpu_state *cpu, cpu_group *group)
+{
+    for (int m = 0; m < group->count; m++) {
+        const cpu_matrix *matrix = &group->matrices[m];
+        bool stored = false;
+        for (int regime = 0; regime < CPU_REGIMES; regime++) {
+            bool shared = regime == CPU_BATCH && matrix->weights[CPU_BATCH] == matrix->weights[CPU_FEW];
+            if (!matrix->matmul[regime]->packed_bytes)
+                stored = true;
+            else if (!shared)
+                pare_pool_run(cpu->pool, pack_share, &(pack_job){matrix, (cpu_regime)regime});
+        }
+        if (!stored)
+            release_source(cpu, matrix->tensor);
+    }
+}
+
+static pare_status pack(cpu_state *cpu)
+{
+    pare_status status;
+    size_t offset;
+    PARE_TRY(for_each_group(cpu, NULL, &cpu->packed_bytes));
+    if (cpu->packed_bytes) {
+        PARE_TRY(pare_pages_allocate(cpu->packed_bytes, "packed weights", &cpu->packed));
+        PARE_TRY(for_each_group(cpu, cpu->packed, &offset));
+    }
+    for (int64_t l = 0; l < cpu->decoder->layers; l++) {
+        cpu_layer *layer = &cpu->layers[l];
+        pack_group(cpu, &layer->qkv);
+        pack_group(cpu, &layer->output);
+        pack_group(cpu, &layer->up);
+        pack_group(cpu, &layer->down);
+    }
+    pack_group(cpu, &cpu->head);
+    cpu->memory.weights_bytes += (int64_t)cpu->packed_bytes;
+fail:
+    return status;
+}
+
+/* The embedding's rows are looked up as stored. Where the head is tied and used as stored it is counted already; where it is
+ * tied and packed, only the rows that are looked up become resident. */
+static int64_t embedding_bytes(const cpu_state *cpu)
+{
+    const pare_model *model = cpu->model;
+    int64_t bytes = model->position_embedding ? (int64_t)model->position_embedding->bytes : 0;
+    if (model->head != model->token_embedding)
+        bytes += (int64_t)model->token_embedding->bytes;
+    return bytes;
+}
+
+pare_status cpu_prepare_weights(cpu_state *cpu)
+{
+    const pare_model *model = cpu->model;
+    const pare_decoder *d = cpu->decoder;
+    pare_status status;
+    PARE_TRY(pare_allocate((size_t)d->layers, sizeof *cpu->layers, "layers", &cpu->layers));
+    for (int64_t l = 0; l < d->layers; l++)
+        PARE_TRY(describe_layer(cpu, &cpu->layers[l], &model->layers[l]));
+    PARE_TRY(to_f32(cpu, model->final_norm, d->hidden, &cpu->final_norm.weight));
+    PARE_TRY(to_f32(cpu, model->final_norm_bias, d->hidden, &cpu->final_norm.bias));
+    if (!cpu->final_norm.weight)
+        return pare_fail(PARE_FORMAT, "%s: the final norm is missing", model->info.path);
+    PARE_TRY(group_add(cpu, &cpu->head, model->head, NULL, d->vocab, d->hidden, 0));
+    group_finish(&cpu->head);
+    PARE_TRY(pack(cpu));
+    cpu->memory.decode_bytes = cpu->memory.weights_bytes;
+    cpu->memory.weights_bytes += embedding_bytes(cpu);
+fail:
+    return status;
+}

@@ -1,0 +1,209 @@
+/* A session above the backends: what tokens are held, limits, snapshots, and running without a cache. */
+#include <pare/session.h>
+
+#include "base/checked.h"
+#include "base/fail.h"
+#include "base/memory.h"
+#include "run/backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_CONTEXT = 8192, CONTEXT_LIMIT = 1 << 24 };
+
+struct pare_session {
+    const pare_model *model;
+    const pare_backend_functions *backend;
+    void *state;
+    int32_t *ids; /* [context]: the tokens held */
+    size_t ids_bytes;
+    int64_t context, position;
+    int64_t last, skipped; /* positions of the last forward; those in front of it that were recomputed without a cache */
+    bool no_kv_cache;
+};
+
+struct pare_snapshot {
+    const pare_session *session;
+    int64_t position;
+    int32_t *ids;
+    char *cache;
+};
+
+pare_session_options pare_session_options_default(void)
+{
+    return (pare_session_options){.kv_type = PARE_TYPE_F16};
+}
+
+static pare_status check_options(const pare_model *model, const pare_session_options *options)
+{
+    const pare_decoder *d = &model->decoder;
+    if (options->kv_type != PARE_TYPE_F32 && options->kv_type != PARE_TYPE_F16)
+        return pare_fail(PARE_INVALID_ARGUMENT, "a KV cache of %s: use f32 or f16", pare_type_name(options->kv_type));
+    if (options->device && strcmp(options->device, "cpu") != 0)
+        return pare_fail(PARE_UNSUPPORTED, "device '%s' is not available: use cpu", options->device);
+    if (options->context < 0 || options->context > CONTEXT_LIMIT)
+        return pare_fail(PARE_INVALID_ARGUMENT, "a context of %lld tokens: use 1 to %d, or 0 for the model's",
+                         (long long)options->context, CONTEXT_LIMIT);
+    if (d->position == PARE_POSITION_LEARNED && options->context > d->context)
+        return pare_fail(PARE_LIMIT, "a context of %lld tokens: the model has learned positions for %lld",
+                         (long long)options->context, (long long)d->context);
+    return PARE_OK;
+}
+
+pare_status pare_session_create(const pare_model *model, const pare_session_options *options, pare_session **out)
+{
+    pare_session *session = NULL;
+    pare_status status;
+    *out = NULL;
+    PARE_TRY(check_options(model, options));
+    PARE_TRY(pare_allocate(1, sizeof *session, "a session", &session));
+    pare_session_options used = *options;
+    if (used.context == 0)
+        used.context = model->decoder.context < DEFAULT_CONTEXT ? model->decoder.context : DEFAULT_CONTEXT;
+    session->model = model;
+    session->backend = &pare_backend_cpu;
+    session->context = used.context;
+    session->no_kv_cache = used.no_kv_cache;
+    session->ids_bytes = (size_t)used.context * sizeof *session->ids;
+    PARE_TRY(pare_pages_allocate(session->ids_bytes, "token ids", &session->ids));
+    PARE_TRY(session->backend->create(model, &used, &session->state));
+    *out = session;
+    return PARE_OK;
+fail:
+    pare_session_free(session);
+    return status;
+}
+
+void pare_session_free(pare_session *session)
+{
+    if (!session)
+        return;
+    if (session->state)
+        session->backend->free(session->state);
+    pare_pages_free(session->ids, session->ids_bytes);
+    free(session);
+}
+
+pare_status pare_session_forward(pare_session *session, const int32_t *ids, int64_t n)
+{
+    int64_t vocab = session->model->decoder.vocab, past = session->position;
+    if (n < 1)
+        return pare_fail(PARE_INVALID_ARGUMENT, "a forward pass needs at least one token");
+    if (n > session->context - past)
+        return pare_fail(PARE_LIMIT, "the context of %lld tokens is full: %lld are held, %lld more were given",
+                         (long long)session->context, (long long)past, (long long)n);
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= vocab)
+            return pare_fail(PARE_INVALID_ARGUMENT, "token id %d is outside the vocabulary of %lld", ids[i],
+                             (long long)vocab);
+    memmove(session->ids + past, ids, (size_t)n * sizeof *ids);
+    session->skipped = session->no_kv_cache ? past : 0;
+    pare_status status = session->no_kv_cache ? session->backend->forward(session->state, session->ids, past + n, 0)
+                                              : session->backend->forward(session->state, session->ids + past, n, past);
+    if (status == PARE_OK) {
+        session->position = past + n;
+        session->last = n;
+    } else {
+        session->last = 0;
+    }
+    return status;
+}
+
+pare_status pare_session_logits(pare_session *session, int64_t first, int64_t count, float *logits)
+{
+    if (first < 0 || count < 1 || count > session->last - first)
+        return pare_fail(PARE_INVALID_ARGUMENT, "logits of positions %lld to %lld: the last forward pass had %lld",
+                         (long long)first, (long long)(first + count - 1), (long long)session->last);
+    return session->backend->logits(session->state, session->skipped + first, count, logits);
+}
+
+int64_t pare_session_position(const pare_session *session)
+{
+    return session->position;
+}
+
+pare_status pare_session_rollback(pare_session *session, int64_t position)
+{
+    if (position < 0 || position > session->position)
+        return pare_fail(PARE_INVALID_ARGUMENT, "cannot go back to position %lld: %lld tokens are held",
+                         (long long)position, (long long)session->position);
+    session->position = position;
+    return PARE_OK;
+}
+
+pare_status pare_session_snapshot(const pare_session *session, pare_snapshot **out)
+{
+    pare_snapshot *snapshot = NULL;
+    pare_status status;
+    *out = NULL;
+    size_t n = (size_t)session->position,
+           bytes = session->no_kv_cache ? 0 : session->backend->cache_bytes(session->state, session->position);
+    PARE_TRY(pare_allocate(1, sizeof *snapshot, "a snapshot", &snapshot));
+    snapshot->session = session;
+    snapshot->position = session->position;
+    PARE_TRY(pare_allocate(n + 1, sizeof *snapshot->ids, "a snapshot", &snapshot->ids));
+    memcpy(snapshot->ids, session->ids, n * sizeof *snapshot->ids);
+    if (bytes) {
+        PARE_TRY(pare_allocate(bytes, 1, "a snapshot", &snapshot->cache));
+        PARE_TRY(session->backend->cache_save(session->state, session->position, snapshot->cache));
+    }
+    *out = snapshot;
+    return PARE_OK;
+fail:
+    pare_snapshot_free(snapshot);
+    return status;
+}
+
+pare_status pare_session_restore(pare_session *session, const pare_snapshot *snapshot)
+{
+    if (snapshot->session != session)
+        return pare_fail(PARE_INVALID_ARGUMENT, "the snapshot was taken of another session");
+    pare_status status = PARE_OK;
+    if (snapshot->cache)
+        status = session->backend->cache_load(session->state, snapshot->position, snapshot->cache);
+    if (status != PARE_OK)
+        return status;
+    memcpy(session->ids, snapshot->ids, (size_t)snapshot->position * sizeof *session->ids);
+    session->position = snapshot->position;
+    session->last = 0; /* the hidden states are not part of a snapshot */
+    return PARE_OK;
+}
+
+void pare_snapshot_free(pare_snapshot *snapshot)
+{
+    if (!snapshot)
+        return;
+    free(snapshot->ids);
+    free(snapshot->cache);
+    free(snapshot);
+}
+
+pare_session_memory pare_session_get_memory(const pare_session *session)
+{
+    pare_session_memory memory = session->backend->memory(session->state);
+    if (session->no_kv_cache) { /* keys and values of one pass are scratch: nothing is kept from it */
+        memory.scratch_bytes += memory.kv_bytes;
+        memory.kv_bytes = 0;
+    }
+    return memory;
+}
+
+const char *pare_session_isa(const pare_session *session)
+{
+    return session->backend->isa(session->state);
+}
+
+const char *pare_session_backend(const pare_session *session)
+{
+    return session->backend->name;
+}
+
+int pare_session_threads(const pare_session *session)
+{
+    return session->backend->threads(session->state);
+}
+
+int64_t pare_session_context(const pare_session *session)
+{
+    return session->context;
+}

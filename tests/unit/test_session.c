@@ -1,0 +1,379 @@
+/* Sessions: what must not change the logits by a single bit (threads, batching, going back, the cache switched off), and
+ * the forward pass against a plain one written here in double. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "kernels/kernels.h"
+#include "unit/small_model.h"
+
+#include <pare/session.h>
+#include <stdio.h>
+
+enum { TOKENS = 600 }; /* more than a chunk of 512 */
+
+typedef struct run {
+    small_model small;
+    pare_model *model;
+    int32_t ids[TOKENS];
+} run;
+
+static void make(run *r, bool llama, pare_type type, int64_t window)
+{
+    r->model = small_model_create(&r->small, llama, type, window);
+    pare_random random = {11};
+    for (int i = 0; i < TOKENS; i++)
+        r->ids[i] = (int32_t)pare_random_below(&random, (uint64_t)r->model->decoder.vocab);
+}
+
+static pare_session *open_session(const run *r, pare_session_options options)
+{
+    pare_session *session = NULL;
+    pare_status status = pare_session_create(r->model, &options, &session);
+    if (status != PARE_OK)
+        print_error("%s\n", pare_error_message());
+    assert_int_equal(status, PARE_OK);
+    return session;
+}
+
+static pare_session_options options_with(int threads, pare_activations activations, const char *isa)
+{
+    pare_session_options options = pare_session_options_default();
+    options.threads = threads;
+    options.kv_type = PARE_TYPE_F32;
+    options.activations = activations;
+    options.isa = isa;
+    return options;
+}
+
+/* Feeds `n` tokens in pieces of `piece` and gives the logits of all. */
+static float *logits_in_pieces(const run *r, pare_session_options options, int64_t n, int64_t piece)
+{
+    int64_t vocab = r->model->decoder.vocab;
+    float *logits = malloc((size_t)(n * vocab) * sizeof(float));
+    assert_non_null(logits);
+    pare_session *session = open_session(r, options);
+    for (int64_t done = 0; done < n; done += piece) {
+        int64_t count = n - done < piece ? n - done : piece;
+        assert_int_equal(pare_session_forward(session, r->ids + done, count), PARE_OK);
+        assert_int_equal(pare_session_logits(session, 0, count, logits + done * vocab), PARE_OK);
+    }
+    assert_int_equal(pare_session_position(session), n);
+    pare_session_free(session);
+    return logits;
+}
+
+static void same_bits(const run *r, const float *a, const float *b, int64_t n, const char *what)
+{
+    int64_t vocab = r->model->decoder.vocab;
+    float worst = 0;
+    for (int64_t i = 0; i < n * vocab; i++) {
+        assert_true(isfinite(a[i]));
+        worst = fmaxf(worst, fabsf(a[i] - b[i]));
+    }
+    if (worst != 0 || memcmp(a, b, (size_t)(n * vocab) * sizeof(float)) != 0)
+        fail_msg("%s: logits differ by up to %g", what, worst);
+}
+
+/* ---- a plain forward pass in double ---- */
+
+static double weight_at(const pare_tensor *t, int64_t i)
+{
+    return t->type == PARE_TYPE_BF16 ? pare_bf16_to_f32(((const uint16_t *)t->data)[i]) : ((const float *)t->data)[i];
+}
+
+static void plain_multiply(double *y, const pare_tensor *w, const pare_tensor *bias, const double *x)
+{
+    for (int64_t r = 0; r < w->shape[0]; r++) {
+        y[r] = bias ? weight_at(bias, r) : 0;
+        for (int64_t c = 0; c < w->shape[1]; c++)
+            y[r] += weight_at(w, r * w->shape[1] + c) * x[c];
+    }
+}
+
+static void plain_norm(double *y, const double *x, const pare_tensor *w, const pare_tensor *b, int64_t n, bool layer)
+{
+    double mean = 0, square = 0;
+    for (int64_t i = 0; layer && i < n; i++)
+        mean += x[i] / (double)n;
+    for (int64_t i = 0; i < n; i++)
+        square += (x[i] - mean) * (x[i] - mean) / (double)n;
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (x[i] - mean) / sqrt(square + 1e-5f) * weight_at(w, i) + (b ? weight_at(b, i) : 0);
+}
+
+static void plain_heads(const pare_decoder *d, double *rows, int64_t heads, const pare_tensor *norm, int64_t position)
+{
+    for (double *h = rows; h < rows + heads * d->head_dim; h += d->head_dim) {
+        if (norm)
+            plain_norm(h, h, norm, NULL, d->head_dim, false);
+        for (int64_t i = 0; i < d->rope_dims / 2; i++) {
+            double angle = (double)position * d->rope_frequencies[i], a = h[i], b = h[i + d->rope_dims / 2];
+            h[i] = a * cos(angle) - b * sin(angle);
+            h[i + d->rope_dims / 2] = a * sin(angle) + b * cos(angle);
+        }
+    }
+}
+
+enum { WIDE = 256, FEW = 40 };
+typedef struct plain_cache {
+    double k[2][FEW][WIDE], v[2][FEW][WIDE];
+} plain_cache;
+
+static void plain_attention(const pare_decoder *d, const plain_cache *cache, int64_t l, int64_t position, const double *q,
+                            double *out)
+{
+    int64_t first = d->sliding_window && position >= d->sliding_window ? position - d->sliding_window + 1 : 0;
+    for (int64_t h = 0; h < d->heads; h++) {
+        int64_t kv = h / (d->heads / d->kv_heads) * d->head_dim;
+        double sum = 0, *to = out + h * d->head_dim;
+        memset(to, 0, (size_t)d->head_dim * sizeof *to);
+        for (int64_t p = first; p <= position; p++) {
+            double score = 0;
+            for (int64_t i = 0; i < d->head_dim; i++)
+                score += q[h * d->head_dim + i] * cache->k[l][p][kv + i];
+            double weight = exp(score * d->attention_scale[l]);
+            sum += weight;
+            for (int64_t i = 0; i < d->head_dim; i++)
+                to[i] += weight * cache->v[l][p][kv + i];
+        }
+        for (int64_t i = 0; i < d->head_dim; i++)
+            to[i] /= sum;
+    }
+}
+
+static void plain_layer(const pare_model *m, plain_cache *cache, int64_t l, int64_t position, double *x)
+{
+    const pare_decoder *d = &m->decoder;
+    const pare_layer *w = &m->layers[l];
+    bool layer_norm = d->norm == PARE_NORM_LAYER;
+    double normed[WIDE], q[WIDE], out[WIDE], y[WIDE], up[WIDE], gate[WIDE];
+    plain_norm(normed, x, w->attention_norm, w->attention_norm_bias, d->hidden, layer_norm);
+    plain_multiply(q, w->q, w->q_bias, normed);
+    plain_multiply(cache->k[l][position], w->k, w->k_bias, normed);
+    plain_multiply(cache->v[l][position], w->v, w->v_bias, normed);
+    plain_heads(d, q, d->heads, w->q_norm, position);
+    plain_heads(d, cache->k[l][position], d->kv_heads, w->k_norm, position);
+    plain_attention(d, cache, l, position, q, out);
+    plain_multiply(y, w->output, w->output_bias, out);
+    for (int64_t i = 0; i < d->hidden; i++)
+        x[i] += y[i];
+    plain_norm(normed, x, w->mlp_norm, w->mlp_norm_bias, d->hidden, layer_norm);
+    plain_multiply(up, w->up, w->up_bias, normed);
+    if (d->gated_mlp)
+        plain_multiply(gate, w->gate, w->gate_bias, normed);
+    for (int64_t i = 0; i < d->mlp_hidden; i++) {
+        double u = up[i];
+        up[i] = d->gated_mlp ? gate[i] / (1 + exp(-gate[i])) * u
+                             : 0.5 * u * (1 + tanh(0.7978845608028654 * (u + 0.044715 * u * u * u)));
+    }
+    plain_multiply(y, w->down, w->down_bias, up);
+    for (int64_t i = 0; i < d->hidden; i++)
+        x[i] += y[i];
+}
+
+static void plain_logits(const pare_model *m, const int32_t *ids, int64_t n, double *logits)
+{
+    const pare_decoder *d = &m->decoder;
+    plain_cache *cache = calloc(1, sizeof *cache);
+    assert_non_null(cache);
+    for (int64_t t = 0; t < n; t++) {
+        double x[WIDE], normed[WIDE];
+        for (int64_t i = 0; i < d->hidden; i++)
+            x[i] = weight_at(m->token_embedding, ids[t] * d->hidden + i) +
+                   (m->position_embedding ? weight_at(m->position_embedding, t * d->hidden + i) : 0);
+        for (int64_t l = 0; l < d->layers; l++)
+            plain_layer(m, cache, l, t, x);
+        plain_norm(normed, x, m->final_norm, m->final_norm_bias, d->hidden, d->norm == PARE_NORM_LAYER);
+        plain_multiply(logits + t * d->vocab, m->head, NULL, normed);
+    }
+    free(cache);
+}
+
+static void against_plain(bool llama, int64_t window, const char *isa)
+{
+    run r;
+    make(&r, llama, PARE_TYPE_F32, window);
+    int64_t vocab = r.model->decoder.vocab;
+    double *expected = malloc((size_t)(FEW * vocab) * sizeof *expected), worst = 0;
+    assert_non_null(expected);
+    plain_logits(r.model, r.ids, FEW, expected);
+    float *logits = logits_in_pieces(&r, options_with(2, PARE_ACTIVATIONS_F32, isa), FEW, FEW);
+    for (int64_t i = 0; i < FEW * vocab; i++)
+        worst = fmax(worst, fabs(expected[i] - logits[i]));
+    if (!(worst < 2e-4))
+        fail_msg("%s: off by %g from double", isa, worst);
+    free(logits);
+    free(expected);
+    small_model_free(&r.small);
+}
+
+static void matches_plain_pass(void **state)
+{
+    for (int isa = 0; isa < PARE_ISA_COUNT; isa++) {
+        if (!pare_isa_supported((pare_isa)isa))
+            continue;
+        against_plain(true, 0, pare_isa_name((pare_isa)isa));
+        against_plain(true, 9, pare_isa_name((pare_isa)isa));
+        against_plain(false, 0, pare_isa_name((pare_isa)isa));
+    }
+}
+
+/* ---- the same bits ---- */
+
+static void same_in_every_way(bool llama, pare_type type, int64_t window, const char *isa)
+{
+    run r;
+    make(&r, llama, type, window);
+    float *whole = logits_in_pieces(&r, options_with(1, PARE_ACTIVATIONS_F32, isa), TOKENS, TOKENS);
+    const struct { int threads; int64_t piece; const char *what; } ways[] = {
+        {2, TOKENS, "2 threads"}, {3, TOKENS, "3 threads"}, {1, 1, "token by token"}, {2, 1, "token by token, 2 threads"},
+        {2, 7, "7 at a time"}, {1, 100, "100 at a time"}};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        char what[96];
+        snprintf(what, sizeof what, "%s, %s, %s", isa, pare_type_name(type), ways[i].what);
+        float *other = logits_in_pieces(&r, options_with(ways[i].threads, PARE_ACTIVATIONS_F32, isa), TOKENS, ways[i].piece);
+        same_bits(&r, whole, other, TOKENS, what);
+        free(other);
+    }
+    free(whole);
+    small_model_free(&r.small);
+}
+
+static void threads_and_batches(void **state)
+{
+    for (int isa = 0; isa < PARE_ISA_COUNT; isa++) {
+        if (!pare_isa_supported((pare_isa)isa))
+            continue;
+        same_in_every_way(true, PARE_TYPE_BF16, 0, pare_isa_name((pare_isa)isa));
+        same_in_every_way(true, PARE_TYPE_F32, 50, pare_isa_name((pare_isa)isa));
+        same_in_every_way(false, PARE_TYPE_F32, 0, pare_isa_name((pare_isa)isa));
+    }
+}
+
+/* With fast activations the number of threads still changes nothing. */
+static void fast_threads(void **state)
+{
+    run r;
+    make(&r, true, PARE_TYPE_BF16, 0);
+    for (int64_t piece = 1; piece <= 64; piece *= 64) {
+        float *one = logits_in_pieces(&r, options_with(1, PARE_ACTIVATIONS_FAST, NULL), 128, piece);
+        float *two = logits_in_pieces(&r, options_with(2, PARE_ACTIVATIONS_FAST, NULL), 128, piece);
+        same_bits(&r, one, two, 128, "fast, 2 threads");
+        free(one);
+        free(two);
+    }
+    small_model_free(&r.small);
+}
+
+static void no_cache_is_equal(void **state)
+{
+    run r;
+    make(&r, true, PARE_TYPE_F32, 0);
+    pare_session_options options = options_with(2, PARE_ACTIVATIONS_F32, NULL);
+    float *cached = logits_in_pieces(&r, options, 60, 20);
+    options.no_kv_cache = true;
+    float *recomputed = logits_in_pieces(&r, options, 60, 20), *single = logits_in_pieces(&r, options, 60, 1);
+    same_bits(&r, cached, recomputed, 60, "no KV cache");
+    same_bits(&r, cached, single, 60, "no KV cache, token by token");
+    free(cached);
+    free(recomputed);
+    free(single);
+    small_model_free(&r.small);
+}
+
+static void rollback_and_snapshot(void **state)
+{
+    run r;
+    make(&r, false, PARE_TYPE_F32, 0);
+    int64_t vocab = r.model->decoder.vocab;
+    pare_session_options options = options_with(2, PARE_ACTIVATIONS_F32, NULL);
+    float *expected = logits_in_pieces(&r, options, 40, 40), *got = malloc((size_t)vocab * sizeof *got);
+    assert_non_null(got);
+    pare_session *session = open_session(&r, options);
+    pare_snapshot *snapshot = NULL;
+    assert_int_equal(pare_session_forward(session, r.ids, 30), PARE_OK);
+    assert_int_equal(pare_session_snapshot(session, &snapshot), PARE_OK);
+    assert_int_equal(pare_session_forward(session, r.ids + 100, 200), PARE_OK); /* something else, over it */
+    assert_int_equal(pare_session_rollback(session, 30), PARE_OK);
+    assert_int_equal(pare_session_forward(session, r.ids + 30, 10), PARE_OK);
+    assert_int_equal(pare_session_logits(session, 9, 1, got), PARE_OK);
+    assert_memory_equal(got, expected + 39 * vocab, (size_t)vocab * sizeof *got);
+
+    assert_int_equal(pare_session_rollback(session, 0), PARE_OK);
+    assert_int_equal(pare_session_forward(session, r.ids + 200, 300), PARE_OK); /* overwrites all */
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(pare_session_restore(session, snapshot), PARE_OK);
+        assert_int_equal(pare_session_position(session), 30);
+        assert_int_equal(pare_session_logits(session, 0, 1, got), PARE_INVALID_ARGUMENT);
+        assert_int_equal(pare_session_forward(session, r.ids + 30, 10), PARE_OK);
+        assert_int_equal(pare_session_logits(session, 9, 1, got), PARE_OK);
+        assert_memory_equal(got, expected + 39 * vocab, (size_t)vocab * sizeof *got);
+    }
+    pare_snapshot_free(snapshot);
+    pare_session_free(session);
+    free(expected);
+    free(got);
+    small_model_free(&r.small);
+}
+
+/* An F16 cache costs accuracy, not much, and not nothing. */
+static void half_cache(void **state)
+{
+    run r;
+    make(&r, true, PARE_TYPE_F32, 0);
+    pare_session_options options = options_with(1, PARE_ACTIVATIONS_F32, NULL);
+    float *exact = logits_in_pieces(&r, options, 50, 50), worst = 0;
+    options.kv_type = PARE_TYPE_F16;
+    float *rounded = logits_in_pieces(&r, options, 50, 50);
+    for (int64_t i = 0; i < 50 * r.model->decoder.vocab; i++)
+        worst = fmaxf(worst, fabsf(exact[i] - rounded[i]));
+    assert_true(worst > 0 && worst < 2e-2f);
+    free(exact);
+    free(rounded);
+    small_model_free(&r.small);
+}
+
+static void limits(void **state)
+{
+    run r;
+    make(&r, false, PARE_TYPE_F32, 0);
+    pare_session_options options = options_with(1, PARE_ACTIVATIONS_F32, NULL);
+    pare_session *session;
+    options.context = 1101; /* learned positions: 1100 */
+    assert_int_equal(pare_session_create(r.model, &options, &session), PARE_LIMIT);
+    assert_null(session);
+    options.context = 10;
+    options.kv_type = PARE_TYPE_Q8_0;
+    assert_int_equal(pare_session_create(r.model, &options, &session), PARE_INVALID_ARGUMENT);
+    options.kv_type = PARE_TYPE_F32;
+    session = open_session(&r, options);
+    float logits[331];
+    int32_t bad = 331, negative = -1;
+    assert_int_equal(pare_session_logits(session, 0, 1, logits), PARE_INVALID_ARGUMENT);
+    assert_int_equal(pare_session_forward(session, r.ids, 8), PARE_OK);
+    assert_int_equal(pare_session_forward(session, r.ids, 3), PARE_LIMIT);
+    assert_int_equal(pare_session_forward(session, &bad, 1), PARE_INVALID_ARGUMENT);
+    assert_int_equal(pare_session_forward(session, &negative, 1), PARE_INVALID_ARGUMENT);
+    assert_int_equal(pare_session_forward(session, r.ids, 0), PARE_INVALID_ARGUMENT);
+    assert_int_equal(pare_session_position(session), 8);
+    assert_int_equal(pare_session_logits(session, 7, 2, logits), PARE_INVALID_ARGUMENT);
+    assert_int_equal(pare_session_logits(session, 7, 1, logits), PARE_OK);
+    assert_int_equal(pare_session_forward(session, r.ids, 2), PARE_OK);
+    assert_int_equal(pare_session_rollback(session, 11), PARE_INVALID_ARGUMENT);
+    pare_session_free(session);
+    small_model_free(&r.small);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(matches_plain_pass), cmocka_unit_test(threads_and_batches), cmocka_unit_test(fast_threads),
+        cmocka_unit_test(no_cache_is_equal),  cmocka_unit_test(rollback_and_snapshot), cmocka_unit_test(half_cache),
+        cmocka_unit_test(limits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
