@@ -66,7 +66,7 @@ static void encode_symmetric(const float *x, uint8_t *block, int64_t n, int grou
         float absmax = 0;
         for (int i = 0; i < group; i++)
             absmax = fmaxf(absmax, fabsf(x[i]));
-        uint16_t half = pare_f32_to_f16(absmax / 7);
+        uint16_t half = pare_scale_to_f16(absmax / 7);
         memcpy(block, &half, 2);
         pack(x, group, pare_f16_to_f32(half), 8, 1, block + 2);
     }
@@ -91,7 +91,7 @@ static void encode_asymmetric(const float *x, uint8_t *block, int64_t n, int gro
             low = fminf(low, x[i]);
             high = fmaxf(high, x[i]);
         }
-        uint16_t half = pare_f32_to_f16((high - low) / 15);
+        uint16_t half = pare_scale_to_f16((high - low) / 15);
         float scale = pare_f16_to_f32(half);
         int zero = scale != 0 ? pare_clamp(pare_nearest(-low / scale), 0, 15) : 0;
         memcpy(block, &half, 2);

@@ -113,7 +113,7 @@ void pare_encode_iq4_nl(const float *values, void *stored, int64_t n, const floa
         choose_weights(values, importance ? importance + 32 * b : NULL,
                        2 * pare_mean_square(values, 32), weights);
         float scale = search(values, weights);
-        block->d = pare_f32_to_f16(scale);
+        block->d = pare_scale_to_f16(scale);
         encode_group(values, pare_inverse(scale), block->q);
     }
 }
@@ -129,7 +129,7 @@ static void encode_super_block(const float *x, const float *importance, pare_blo
     }
     float d = -largest / 32, inverse = pare_inverse(d);
     memset(block, 0, sizeof *block);
-    block->d = pare_f32_to_f16(d);
+    block->d = pare_scale_to_f16(d);
     for (int j = 0; j < 8; j++) {
         int code = pare_clamp(pare_nearest(inverse * scales[j]), -32, 31);
         encode_group(x + 32 * j, pare_inverse(d * (float)code), block->q + 16 * j);

@@ -28,7 +28,7 @@ static uint16_t round_scales(const float *scales, uint8_t codes[16])
     float inverse = largest > 0 ? 15 / largest : 0;
     for (int j = 0; j < 16; j++)
         codes[j] = (uint8_t)pare_clamp(pare_nearest(inverse * scales[j]), 0, 15);
-    return largest > 0 ? pare_f32_to_f16(largest / 15) : 0;
+    return largest > 0 ? pare_scale_to_f16(largest / 15) : 0;
 }
 
 static void choose(const float *x, const float *importance, pare_block_q2_k *block,
@@ -54,8 +54,8 @@ static void choose(const float *x, const float *importance, pare_block_q2_k *blo
             sums[j] += weights[i];
     }
     if (importance) {
-        block->d = pare_f32_to_f16(pare_search_positive(16, 15, scales, sums, scale_codes));
-        block->dmin = pare_f32_to_f16(pare_search_positive(16, 15, minima, sums, minimum_codes));
+        block->d = pare_scale_to_f16(pare_search_positive(16, 15, scales, sums, scale_codes));
+        block->dmin = pare_scale_to_f16(pare_search_positive(16, 15, minima, sums, minimum_codes));
     } else {
         block->d = round_scales(scales, scale_codes);
         block->dmin = round_scales(minima, minimum_codes);

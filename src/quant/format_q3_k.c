@@ -34,7 +34,7 @@ static uint16_t round_scales(const float *scales, uint8_t codes[16])
     float inverse = -32 / largest;
     for (int j = 0; j < 16; j++)
         codes[j] = (uint8_t)(pare_clamp(pare_nearest(inverse * scales[j]), -32, 31) + 32);
-    return pare_f32_to_f16(1 / inverse);
+    return pare_scale_to_f16(1 / inverse);
 }
 
 static void choose(const float *x, const float *importance, pare_block_q3_k *block,
@@ -56,7 +56,7 @@ static void choose(const float *x, const float *importance, pare_block_q3_k *blo
             sums[j] += weights[i];
     }
     block->d = importance
-                   ? pare_f32_to_f16(pare_search_symmetric(16, 32, scales, sums, scale_codes))
+                   ? pare_scale_to_f16(pare_search_symmetric(16, 32, scales, sums, scale_codes))
                    : round_scales(scales, scale_codes);
     pare_pack_scales_3_k(scale_codes, block->scales);
 }

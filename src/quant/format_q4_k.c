@@ -14,7 +14,7 @@ static uint16_t round_scales(const float *scales, uint8_t codes[8])
     float inverse = largest > 0 ? 63 / largest : 0;
     for (int j = 0; j < 8; j++)
         codes[j] = (uint8_t)pare_clamp(pare_nearest(inverse * scales[j]), 0, 63);
-    return pare_f32_to_f16(largest / 63);
+    return pare_scale_to_f16(largest / 63);
 }
 
 /* Scales and minima of the groups; the codes stay for groups whose scale is rounded to zero. */
@@ -44,8 +44,8 @@ static void choose(const float *x, const float *importance, int top, uint16_t d[
             sums[j] += weights[i];
     }
     if (importance) {
-        d[0] = pare_f32_to_f16(pare_search_positive(8, 63, scales, sums, scale_codes));
-        d[1] = pare_f32_to_f16(pare_search_positive(8, 63, minima, sums, minimum_codes));
+        d[0] = pare_scale_to_f16(pare_search_positive(8, 63, scales, sums, scale_codes));
+        d[1] = pare_scale_to_f16(pare_search_positive(8, 63, minima, sums, minimum_codes));
     } else {
         d[0] = round_scales(scales, scale_codes);
         d[1] = round_scales(minima, minimum_codes);

@@ -55,7 +55,7 @@ void pare_encode_q5_0(const float *values, void *stored, int64_t n, const float 
         float weights[32];
         if (importance) {
             pare_importance_weights(values, importance + b * 32, mean_square, weights, 32);
-            block->d = pare_f32_to_f16(pare_search_symmetric(32, 16, values, weights, codes));
+            block->d = pare_scale_to_f16(pare_search_symmetric(32, 16, values, weights, codes));
         } else {
             block->d = pare_round_extreme(values, 16, codes);
         }
@@ -74,11 +74,11 @@ void pare_encode_q5_1(const float *values, void *stored, int64_t n, const float 
             pare_importance_weights(values, importance + b * 32, mean_square, weights, 32);
             float d = pare_search_affine(32, 31, values, weights, codes, &minimum, -0.9f, 0.05f, 36,
                                          false);
-            block->d = pare_f32_to_f16(d);
-            block->m = pare_f32_to_f16(-minimum);
+            block->d = pare_scale_to_f16(d);
+            block->m = pare_scale_to_f16(-minimum);
         } else {
             block->d = pare_round_range(values, 31, codes, &minimum);
-            block->m = pare_f32_to_f16(minimum);
+            block->m = pare_scale_to_f16(minimum);
         }
         pack(codes, block->q, block->high);
     }

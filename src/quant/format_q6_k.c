@@ -57,7 +57,7 @@ static void encode_block(const float *x, const float *importance, pare_block_q6_
         return;
     }
     float inverse = -128 / largest;
-    block->d = pare_f32_to_f16(1 / inverse);
+    block->d = pare_scale_to_f16(1 / inverse);
     float d = pare_f16_to_f32(block->d);
     for (int j = 0; j < 16; j++) {
         block->scales[j] = (int8_t)pare_clamp(pare_nearest(inverse * scales[j]), -128, 127);

@@ -21,7 +21,7 @@ void pare_encode_q8_0(const float *values, void *stored, int64_t n, const float 
         for (int i = 0; i < 32; i++)
             absmax = fmaxf(absmax, fabsf(values[i]));
         float d = absmax / 127, inverse = pare_inverse(d);
-        block->d = pare_f32_to_f16(d);
+        block->d = pare_scale_to_f16(d);
         for (int i = 0; i < 32; i++) /* halves away from zero */
             block->q[i] = (int8_t)pare_clamp((int)roundf(values[i] * inverse), -127, 127);
     }

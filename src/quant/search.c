@@ -38,7 +38,7 @@ uint16_t pare_round_extreme(const float *x, int half, uint8_t *codes)
     float scale = signed_extreme(32, x) / (float)-half, inverse = pare_inverse(scale);
     for (int i = 0; i < 32; i++)
         codes[i] = (uint8_t)pare_truncate_code(x[i] * inverse + ((float)half + 0.5f), 2 * half - 1);
-    return pare_f32_to_f16(scale);
+    return pare_scale_to_f16(scale);
 }
 
 uint16_t pare_round_range(const float *x, int top, uint8_t *codes, float *minimum)
@@ -52,7 +52,7 @@ uint16_t pare_round_range(const float *x, int top, uint8_t *codes, float *minimu
     *minimum = low;
     for (int i = 0; i < 32; i++)
         codes[i] = (uint8_t)pare_truncate_code((x[i] - low) * inverse + 0.5f, top);
-    return pare_f32_to_f16(scale);
+    return pare_scale_to_f16(scale);
 }
 
 /* Sums of the least-squares problem x ~ scale * code. */
