@@ -1,0 +1,608 @@
+/* Attention with the vector operations of one tier: included by avx2_attention.c and avx512_attention.c.
+ *
+ * The query heads that share a KV head are rows of one small matrix: row r is token r / group, head r % group of the group. A task
+ * takes up to TILE rows of one KV head and walks over the keys in chunks of CHUNK and, inside, blocks of BLOCK positions:
+ *
+ *   keys of a block, transposed to [head_dim][BLOCK]      values [BLOCK][head_dim]
+ *        |                                                     |
+ *   scores = q keys, ROWS x BLOCK in registers -> softmax -> out += weights values, ROWS x 4 vectors in registers
+ *
+ * Within a chunk the softmax is online (maximum, sum and unscaled output per row); finished chunks are combined in order. Where
+ * few tokens meet a long cache, chunks are tasks of their own and attention_finish combines them: the same arithmetic.
+ *
+ * Same bits for any number of tokens: chunks and blocks lie at fixed positions; a score is a chain of fused multiply-adds over
+ * head_dim; an output element is a chain over the keys that its row sees, no others; so neither depends on the row's
+ * neighbours. */
+#include "kernels/kernels.h"
+
+#include "base/half.h"
+#include "quant/types.h"
+#include "vector_math.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <string.h>
+
+enum {
+    BLOCK = 64,
+    CHUNK = 512,
+    TILE = 96,
+    ROWS = 6,
+    KEY_VECS = LANES == 16 ? 4 : 2,   /* vectors of scores per row that are summed up at once */
+    DIM_VECS = LANES == 16 ? 4 : 2,   /* vectors of the output per row */
+    SPLIT_TOKENS = 8,                 /* with at most as many tokens, chunks are tasks of their own */
+    DIRECT_ROWS = 8,                  /* with at most as many rows, F16 values are not copied to FP32 first */
+    PARTIAL_HEADER = 16               /* floats before a partial output: maximum, sum, padding */
+};
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* One call's rows of one KV head; the arrays are the state of their softmax over one chunk. */
+typedef struct tile {
+    const pare_attention *a;
+    const char *keys, *values; /* of the KV head */
+    int64_t padded_dim;        /* head_dim rounded up to LANES */
+    int rows;
+    int64_t first[TILE], last[TILE]; /* positions that each row sees: first..last-1 */
+    const float *q[TILE];
+    float *out[TILE];
+    float maximum[TILE], sum[TILE];
+} tile;
+
+/* Memory for one block. */
+typedef struct block_buffers {
+    float *keys;   /* [head_dim][BLOCK] */
+    float *values; /* [BLOCK][padded_dim] */
+} block_buffers;
+
+/* ---- reading the cache ---- */
+
+/* LANES elements from element d on; those from `n` on are 0. */
+INLINE vec load_cache(const char *row, pare_type type, int64_t d, int64_t n)
+{
+    int64_t left = n - d;
+    if (type == PARE_TYPE_F16) {
+        const uint16_t *p = (const uint16_t *)row + d;
+        return left >= LANES ? v_load_f16(p) : v_load_f16_partial(p, left);
+    }
+    if (type == PARE_TYPE_Q8_0) {
+        const pare_block_q8_0 *b = (const pare_block_q8_0 *)row + d / 32;
+        return v_load_i8(b->q + d % 32) * v_set1(pare_f16_to_f32(b->d));
+    }
+    const float *p = (const float *)row + d;
+    return left >= LANES ? v_load(p) : v_load_partial(p, left, 0);
+}
+
+/* Keys first..last-1 (of the block that starts at position `start`) to buffer[d][position - start]. Lanes of other positions
+ * get some key's numbers or zeros; their scores are masked. */
+INLINE void transpose_keys(const tile *t, pare_type type, int64_t start, int64_t first, int64_t last,
+                           float *buffer)
+{
+    int64_t n = t->a->head_dim;
+    size_t row_bytes = t->a->cache_row_bytes;
+    for (int64_t group = 0; group < BLOCK; group += LANES) {
+        if (start + group >= last || start + group + LANES <= first) {
+            for (int64_t d = 0; d < n; d++)
+                v_store(buffer + d * BLOCK + group, v_set1(0));
+            continue;
+        }
+        const char *rows[LANES];
+        for (int i = 0; i < LANES; i++) {
+            int64_t key = start + group + i;
+            key = key < first ? first : key >= last ? last - 1 : key;
+            rows[i] = t->keys + (size_t)key * row_bytes;
+        }
+        for (int64_t d = 0; d < n; d += LANES) {
+            vec r[LANES];
+            for (int i = 0; i < LANES; i++)
+                r[i] = load_cache(rows[i], type, d, n);
+            v_transpose(r);
+            int64_t count = n - d < LANES ? n - d : LANES;
+            if (count == LANES) {
+                for (int i = 0; i < LANES; i++)
+                    v_store(buffer + (d + i) * BLOCK + group, r[i]);
+                continue;
+            }
+            for (int i = 0; i < LANES; i++)
+                if (i < count)
+                    v_store(buffer + (d + i) * BLOCK + group, r[i]);
+        }
+    }
+}
+
+INLINE void copy_values(const tile *t, pare_type type, int64_t start, int64_t first, int64_t last,
+                        float *buffer)
+{
+    int64_t n = t->a->head_dim;
+    for (int64_t key = first; key < last; key++) {
+        const char *row = t->values + (size_t)key * t->a->cache_row_bytes;
+        for (int64_t d = 0; d < n; d += LANES)
+            v_store(buffer + (key - start) * t->padded_dim + d, load_cache(row, type, d, n));
+    }
+}
+
+static void prefetch_rows(const char *rows, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64)
+        _mm_prefetch(rows + i, _MM_HINT_T0);
+}
+
+/* ---- scores ---- */
+
+/* scores[i][0 .. 64 KEY_VECS/..] for `rows` rows and `vecs` vectors of keys. Constant rows and vecs: sums stay in registers. */
+INLINE void score_rows(const float *const *q, const float *keys, int64_t n, float *scores, int rows,
+                       int vecs)
+{
+    vec sums[ROWS][KEY_VECS];
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < vecs; j++)
+            sums[i][j] = v_set1(0);
+    for (int64_t d = 0; d < n; d++) {
+        vec k[KEY_VECS];
+#pragma GCC unroll 4
+        for (int j = 0; j < vecs; j++)
+            k[j] = v_load(keys + d * BLOCK + j * LANES);
+#pragma GCC unroll 6
+        for (int i = 0; i < rows; i++) {
+            vec x = v_set1(q[i][d]);
+#pragma GCC unroll 4
+            for (int j = 0; j < vecs; j++)
+                sums[i][j] = v_fma(x, k[j], sums[i][j]);
+        }
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < vecs; j++)
+            v_store(scores + i * BLOCK + j * LANES, sums[i][j]);
+}
+
+/* Scores of the first `keys_end` keys of the block, rounded up to what one pass computes. */
+INLINE void score_block(const float *const *q, const float *keys, int64_t n, float *scores, int rows,
+                        int keys_end)
+{
+    int j = 0;
+    for (; j < keys_end; j += KEY_VECS * LANES) {
+        if (KEY_VECS > 2 && keys_end - j <= 2 * LANES)
+            score_rows(q, keys + j, n, scores + j, rows, 2);
+        else
+            score_rows(q, keys + j, n, scores + j, rows, KEY_VECS);
+    }
+}
+
+/* Scores of one row to weights exp(score - maximum); gives their sum. Outside first..last-1 the weight is 0. */
+INLINE float weigh_row(float *scores, float scale, int first, int last, float *maximum)
+{
+    vec s[BLOCK / LANES], factor = v_set1(scale);
+    vec highest = v_set1(-INFINITY);
+    bool whole = first == 0 && last == BLOCK;
+#pragma GCC unroll 8
+    for (int j = 0; j < BLOCK / LANES; j++) {
+        s[j] = v_load(scores + j * LANES) * factor;
+        if (!whole)
+            s[j] = v_keep_range(s[j], j * LANES, first, last);
+        highest = v_max(highest, s[j]);
+    }
+    float block_highest = v_highest(highest);
+    if (block_highest > *maximum)
+        *maximum = block_highest;
+    vec shift = v_set1(*maximum), sum = v_set1(0);
+#pragma GCC unroll 8
+    for (int j = 0; j < BLOCK / LANES; j++) {
+        s[j] = v_exp(s[j] - shift);
+        v_store(scores + j * LANES, s[j]);
+        sum = sum + s[j];
+    }
+    return v_sum(sum);
+}
+
+/* ---- values ---- */
+
+/* out[i][0 .. vecs] += sum over keys of weights[i][key] value[key]. type: F32 (the buffer too) or F16. */
+INLINE void add_values(float *const *out, int64_t d, const float *weights, const char *values,
+                       size_t row_bytes, pare_type type, int first, int last, int rows, int vecs)
+{
+    vec sums[ROWS][DIM_VECS];
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < vecs; j++)
+            sums[i][j] = v_load(out[i] + d + j * LANES);
+    for (int key = first; key < last; key++) {
+        const char *row = values + (size_t)key * row_bytes;
+        vec v[DIM_VECS];
+#pragma GCC unroll 4
+        for (int j = 0; j < vecs; j++)
+            v[j] = type == PARE_TYPE_F16 ? v_load_f16((const uint16_t *)row + d + j * LANES)
+                                         : v_load((const float *)row + d + j * LANES);
+#pragma GCC unroll 6
+        for (int i = 0; i < rows; i++) {
+            vec w = v_set1(weights[i * BLOCK + key]);
+#pragma GCC unroll 4
+            for (int j = 0; j < vecs; j++)
+                sums[i][j] = v_fma(w, v[j], sums[i][j]);
+        }
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < vecs; j++)
+            v_store(out[i] + d + j * LANES, sums[i][j]);
+}
+
+typedef struct value_source {
+    const char *rows; /* of position `start` of the block */
+    size_t row_bytes;
+    pare_type type;
+    int64_t padded_dim;
+} value_source;
+
+INLINE void add_values_dims(float *const *out, const float *weights, const value_source *source,
+                            pare_type type, int first, int last, int rows)
+{
+    int64_t d = 0;
+    for (; d + DIM_VECS * LANES <= source->padded_dim; d += DIM_VECS * LANES)
+        add_values(out, d, weights, source->rows, source->row_bytes, type, first, last, rows, DIM_VECS);
+    for (; d < source->padded_dim; d += LANES)
+        add_values(out, d, weights, source->rows, source->row_bytes, type, first, last, rows, 1);
+}
+
+INLINE void add_values_typed(float *const *out, const float *weights, const value_source *source,
+                             int first, int last, int rows)
+{
+    if (first >= last)
+        return;
+    if (source->type == PARE_TYPE_F16)
+        add_values_dims(out, weights, source, PARE_TYPE_F16, first, last, rows);
+    else
+        add_values_dims(out, weights, source, PARE_TYPE_F32, first, last, rows);
+}
+
+static void add_values_one(float *out, const float *weights, const value_source *source, int first,
+                           int last)
+{
+    float *const outs[1] = {out};
+    add_values_typed(outs, weights, source, first, last, 1);
+}
+
+/* ---- one block for up to ROWS rows ---- */
+
+INLINE void rescale(tile *t, int row, const float *before, int rows)
+{
+    float differences[LANES] = {0}, factors[LANES];
+    bool changed = false;
+    for (int i = 0; i < rows; i++)
+        if (t->maximum[row + i] != before[i]) {
+            differences[i] = before[i] - t->maximum[row + i];
+            changed = true;
+        }
+    if (!changed)
+        return;
+    v_store(factors, v_exp(v_load(differences)));
+    for (int i = 0; i < rows; i++) {
+        if (t->maximum[row + i] == before[i])
+            continue;
+        vec factor = v_set1(factors[i]);
+        t->sum[row + i] *= factors[i];
+        for (int64_t d = 0; d < t->padded_dim; d += LANES)
+            v_store(t->out[row + i] + d, v_load(t->out[row + i] + d) * factor);
+    }
+}
+
+/* The keys that all rows see are added for all rows at once, those at the rims, which only some see, row by row. */
+INLINE void add_ragged_values(tile *t, int row, const float *weights, const value_source *source,
+                              const int *first, const int *last, int rows)
+{
+    int common_first = 0, common_last = BLOCK;
+    for (int i = 0; i < rows; i++) {
+        common_first = first[i] > common_first ? first[i] : common_first;
+        common_last = last[i] < common_last ? last[i] : common_last;
+    }
+    if (common_last < common_first)
+        common_last = common_first;
+    for (int i = 0; i < rows; i++)
+        add_values_one(t->out[row + i], weights + i * BLOCK, source, first[i],
+                       last[i] < common_first ? last[i] : common_first);
+    add_values_typed(t->out + row, weights, source, common_first, common_last, rows);
+    for (int i = 0; i < rows; i++)
+        add_values_one(t->out[row + i], weights + i * BLOCK, source,
+                       first[i] > common_last ? first[i] : common_last, last[i]);
+}
+
+INLINE void attend_rows(tile *t, int row, int64_t start, const float *keys, const value_source *source,
+                        int rows)
+{
+    _Alignas(64) float scores[ROWS * BLOCK];
+    int first[ROWS], last[ROWS], end = 0;
+    float before[ROWS];
+    for (int i = 0; i < rows; i++) {
+        int64_t from = t->first[row + i] - start, to = t->last[row + i] - start;
+        first[i] = from < 0 ? 0 : from > BLOCK ? BLOCK : (int)from;
+        last[i] = to > BLOCK ? BLOCK : to < first[i] ? first[i] : (int)to;
+        end = last[i] > end ? last[i] : end;
+        before[i] = t->maximum[row + i];
+    }
+    score_block(t->q + row, keys, t->a->head_dim, scores, rows, end);
+    float sums[ROWS];
+    for (int i = 0; i < rows; i++)
+        sums[i] = first[i] < last[i] ? weigh_row(scores + i * BLOCK, t->a->scale, first[i], last[i],
+                                                 &t->maximum[row + i])
+                                     : 0;
+    rescale(t, row, before, rows);
+    for (int i = 0; i < rows; i++)
+        t->sum[row + i] += sums[i];
+    add_ragged_values(t, row, scores, source, first, last, rows);
+}
+
+static void attend_some_rows(tile *t, int row, int64_t start, const float *keys,
+                             const value_source *source, int rows)
+{
+    switch (rows) {
+    case 1:
+        attend_rows(t, row, start, keys, source, 1);
+        break;
+    case 2:
+        attend_rows(t, row, start, keys, source, 2);
+        break;
+    case 3:
+        attend_rows(t, row, start, keys, source, 3);
+        break;
+    case 4:
+        attend_rows(t, row, start, keys, source, 4);
+        break;
+    case 5:
+        attend_rows(t, row, start, keys, source, 5);
+        break;
+    default:
+        attend_rows(t, row, start, keys, source, ROWS);
+    }
+}
+
+/* ---- one chunk for a tile ---- */
+
+static value_source read_block(const tile *t, int64_t start, int64_t first, int64_t last,
+                               const block_buffers *buffers)
+{
+    const pare_attention *a = t->a;
+    size_t row_bytes = a->cache_row_bytes;
+    bool direct = a->head_dim == t->padded_dim &&
+                  (a->cache_type == PARE_TYPE_F32 ||
+                   (a->cache_type == PARE_TYPE_F16 && t->rows <= DIRECT_ROWS));
+    if (a->cache_type == PARE_TYPE_F16) {
+        transpose_keys(t, PARE_TYPE_F16, start, first, last, buffers->keys);
+        if (!direct)
+            copy_values(t, PARE_TYPE_F16, start, first, last, buffers->values);
+    } else if (a->cache_type == PARE_TYPE_Q8_0) {
+        transpose_keys(t, PARE_TYPE_Q8_0, start, first, last, buffers->keys);
+        copy_values(t, PARE_TYPE_Q8_0, start, first, last, buffers->values);
+    } else {
+        transpose_keys(t, PARE_TYPE_F32, start, first, last, buffers->keys);
+        if (!direct)
+            copy_values(t, PARE_TYPE_F32, start, first, last, buffers->values);
+    }
+    if (direct)
+        return (value_source){t->values + (size_t)start * row_bytes, row_bytes, a->cache_type,
+                              t->padded_dim};
+    return (value_source){(const char *)buffers->values, (size_t)t->padded_dim * sizeof(float),
+                          PARE_TYPE_F32, t->padded_dim};
+}
+
+static void attend_chunk(tile *t, int64_t chunk, const block_buffers *buffers)
+{
+    for (int r = 0; r < t->rows; r++) {
+        t->maximum[r] = -INFINITY;
+        t->sum[r] = 0;
+        memset(t->out[r], 0, (size_t)t->padded_dim * sizeof(float));
+    }
+    /* Rows are in order of tokens: the first row sees the earliest key of all, the last row the latest. */
+    int64_t from = chunk * CHUNK, to = from + CHUNK;
+    from = t->first[0] > from ? t->first[0] / BLOCK * BLOCK : from;
+    to = t->last[t->rows - 1] < to ? t->last[t->rows - 1] : to;
+    for (int64_t start = from; start < to; start += BLOCK) {
+        int64_t first = t->first[0] > start ? t->first[0] : start;
+        int64_t last = to < start + BLOCK ? to : start + BLOCK;
+        if (last == start + BLOCK && last < to) { /* the next block, while this one is computed */
+            int64_t next = to < last + BLOCK ? to - last : BLOCK;
+            size_t bytes = (size_t)next * t->a->cache_row_bytes;
+            prefetch_rows(t->keys + (size_t)last * t->a->cache_row_bytes, bytes);
+            prefetch_rows(t->values + (size_t)last * t->a->cache_row_bytes, bytes);
+        }
+        value_source source = read_block(t, start, first, last, buffers);
+        for (int row = 0; row < t->rows; row += ROWS) {
+            int rows = t->rows - row < ROWS ? t->rows - row : ROWS;
+            if (t->last[row + rows - 1] > start && t->first[row] < start + BLOCK)
+                attend_some_rows(t, row, start, buffers->keys, &source, rows);
+        }
+    }
+}
+
+/* ---- combining chunks ---- */
+
+/* Adds a chunk's (maximum, sum, out) to a running total; the total starts with maximum -infinity. */
+static void combine(float *total_maximum, float *total_sum, float *total, float maximum, float sum,
+                    const float *out, int64_t n)
+{
+    if (maximum == -INFINITY)
+        return; /* the row sees no key of this chunk */
+    if (*total_maximum == -INFINITY) {
+        *total_maximum = maximum;
+        *total_sum = sum;
+        memcpy(total, out, (size_t)n * sizeof(float));
+        return;
+    }
+    float highest = maximum > *total_maximum ? maximum : *total_maximum;
+    float old = v_get_first(v_exp(v_set1(*total_maximum - highest)));
+    float new = v_get_first(v_exp(v_set1(maximum - highest)));
+    *total_maximum = highest;
+    *total_sum = *total_sum * old + sum * new;
+    int64_t d = 0;
+    for (; d + LANES <= n; d += LANES)
+        v_store(total + d, v_fma(v_load(out + d), v_set1(new), v_load(total + d) * v_set1(old)));
+    if (d < n) {
+        vec x = v_load_partial(out + d, n - d, 0), y = v_load_partial(total + d, n - d, 0);
+        v_store_partial(total + d, v_fma(x, v_set1(new), y * v_set1(old)), n - d);
+    }
+}
+
+static void divide(float *out, float sum, int64_t n)
+{
+    float factor = 1.0f / sum;
+    for (int64_t d = 0; d < n; d++)
+        out[d] *= factor;
+}
+
+/* ---- tasks ---- */
+
+/* How a call is cut: by its shapes alone. */
+typedef struct plan {
+    int64_t group, rows, tiles; /* query heads per KV head; rows and tiles per KV head */
+    int64_t first_chunk, chunks;
+    bool split; /* chunks are tasks */
+    int64_t padded_dim, partial_floats;
+} plan;
+
+static plan plan_call(const pare_attention *a)
+{
+    plan p = {.group = a->heads / a->kv_heads};
+    p.rows = a->tokens * p.group;
+    p.tiles = (p.rows + TILE - 1) / TILE;
+    int64_t first = a->window > 0 && a->past + 1 > a->window ? a->past + 1 - a->window : 0;
+    p.first_chunk = first / CHUNK;
+    p.chunks = (a->past + a->tokens - 1) / CHUNK + 1 - p.first_chunk;
+    p.split = a->tokens <= SPLIT_TOKENS && p.chunks > 1;
+    p.padded_dim = (a->head_dim + LANES - 1) / LANES * LANES;
+    p.partial_floats = p.padded_dim + PARTIAL_HEADER;
+    return p;
+}
+
+static float *partial_of(const pare_attention *a, const plan *p, void *scratch, int64_t token, int64_t head,
+                         int64_t chunk)
+{
+    int64_t index = (token * a->heads + head) * p->chunks + (chunk - p->first_chunk);
+    return (float *)scratch + index * p->partial_floats;
+}
+
+static void init_tile(tile *t, const pare_attention *a, const plan *p, int64_t kv_head, int64_t index)
+{
+    size_t plane = (size_t)kv_head * (size_t)a->capacity * a->cache_row_bytes;
+    t->a = a;
+    t->keys = (const char *)a->keys + plane;
+    t->values = (const char *)a->values + plane;
+    t->padded_dim = p->padded_dim;
+    int64_t first_row = index * TILE;
+    t->rows = p->rows - first_row < TILE ? (int)(p->rows - first_row) : TILE;
+    for (int r = 0; r < t->rows; r++) {
+        int64_t token = (first_row + r) / p->group;
+        int64_t head = kv_head * p->group + (first_row + r) % p->group;
+        t->last[r] = a->past + token + 1;
+        t->first[r] = a->window > 0 && t->last[r] > a->window ? t->last[r] - a->window : 0;
+        t->q[r] = a->q + token * a->q_stride + head * a->head_dim;
+    }
+}
+
+/* One chunk of one tile, to the scratch. */
+static void attend_partial(const pare_attention *a, const plan *p, int64_t task,
+                           const block_buffers *buffers, void *scratch)
+{
+    int64_t chunk = p->first_chunk + task % p->chunks, index = task / p->chunks;
+    int64_t kv_head = index / p->tiles;
+    tile t;
+    init_tile(&t, a, p, kv_head, index % p->tiles);
+    float *partials[TILE];
+    for (int r = 0; r < t.rows; r++) {
+        int64_t row = index % p->tiles * TILE + r;
+        partials[r] = partial_of(a, p, scratch, row / p->group, kv_head * p->group + row % p->group, chunk);
+        t.out[r] = partials[r] + PARTIAL_HEADER;
+    }
+    attend_chunk(&t, chunk, buffers);
+    for (int r = 0; r < t.rows; r++) {
+        partials[r][0] = t.maximum[r];
+        partials[r][1] = t.sum[r];
+    }
+}
+
+/* All chunks of one tile. Late tiles see more keys than early ones, so the two alternate: any run of tasks costs about as much
+ * as another of its length. */
+static void attend_tile(const pare_attention *a, const plan *p, int64_t task, const block_buffers *buffers,
+                        float *outs)
+{
+    int64_t order = task % p->tiles, kv_head = task / p->tiles;
+    tile t;
+    init_tile(&t, a, p, kv_head, order % 2 ? p->tiles - 1 - order / 2 : order / 2);
+    float maximum[TILE], sum[TILE], *total[TILE];
+    for (int r = 0; r < t.rows; r++) {
+        maximum[r] = -INFINITY;
+        total[r] = a->out + (t.q[r] - a->q) / a->q_stride * a->out_stride + (t.q[r] - a->q) % a->q_stride;
+        t.out[r] = outs + r * p->padded_dim;
+    }
+    for (int64_t chunk = t.first[0] / CHUNK; chunk * CHUNK < t.last[t.rows - 1]; chunk++) {
+        attend_chunk(&t, chunk, buffers);
+        for (int r = 0; r < t.rows; r++)
+            combine(&maximum[r], &sum[r], total[r], t.maximum[r], t.sum[r], t.out[r], a->head_dim);
+    }
+    for (int r = 0; r < t.rows; r++)
+        divide(total[r], sum[r], a->head_dim);
+}
+
+static int64_t attention_tasks(const pare_attention *a)
+{
+    plan p = plan_call(a);
+    return a->kv_heads * p.tiles * (p.split ? p.chunks : 1);
+}
+
+static void attention(const pare_attention *a, int64_t first, int64_t last, void *scratch)
+{
+    assert(a->head_dim <= PARE_HEAD_DIM_MAX);
+    if (first >= last)
+        return;
+    plan p = plan_call(a);
+    /* On the stack, as kernels do not allocate: 120 KB for heads of 128. */
+    _Alignas(64) float memory[(size_t)p.padded_dim * (2 * BLOCK + TILE)];
+    block_buffers buffers = {memory, memory + p.padded_dim * BLOCK};
+    for (int64_t task = first; task < last; task++) {
+        if (p.split)
+            attend_partial(a, &p, task, &buffers, scratch);
+        else
+            attend_tile(a, &p, task, &buffers, memory + p.padded_dim * 2 * BLOCK);
+    }
+}
+
+static int64_t attention_finish_tasks(const pare_attention *a)
+{
+    return plan_call(a).split ? a->tokens * a->heads : 0;
+}
+
+static void attention_finish(const pare_attention *a, int64_t first, int64_t last, void *scratch)
+{
+    plan p = plan_call(a);
+    for (int64_t row = first; row < last; row++) {
+        int64_t token = row / a->heads, head = row % a->heads;
+        float *total = a->out + token * a->out_stride + head * a->head_dim;
+        float maximum = -INFINITY, sum = 0;
+        for (int64_t i = 0; i < p.chunks; i++) {
+            const float *partial = partial_of(a, &p, scratch, token, head, p.first_chunk + i);
+            combine(&maximum, &sum, total, partial[0], partial[1], partial + PARTIAL_HEADER, a->head_dim);
+        }
+        divide(total, sum, a->head_dim);
+    }
+}
+
+/* Grows with tokens and past + tokens, as the header promises; a window may need less. */
+static size_t attention_scratch_bytes(const pare_attention *a)
+{
+    int64_t tokens = a->tokens < SPLIT_TOKENS ? a->tokens : SPLIT_TOKENS;
+    int64_t chunks = (a->past + a->tokens - 1) / CHUNK + 1;
+    plan p = plan_call(a);
+    return chunks > 1 ? (size_t)(tokens * a->heads * chunks * p.partial_floats) * sizeof(float) : 0;
+}
+
+static void add_attention(pare_kernels *kernels)
+{
+    kernels->attention_tasks = attention_tasks;
+    kernels->attention = attention;
+    kernels->attention_finish_tasks = attention_finish_tasks;
+    kernels->attention_finish = attention_finish;
+    kernels->attention_scratch_bytes = attention_scratch_bytes;
+}

@@ -1,0 +1,217 @@
+/* The vector operations that ops_template.h and attention_template.h are written with, for AVX-512 F, BW, DQ, VL. */
+#ifndef PARE_KERNELS_X86_VECTOR_AVX512_H
+#define PARE_KERNELS_X86_VECTOR_AVX512_H
+
+#include <immintrin.h>
+#include <math.h>
+#include <stdint.h>
+
+typedef __m512 vec;
+typedef __m512d vecd; /* half as many doubles */
+enum { LANES = 16 };
+
+static inline vec v_set1(float x)
+{
+    return _mm512_set1_ps(x);
+}
+
+static inline vec v_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+
+static inline void v_store(float *p, vec x)
+{
+    _mm512_storeu_ps(p, x);
+}
+
+static inline __mmask16 v_first(int64_t n)
+{
+    return (__mmask16)((1u << n) - 1);
+}
+
+/* 0 < n < LANES elements; the others are `fill`. */
+static inline vec v_load_partial(const float *p, int64_t n, float fill)
+{
+    return _mm512_mask_loadu_ps(v_set1(fill), v_first(n), p);
+}
+
+static inline void v_store_partial(float *p, vec x, int64_t n)
+{
+    _mm512_mask_storeu_ps(p, v_first(n), x);
+}
+
+static inline vec v_load_f16(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+
+static inline vec v_load_f16_partial(const uint16_t *p, int64_t n)
+{
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(v_first(n), p));
+}
+
+static inline void v_store_f16(uint16_t *p, vec x)
+{
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
+
+static inline void v_store_f16_partial(uint16_t *p, vec x, int64_t n)
+{
+    _mm256_mask_storeu_epi16(p, v_first(n), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
+
+static inline vec v_load_i8(const int8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+
+/* Rounded to nearest even; values within -127..127. */
+static inline void v_store_i8(int8_t *p, vec x)
+{
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
+}
+
+/* a b + c and c - a b, rounded once. */
+static inline vec v_fma(vec a, vec b, vec c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+static inline vec v_fnma(vec a, vec b, vec c)
+{
+    return _mm512_fnmadd_ps(a, b, c);
+}
+
+/* The second operand where one is NaN. */
+static inline vec v_max(vec a, vec b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+static inline vec v_min(vec a, vec b)
+{
+    return _mm512_min_ps(a, b);
+}
+
+static inline vec v_abs(vec x)
+{
+    return _mm512_abs_ps(x);
+}
+
+static inline vec v_round(vec x)
+{
+    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+/* x 2^n for whole n, |n| < 252, with the right rounding to subnormals. */
+static inline vec v_scale_by_power(vec x, vec n)
+{
+    return _mm512_scalef_ps(x, n);
+}
+
+/* `negative` where x < 0, `other` elsewhere. */
+static inline vec v_select_negative(vec x, vec negative, vec other)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ), other,
+                                negative);
+}
+
+static inline float v_sum(vec x)
+{
+    return _mm512_reduce_add_ps(x);
+}
+
+static inline float v_highest(vec x)
+{
+    return _mm512_reduce_max_ps(x);
+}
+
+static inline float v_get_first(vec x)
+{
+    return _mm512_cvtss_f32(x);
+}
+
+/* x where base + lane is in first..last-1, -infinity elsewhere. */
+static inline vec v_keep_range(vec x, int base, int first, int last)
+{
+    int from = first - base < 0 ? 0 : first - base > 16 ? 16 : first - base;
+    int to = last - base < 0 ? 0 : last - base > 16 ? 16 : last - base;
+    uint32_t keep = ((1u << to) - 1) & ~((1u << from) - 1);
+    return _mm512_mask_blend_ps((__mmask16)keep, v_set1(-INFINITY), x);
+}
+
+static inline vecd vd_zero(void)
+{
+    return _mm512_setzero_pd();
+}
+
+static inline vecd vd_low(vec x)
+{
+    return _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+}
+
+static inline vecd vd_high(vec x)
+{
+    return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+}
+
+static inline vecd vd_fma(vecd a, vecd b, vecd c)
+{
+    return _mm512_fmadd_pd(a, b, c);
+}
+
+static inline double vd_sum(vecd x)
+{
+    return _mm512_reduce_add_pd(x);
+}
+
+/* LANES/2 floats, each twice: a a b b ... */
+static inline vec v_load_twice(const float *p)
+{
+    const __m512i index = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
+    return _mm512_permutexvar_ps(index, _mm512_castps256_ps512(_mm256_loadu_ps(p)));
+}
+
+/* For each pair (x0, x1): (x0 c - x1 s, x1 c + x0 s). */
+static inline vec v_rotate_pairs(vec x, vec c, vec s)
+{
+    return _mm512_fmaddsub_ps(x, c, _mm512_permute_ps(x, 0xb1) * s);
+}
+
+static inline __m512 v_unpack_pd(__m512 a, __m512 b, int high)
+{
+    __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+    return _mm512_castpd_ps(high ? _mm512_unpackhi_pd(x, y) : _mm512_unpacklo_pd(x, y));
+}
+
+/* Element j of r[i] and element i of r[j] change places. */
+static inline void v_transpose(vec r[16])
+{
+    vec a[16], b[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+        a[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        a[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) { /* b[i + j]: element j of each 128-bit lane of rows i..i+3 */
+        b[i] = v_unpack_pd(a[i], a[i + 2], 0);
+        b[i + 1] = v_unpack_pd(a[i], a[i + 2], 1);
+        b[i + 2] = v_unpack_pd(a[i + 1], a[i + 3], 0);
+        b[i + 3] = v_unpack_pd(a[i + 1], a[i + 3], 1);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) { /* now a 4 x 4 transposition of 128-bit lanes */
+        vec low02 = _mm512_shuffle_f32x4(b[j], b[4 + j], 0x88);
+        vec low13 = _mm512_shuffle_f32x4(b[j], b[4 + j], 0xdd);
+        vec high02 = _mm512_shuffle_f32x4(b[8 + j], b[12 + j], 0x88);
+        vec high13 = _mm512_shuffle_f32x4(b[8 + j], b[12 + j], 0xdd);
+        r[j] = _mm512_shuffle_f32x4(low02, high02, 0x88);
+        r[8 + j] = _mm512_shuffle_f32x4(low02, high02, 0xdd);
+        r[4 + j] = _mm512_shuffle_f32x4(low13, high13, 0x88);
+        r[12 + j] = _mm512_shuffle_f32x4(low13, high13, 0xdd);
+    }
+}
+
+#endif
