@@ -35,6 +35,10 @@ static const struct {
 } parts[] = {
     {PARE_ISA_REF, 0, pare_kernels_add_ref_matmul},
     {PARE_ISA_REF, 0, pare_kernels_add_ref_ops},
+#if defined(__x86_64__)
+    {PARE_ISA_AVX2, 0, pare_kernels_add_avx2_ops},
+    {PARE_ISA_AVX512, 0, pare_kernels_add_avx512_ops},
+#endif
 };
 
 #if defined(__x86_64__)

@@ -48,22 +48,22 @@ static void add(float *y, const float *x, int64_t n)
 /* x sigmoid(x). exp(-x) may overflow to infinity, which gives the right limit, -0. */
 static float silu_of(float x)
 {
-    return x / (1.0f + expf(-x));
+    return (float)(x / (1.0 + exp(-(double)x)));
 }
 
 /* x Phi(x). By erfc, whose relative error stays small in the negative tail, where 1 + erf would
  * cancel. */
 static float gelu_of(float x)
 {
-    return 0.5f * x * erfcf(-0.70710678f * x);
+    return (float)(0.5 * x * erfc(-M_SQRT1_2 * x));
 }
 
 /* 0.5 x (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3): the second form does not
  * cancel. */
 static float gelu_tanh_of(float x)
 {
-    float u2 = 1.5957691f * x * (1.0f + 0.044715f * x * x);
-    return x / (1.0f + expf(-u2));
+    double u = 0.79788456080286536 * x * (1.0 + 0.044715 * x * x);
+    return (float)(x / (1.0 + exp(-2.0 * u)));
 }
 
 #define ACTIVATION(name)                                                                           \

@@ -1,18 +1,22 @@
-/* Attention with the vector operations of one tier: included by avx2_attention.c and avx512_attention.c.
+/* Attention with the vector operations of one tier: included by avx2_attention.c and
+ * avx512_attention.c.
  *
- * The query heads that share a KV head are rows of one small matrix: row r is token r / group, head r % group of the group. A task
- * takes up to TILE rows of one KV head and walks over the keys in chunks of CHUNK and, inside, blocks of BLOCK positions:
+ * The query heads that share a KV head are rows of one small matrix: row r is token r / group, head
+ * r % group of the group. A task takes up to TILE rows of one KV head and walks over the keys in
+ * chunks of CHUNK and, inside, blocks of BLOCK positions:
  *
  *   keys of a block, transposed to [head_dim][BLOCK]      values [BLOCK][head_dim]
  *        |                                                     |
- *   scores = q keys, ROWS x BLOCK in registers -> softmax -> out += weights values, ROWS x 4 vectors in registers
+ *   scores = q keys, ROWS x BLOCK in registers -> softmax -> out += weights values, ROWS x 4
+ * vectors in registers
  *
- * Within a chunk the softmax is online (maximum, sum and unscaled output per row); finished chunks are combined in order. Where
- * few tokens meet a long cache, chunks are tasks of their own and attention_finish combines them: the same arithmetic.
+ * Within a chunk the softmax is online (maximum, sum and unscaled output per row); finished chunks
+ * are combined in order. Where few tokens meet a long cache, chunks are tasks of their own and
+ * attention_finish combines them: the same arithmetic.
  *
- * Same bits for any number of tokens: chunks and blocks lie at fixed positions; a score is a chain of fused multiply-adds over
- * head_dim; an output element is a chain over the keys that its row sees, no others; so neither depends on the row's
- * neighbours. */
+ * Same bits for any number of tokens: chunks and blocks lie at fixed positions; a score is a chain
+ * of fused multiply-adds over head_dim; an output element is a chain over the keys that its row
+ * sees, no others; so neither depends on the row's neighbours. */
 #include "kernels/kernels.h"
 
 #include "base/half.h"
@@ -28,11 +32,11 @@ enum {
     CHUNK = 512,
     TILE = 96,
     ROWS = 6,
-    KEY_VECS = LANES == 16 ? 4 : 2,   /* vectors of scores per row that are summed up at once */
-    DIM_VECS = LANES == 16 ? 4 : 2,   /* vectors of the output per row */
-    SPLIT_TOKENS = 8,                 /* with at most as many tokens, chunks are tasks of their own */
-    DIRECT_ROWS = 8,                  /* with at most as many rows, F16 values are not copied to FP32 first */
-    PARTIAL_HEADER = 16               /* floats before a partial output: maximum, sum, padding */
+    KEY_VECS = LANES == 16 ? 4 : 2, /* vectors of scores per row that are summed up at once */
+    DIM_VECS = LANES == 16 ? 4 : 2, /* vectors of the output per row */
+    SPLIT_TOKENS = 8,               /* with at most as many tokens, chunks are tasks of their own */
+    DIRECT_ROWS = 8,    /* with at most as many rows, F16 values are not copied to FP32 first */
+    PARTIAL_HEADER = 16 /* floats before a partial output: maximum, sum, padding */
 };
 
 #define INLINE static inline __attribute__((always_inline))
@@ -42,6 +46,7 @@ typedef struct tile {
     const pare_attention *a;
     const char *keys, *values; /* of the KV head */
     int64_t padded_dim;        /* head_dim rounded up to LANES */
+    int64_t kv_head, first_row;
     int rows;
     int64_t first[TILE], last[TILE]; /* positions that each row sees: first..last-1 */
     const float *q[TILE];
@@ -73,10 +78,10 @@ INLINE vec load_cache(const char *row, pare_type type, int64_t d, int64_t n)
     return left >= LANES ? v_load(p) : v_load_partial(p, left, 0);
 }
 
-/* Keys first..last-1 (of the block that starts at position `start`) to buffer[d][position - start]. Lanes of other positions
- * get some key's numbers or zeros; their scores are masked. */
-INLINE void transpose_keys(const tile *t, pare_type type, int64_t start, int64_t first, int64_t last,
-                           float *buffer)
+/* Keys first..last-1 (of the block that starts at position `start`) to buffer[d][position - start].
+ * Lanes of other positions get some key's numbers or zeros; their scores are masked. */
+INLINE void transpose_keys(const tile *t, pare_type type, int64_t start, int64_t first,
+                           int64_t last, float *buffer)
 {
     int64_t n = t->a->head_dim;
     size_t row_bytes = t->a->cache_row_bytes;
@@ -129,7 +134,8 @@ static void prefetch_rows(const char *rows, size_t bytes)
 
 /* ---- scores ---- */
 
-/* scores[i][0 .. 64 KEY_VECS/..] for `rows` rows and `vecs` vectors of keys. Constant rows and vecs: sums stay in registers. */
+/* scores[i][0 .. 64 KEY_VECS/..] for `rows` rows and `vecs` vectors of keys. Constant rows and
+ * vecs: sums stay in registers. */
 INLINE void score_rows(const float *const *q, const float *keys, int64_t n, float *scores, int rows,
                        int vecs)
 {
@@ -160,8 +166,8 @@ INLINE void score_rows(const float *const *q, const float *keys, int64_t n, floa
 }
 
 /* Scores of the first `keys_end` keys of the block, rounded up to what one pass computes. */
-INLINE void score_block(const float *const *q, const float *keys, int64_t n, float *scores, int rows,
-                        int keys_end)
+INLINE void score_block(const float *const *q, const float *keys, int64_t n, float *scores,
+                        int rows, int keys_end)
 {
     int j = 0;
     for (; j < keys_end; j += KEY_VECS * LANES) {
@@ -172,7 +178,8 @@ INLINE void score_block(const float *const *q, const float *keys, int64_t n, flo
     }
 }
 
-/* Scores of one row to weights exp(score - maximum); gives their sum. Outside first..last-1 the weight is 0. */
+/* Scores of one row to weights exp(score - maximum); gives their sum. Outside first..last-1 the
+ * weight is 0. */
 INLINE float weigh_row(float *scores, float scale, int first, int last, float *maximum)
 {
     vec s[BLOCK / LANES], factor = v_set1(scale);
@@ -200,7 +207,8 @@ INLINE float weigh_row(float *scores, float scale, int first, int last, float *m
 
 /* ---- values ---- */
 
-/* out[i][0 .. vecs] += sum over keys of weights[i][key] value[key]. type: F32 (the buffer too) or F16. */
+/* out[i][0 .. vecs] += sum over keys of weights[i][key] value[key]. type: F32 (the buffer too) or
+ * F16. */
 INLINE void add_values(float *const *out, int64_t d, const float *weights, const char *values,
                        size_t row_bytes, pare_type type, int first, int last, int rows, int vecs)
 {
@@ -244,7 +252,8 @@ INLINE void add_values_dims(float *const *out, const float *weights, const value
 {
     int64_t d = 0;
     for (; d + DIM_VECS * LANES <= source->padded_dim; d += DIM_VECS * LANES)
-        add_values(out, d, weights, source->rows, source->row_bytes, type, first, last, rows, DIM_VECS);
+        add_values(out, d, weights, source->rows, source->row_bytes, type, first, last, rows,
+                   DIM_VECS);
     for (; d < source->padded_dim; d += LANES)
         add_values(out, d, weights, source->rows, source->row_bytes, type, first, last, rows, 1);
 }
@@ -291,7 +300,8 @@ INLINE void rescale(tile *t, int row, const float *before, int rows)
     }
 }
 
-/* The keys that all rows see are added for all rows at once, those at the rims, which only some see, row by row. */
+/* The keys that all rows see are added for all rows at once, those at the rims, which only some
+ * see, row by row. */
 INLINE void add_ragged_values(tile *t, int row, const float *weights, const value_source *source,
                               const int *first, const int *last, int rows)
 {
@@ -311,8 +321,8 @@ INLINE void add_ragged_values(tile *t, int row, const float *weights, const valu
                        first[i] > common_last ? first[i] : common_last, last[i]);
 }
 
-INLINE void attend_rows(tile *t, int row, int64_t start, const float *keys, const value_source *source,
-                        int rows)
+INLINE void attend_rows(tile *t, int row, int64_t start, const float *keys,
+                        const value_source *source, int rows)
 {
     _Alignas(64) float scores[ROWS * BLOCK];
     int first[ROWS], last[ROWS], end = 0;
@@ -396,7 +406,8 @@ static void attend_chunk(tile *t, int64_t chunk, const block_buffers *buffers)
         t->sum[r] = 0;
         memset(t->out[r], 0, (size_t)t->padded_dim * sizeof(float));
     }
-    /* Rows are in order of tokens: the first row sees the earliest key of all, the last row the latest. */
+    /* Rows are in order of tokens: the first row sees the earliest key of all, the last row the
+     * latest. */
     int64_t from = chunk * CHUNK, to = from + CHUNK;
     from = t->first[0] > from ? t->first[0] / BLOCK * BLOCK : from;
     to = t->last[t->rows - 1] < to ? t->last[t->rows - 1] : to;
@@ -420,7 +431,8 @@ static void attend_chunk(tile *t, int64_t chunk, const block_buffers *buffers)
 
 /* ---- combining chunks ---- */
 
-/* Adds a chunk's (maximum, sum, out) to a running total; the total starts with maximum -infinity. */
+/* Adds a chunk's (maximum, sum, out) to a running total; the total starts with maximum -infinity.
+ */
 static void combine(float *total_maximum, float *total_sum, float *total, float maximum, float sum,
                     const float *out, int64_t n)
 {
@@ -477,25 +489,33 @@ static plan plan_call(const pare_attention *a)
     return p;
 }
 
-static float *partial_of(const pare_attention *a, const plan *p, void *scratch, int64_t token, int64_t head,
-                         int64_t chunk)
+static float *partial_of(const pare_attention *a, const plan *p, void *scratch, int64_t token,
+                         int64_t head, int64_t chunk)
 {
     int64_t index = (token * a->heads + head) * p->chunks + (chunk - p->first_chunk);
     return (float *)scratch + index * p->partial_floats;
 }
 
-static void init_tile(tile *t, const pare_attention *a, const plan *p, int64_t kv_head, int64_t index)
+static void locate_row(const tile *t, const plan *p, int r, int64_t *token, int64_t *head)
+{
+    *token = (t->first_row + r) / p->group;
+    *head = t->kv_head * p->group + (t->first_row + r) % p->group;
+}
+
+static void init_tile(tile *t, const pare_attention *a, const plan *p, int64_t kv_head,
+                      int64_t index)
 {
     size_t plane = (size_t)kv_head * (size_t)a->capacity * a->cache_row_bytes;
     t->a = a;
     t->keys = (const char *)a->keys + plane;
     t->values = (const char *)a->values + plane;
     t->padded_dim = p->padded_dim;
-    int64_t first_row = index * TILE;
-    t->rows = p->rows - first_row < TILE ? (int)(p->rows - first_row) : TILE;
+    t->kv_head = kv_head;
+    t->first_row = index * TILE;
+    t->rows = p->rows - t->first_row < TILE ? (int)(p->rows - t->first_row) : TILE;
     for (int r = 0; r < t->rows; r++) {
-        int64_t token = (first_row + r) / p->group;
-        int64_t head = kv_head * p->group + (first_row + r) % p->group;
+        int64_t token, head;
+        locate_row(t, p, r, &token, &head);
         t->last[r] = a->past + token + 1;
         t->first[r] = a->window > 0 && t->last[r] > a->window ? t->last[r] - a->window : 0;
         t->q[r] = a->q + token * a->q_stride + head * a->head_dim;
@@ -507,13 +527,13 @@ static void attend_partial(const pare_attention *a, const plan *p, int64_t task,
                            const block_buffers *buffers, void *scratch)
 {
     int64_t chunk = p->first_chunk + task % p->chunks, index = task / p->chunks;
-    int64_t kv_head = index / p->tiles;
     tile t;
-    init_tile(&t, a, p, kv_head, index % p->tiles);
+    init_tile(&t, a, p, index / p->tiles, index % p->tiles);
     float *partials[TILE];
     for (int r = 0; r < t.rows; r++) {
-        int64_t row = index % p->tiles * TILE + r;
-        partials[r] = partial_of(a, p, scratch, row / p->group, kv_head * p->group + row % p->group, chunk);
+        int64_t token, head;
+        locate_row(&t, p, r, &token, &head);
+        partials[r] = partial_of(a, p, scratch, token, head, chunk);
         t.out[r] = partials[r] + PARTIAL_HEADER;
     }
     attend_chunk(&t, chunk, buffers);
@@ -523,18 +543,20 @@ static void attend_partial(const pare_attention *a, const plan *p, int64_t task,
     }
 }
 
-/* All chunks of one tile. Late tiles see more keys than early ones, so the two alternate: any run of tasks costs about as much
- * as another of its length. */
-static void attend_tile(const pare_attention *a, const plan *p, int64_t task, const block_buffers *buffers,
-                        float *outs)
+/* All chunks of one tile. Late tiles see more keys than early ones, so the two alternate: any run
+ * of tasks costs about as much as another of its length. */
+static void attend_tile(const pare_attention *a, const plan *p, int64_t task,
+                        const block_buffers *buffers, float *outs)
 {
     int64_t order = task % p->tiles, kv_head = task / p->tiles;
     tile t;
     init_tile(&t, a, p, kv_head, order % 2 ? p->tiles - 1 - order / 2 : order / 2);
     float maximum[TILE], sum[TILE], *total[TILE];
     for (int r = 0; r < t.rows; r++) {
+        int64_t token, head;
+        locate_row(&t, p, r, &token, &head);
         maximum[r] = -INFINITY;
-        total[r] = a->out + (t.q[r] - a->q) / a->q_stride * a->out_stride + (t.q[r] - a->q) % a->q_stride;
+        total[r] = a->out + token * a->out_stride + head * a->head_dim;
         t.out[r] = outs + r * p->padded_dim;
     }
     for (int64_t chunk = t.first[0] / CHUNK; chunk * CHUNK < t.last[t.rows - 1]; chunk++) {
@@ -583,7 +605,8 @@ static void attention_finish(const pare_attention *a, int64_t first, int64_t las
         float maximum = -INFINITY, sum = 0;
         for (int64_t i = 0; i < p.chunks; i++) {
             const float *partial = partial_of(a, &p, scratch, token, head, p.first_chunk + i);
-            combine(&maximum, &sum, total, partial[0], partial[1], partial + PARTIAL_HEADER, a->head_dim);
+            combine(&maximum, &sum, total, partial[0], partial[1], partial + PARTIAL_HEADER,
+                    a->head_dim);
         }
         divide(total, sum, a->head_dim);
     }

@@ -1,4 +1,5 @@
-/* The elementwise operations, written with the vector operations of one tier: included by avx2_ops.c and avx512_ops.c. */
+/* The elementwise operations, written with the vector operations of one tier: included by
+ * avx2_ops.c and avx512_ops.c. */
 #include "kernels/kernels.h"
 
 #include "base/half.h"
@@ -8,7 +9,8 @@
 #include <assert.h>
 #include <string.h>
 
-/* Sums of squares are exact products added in double, as in the reference: norms cost next to nothing beside the products. */
+/* Sums of squares are exact products added in double, as in the reference: norms cost next to
+ * nothing beside the products. */
 static double sum_squares(const float *x, int64_t n, float mean)
 {
     vecd low = vd_zero(), high = vd_zero();
@@ -61,7 +63,7 @@ static void layer_norm(float *y, const float *x, const float *weight, const floa
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES) {
         vec scaled = (v_load(x + i) - m) * f * v_load(weight + i);
-        v_store(y + i, bias ? scaled + v_load(bias + i) : scaled);
+        v_store(y + i, scaled + (bias ? v_load(bias + i) : v_set1(0)));
     }
     for (; i < n; i++) {
         float scaled = (x[i] - mean) * factor * weight[i];
@@ -78,24 +80,24 @@ static void add(float *y, const float *x, int64_t n)
         y[i] += x[i];
 }
 
-#define ACTIVATION(name)                                                                     \
-    static void name(float *y, const float *x, int64_t n)                                    \
-    {                                                                                        \
-        int64_t i = 0;                                                                       \
-        for (; i + LANES <= n; i += LANES)                                                   \
-            v_store(y + i, v_##name(v_load(x + i)));                                         \
-        if (i < n)                                                                           \
-            v_store_partial(y + i, v_##name(v_load_partial(x + i, n - i, 0)), n - i);        \
-    }                                                                                        \
-    static void name##_multiply(float *y, const float *gate, const float *up, int64_t n)     \
-    {                                                                                        \
-        int64_t i = 0;                                                                       \
-        for (; i + LANES <= n; i += LANES)                                                   \
-            v_store(y + i, v_##name(v_load(gate + i)) * v_load(up + i));                     \
-        if (i < n) {                                                                         \
-            vec g = v_load_partial(gate + i, n - i, 0), u = v_load_partial(up + i, n - i, 0); \
-            v_store_partial(y + i, v_##name(g) * u, n - i);                                  \
-        }                                                                                    \
+#define ACTIVATION(name)                                                                           \
+    static void name(float *y, const float *x, int64_t n)                                          \
+    {                                                                                              \
+        int64_t i = 0;                                                                             \
+        for (; i + LANES <= n; i += LANES)                                                         \
+            v_store(y + i, v_##name(v_load(x + i)));                                               \
+        if (i < n)                                                                                 \
+            v_store_partial(y + i, v_##name(v_load_partial(x + i, n - i, 0)), n - i);              \
+    }                                                                                              \
+    static void name##_multiply(float *y, const float *gate, const float *up, int64_t n)           \
+    {                                                                                              \
+        int64_t i = 0;                                                                             \
+        for (; i + LANES <= n; i += LANES)                                                         \
+            v_store(y + i, v_##name(v_load(gate + i)) * v_load(up + i));                           \
+        if (i < n) {                                                                               \
+            vec g = v_load_partial(gate + i, n - i, 0), u = v_load_partial(up + i, n - i, 0);      \
+            v_store_partial(y + i, v_##name(g) * u, n - i);                                        \
+        }                                                                                          \
     }
 
 ACTIVATION(silu)

@@ -1,4 +1,5 @@
-/* The vector operations that ops_template.h and attention_template.h are written with, for AVX2, FMA and F16C. */
+/* The vector operations that ops_template.h and attention_template.h are written with, for AVX2,
+ * FMA and F16C. */
 #ifndef PARE_KERNELS_X86_VECTOR_AVX2_H
 #define PARE_KERNELS_X86_VECTOR_AVX2_H
 
@@ -118,7 +119,8 @@ static inline vec v_power(__m256i n)
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
 }
 
-/* x 2^n for whole n, |n| < 252, with the right rounding to subnormals: in two steps, as 2^n itself may be out of range. */
+/* x 2^n for whole n, |n| < 252, with the right rounding to subnormals: in two steps, as 2^n itself
+ * may be out of range. */
 static inline vec v_scale_by_power(vec x, vec n)
 {
     __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);

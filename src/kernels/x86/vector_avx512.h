@@ -1,4 +1,5 @@
-/* The vector operations that ops_template.h and attention_template.h are written with, for AVX-512 F, BW, DQ, VL. */
+/* The vector operations that ops_template.h and attention_template.h are written with, for AVX-512
+ * F, BW, DQ, VL. */
 #ifndef PARE_KERNELS_X86_VECTOR_AVX512_H
 #define PARE_KERNELS_X86_VECTOR_AVX512_H
 

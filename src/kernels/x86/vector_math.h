@@ -1,10 +1,11 @@
-/* exp and its relatives on vectors, included after vector_avx2.h or vector_avx512.h. The polynomials were fitted for the least
- * maximal relative error (Lawson's reweighting, in 40 digits); tests/kernels/check_ops.c holds the measured bounds. */
+/* exp and its relatives on vectors, included after vector_avx2.h or vector_avx512.h. The
+ * polynomials were fitted for the least maximal relative error (Lawson's reweighting, in 40
+ * digits); tests/kernels/check_ops.c holds the measured bounds. */
 #ifndef PARE_KERNELS_X86_VECTOR_MATH_H
 #define PARE_KERNELS_X86_VECTOR_MATH_H
 
-/* e^x. x = n ln 2 + r, |r| <= ln(2)/2; the polynomial's relative error is 3e-9, the result's at most 1 ulp. Right at the ends:
- * 0 below -104, infinity above 88.73; NaN stays NaN. */
+/* e^x. x = n ln 2 + r, |r| <= ln(2)/2; the polynomial's relative error is 3e-9, the result's at
+ * most 1 ulp. Right at the ends: 0 below -104, infinity above 88.73; NaN stays NaN. */
 static inline vec v_exp(vec x)
 {
     x = v_min(v_set1(89.0f), v_max(v_set1(-105.0f), x));
@@ -31,8 +32,9 @@ static inline vec v_gelu_tanh(vec x)
     return x / (v_set1(1.0f) + v_exp(-u2));
 }
 
-/* x Phi(x), with Phi(-z) = erfc(z / sqrt 2) / 2 and erfc(s) = t P(t) exp(-s^2), t = 1 / (1 + 0.35 s): P of degree 9 has a relative
- * error of 8e-9 for s in 0..10.5. s^2 = x^2 / 2 is carried in two floats, else exp would magnify its rounding by s^2. */
+/* x Phi(x), with Phi(-z) = erfc(z / sqrt 2) / 2 and erfc(s) = t P(t) exp(-s^2), t = 1 / (1 + 0.35
+ * s): P of degree 9 has a relative error of 8e-9 for s in 0..10.5. s^2 = x^2 / 2 is carried in two
+ * floats, else exp would magnify its rounding by s^2. */
 static inline vec v_gelu(vec x)
 {
     vec z = v_min(v_set1(16.0f), v_abs(x));
