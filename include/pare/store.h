@@ -51,6 +51,11 @@ typedef struct pare_record {
 /* Adds a record in one transaction; *id (may be NULL) is its number. */
 pare_status pare_store_add(pare_store *store, const pare_record *record, int64_t *id);
 
+/* Keeps what is known about a machine under its fingerprint (pare/hw.h), replacing what was there; records name it in their
+ * condition "machine". facts_json of get is malloc'ed; PARE_NOT_FOUND where the fingerprint is unknown. */
+pare_status pare_store_put_machine(pare_store *store, const char *fingerprint, const char *facts_json);
+pare_status pare_store_get_machine(pare_store *store, const char *fingerprint, char **facts_json);
+
 /* Which records are wanted; NULL and 0 leave a field free. Oldest first. */
 typedef struct pare_filter {
     const char *kind;
