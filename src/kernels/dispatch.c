@@ -38,6 +38,7 @@ static const struct {
 #if defined(__x86_64__)
     {PARE_ISA_AVX2, 0, pare_kernels_add_avx2_ops},
     {PARE_ISA_AVX512, 0, pare_kernels_add_avx512_ops},
+    {PARE_ISA_AVX512, 0, pare_kernels_add_avx512_matmul},
 #endif
 };
 

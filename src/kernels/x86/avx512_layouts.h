@@ -116,9 +116,14 @@ PARE_INLINE __m512i load_signed_quad(pare_layout layout, const uint8_t *sub, int
 /* Byte i of each lane, signed, times 2^24, as FP32. */
 PARE_INLINE __m512 code_values(__m512i quad, int i)
 {
+    /* Indices with the top bit set give zero bytes. */
+    const __m128i second = _mm_set_epi32(0x0d808080, 0x09808080, 0x05808080, 0x01808080);
+    const __m128i third = _mm_set_epi32(0x0e808080, 0x0a808080, 0x06808080, 0x02808080);
+    if (i == 0)
+        return _mm512_cvtepi32_ps(_mm512_slli_epi32(quad, 24));
     if (i == 3)
         return _mm512_cvtepi32_ps(_mm512_and_si512(quad, repeat(0xff000000)));
-    return _mm512_cvtepi32_ps(_mm512_slli_epi32(i == 0 ? quad : _mm512_srli_epi32(quad, 8 * (unsigned)i), 24));
+    return _mm512_cvtepi32_ps(_mm512_shuffle_epi8(quad, _mm512_broadcast_i32x4(i == 1 ? second : third)));
 }
 
 /* ---- scales of sub s (of its block); `group` is 0 or 1 where 16 columns share one ---- */
@@ -147,8 +152,8 @@ PARE_INLINE __m512 q3_k_scale(const uint8_t *words, int g, int half)
 {
     __m512i low = load_words(words + g / 4 % 2 * 128 + half * 64), high = load_words(words + 256 + half * 64);
     low = _mm512_and_si512(g < 8 ? low : _mm512_srli_epi32(low, 4), repeat(0x0f0f0f0f));
-    __m512i high_bits = _mm512_srl_epi32(_mm512_slli_epi32(high, 4), _mm_cvtsi32_si128(g / 4 * 2));
-    /* bits 0-1 of each byte, shifted by 4 and down again, may bring in bits of the byte below: the mask takes them off */
+    /* Bits 2 (g / 4) and the next of each byte go to 4 and 5; what else moves is masked off. */
+    __m512i high_bits = _mm512_rolv_epi32(high, _mm512_set1_epi32((4 - g / 4 * 2) & 31));
     return _mm512_sub_ps(byte_values(or_masked(low, high_bits, 0x30303030), g % 4), _mm512_set1_ps(32));
 }
 
