@@ -210,7 +210,7 @@ static pare_status cpu_create(const pare_model *model, const pare_session_option
     cpu->chunk = cpu->context < CPU_CHUNK ? cpu->context : CPU_CHUNK;
     cpu->kv_type = options->kv_type;
     set_strides(cpu);
-    PARE_TRY(check_readable(cpu->kernels, model->token_embedding));
+    PARE_TRY(check_readable(cpu->kernels, model->token_embedding)); /* absent in a block by itself */
     PARE_TRY(check_readable(cpu->kernels, model->position_embedding));
     PARE_TRY(pare_pool_create(options->threads, &cpu->pool));
     PARE_TRY(cpu_prepare_weights(cpu));
@@ -224,7 +224,7 @@ fail:
 }
 
 /* Cosines and sines up to position `end`, in double: at position 8191 an FP32 angle is off by 2^-12. */
-static void extend_angles(cpu_state *cpu, int64_t end)
+void cpu_extend_angles(cpu_state *cpu, int64_t end)
 {
     const pare_decoder *d = cpu->decoder;
     if (d->position != PARE_POSITION_ROPE)
@@ -241,7 +241,7 @@ static void extend_angles(cpu_state *cpu, int64_t end)
 static pare_status cpu_forward(void *state, const int32_t *ids, int64_t n, int64_t past)
 {
     cpu_state *cpu = state;
-    extend_angles(cpu, past + n);
+    cpu_extend_angles(cpu, past + n);
     for (int64_t done = 0; done < n;) {
         int64_t chunk = n - done < cpu->chunk ? n - done : cpu->chunk;
         cpu_forward_chunk(cpu, ids + done, chunk, past + done, cpu->hidden + done * cpu->hidden_stride);

@@ -5,6 +5,7 @@
 #include "base/pool.h"
 #include "kernels/kernels.h"
 #include "run/backend.h"
+#include "run/block.h"
 
 #include <stdatomic.h>
 
@@ -95,8 +96,28 @@ typedef struct cpu_state {
 
 enum { CPU_TASK_STRIDE = CPU_LINE / sizeof(atomic_llong) };
 
+/* One walk through the layers. Token ids in and normalized final hidden states out; or, for a block by itself, hidden states
+ * in and out. `tap` (may be NULL) sees what the linear layers read. */
+typedef struct cpu_pass {
+    cpu_state *cpu;
+    const int32_t *ids;
+    int64_t tokens, past;
+    float *hidden;
+    float *states; /* not NULL: replaces ids and hidden */
+    int64_t states_stride;
+    pare_block_tap tap;
+    void *tap_user;
+} cpu_pass;
+
+/* Runs a pass of n <= chunk tokens. */
+void cpu_run_pass(cpu_pass *pass);
+/* RoPE's angles of all positions below `end`. */
+void cpu_extend_angles(cpu_state *cpu, int64_t end);
+
 /* Chooses the functions and packs the weights; sets layers, norms, head, packed and memory. */
 pare_status cpu_prepare_weights(cpu_state *cpu);
+/* Packs the weights again, after their values changed. */
+void cpu_pack_weights(cpu_state *cpu);
 
 /* n <= chunk tokens at positions past ..; their normalized final hidden states go to hidden[0 .. n-1]. */
 void cpu_forward_chunk(cpu_state *cpu, const int32_t *ids, int64_t n, int64_t past, float *hidden);

@@ -12,13 +12,6 @@
 
 #include <string.h>
 
-typedef struct cpu_pass {
-    cpu_state *cpu;
-    const int32_t *ids;
-    int64_t tokens, past;
-    float *hidden;
-} cpu_pass;
-
 /* One thread's view. */
 typedef struct cpu_thread {
     const cpu_state *cpu;
@@ -60,6 +53,33 @@ static void token_barrier(const cpu_thread *thread)
 {
     if (!thread->single)
         barrier(thread);
+}
+
+static void load_states(const cpu_thread *thread)
+{
+    const cpu_pass *pass = thread->pass;
+    for (int64_t t = thread->own.first; t < thread->own.last; t++)
+        memcpy(thread->x + t * thread->cpu->hidden_stride, pass->states + t * pass->states_stride,
+               (size_t)thread->cpu->decoder->hidden * sizeof(float));
+}
+
+static void store_states(const cpu_thread *thread)
+{
+    const cpu_pass *pass = thread->pass;
+    for (int64_t t = thread->own.first; t < thread->own.last; t++)
+        memcpy(pass->states + t * pass->states_stride, thread->x + t * thread->cpu->hidden_stride,
+               (size_t)thread->cpu->decoder->hidden * sizeof(float));
+}
+
+/* Shows the inputs of linear layers to the pass's tap. */
+static void show(const cpu_thread *thread, pare_block_input input, const float *x, int64_t stride, int64_t columns)
+{
+    const cpu_pass *pass = thread->pass;
+    if (!pass->tap)
+        return;
+    barrier(thread);
+    pass->tap(pass->tap_user, input, x, stride, pass->tokens, columns, thread->index, thread->count);
+    barrier(thread);
 }
 
 static void embed(const cpu_thread *thread)
@@ -283,12 +303,14 @@ static void run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t 
     norm_own(thread, &layer->attention_norm);
     prepare_own(thread, &layer->qkv, thread->normed, cpu->hidden_stride, tokens);
     token_barrier(thread);
+    show(thread, PARE_BLOCK_QKV, thread->normed, cpu->hidden_stride, layer->qkv.matrices[0].columns);
     multiply_stacked(thread, &layer->qkv, thread->normed, cpu->hidden_stride, tokens, cpu->qkv, cpu->qkv_stride);
     barrier(thread);
     place_heads(thread, layer, l);
     barrier(thread);
     attend(thread, &attention, l);
     barrier(thread);
+    show(thread, PARE_BLOCK_OUTPUT, cpu->attended, cpu->attention_stride, layer->output.matrices[0].columns);
     prepare_own(thread, &layer->output, cpu->attended, cpu->attention_stride, tokens);
     if (layer->output.prepare_count[thread->regime])
         token_barrier(thread);
@@ -299,8 +321,10 @@ static void run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t 
     norm_own(thread, &layer->mlp_norm);
     prepare_own(thread, &layer->up, thread->normed, cpu->hidden_stride, tokens);
     token_barrier(thread);
+    show(thread, PARE_BLOCK_UP, thread->normed, cpu->hidden_stride, layer->up.matrices[0].columns);
     multiply_up(thread, &layer->up, thread->normed, tokens);
     barrier(thread);
+    show(thread, PARE_BLOCK_DOWN, cpu->mlp, cpu->mlp_stride, layer->down.matrices[0].columns);
     prepare_own(thread, &layer->down, cpu->mlp, cpu->mlp_stride, tokens);
     if (layer->down.prepare_count[thread->regime])
         token_barrier(thread);
@@ -314,20 +338,30 @@ static void walk(void *argument, int index, int count)
     const cpu_pass *pass = argument;
     const cpu_state *cpu = pass->cpu;
     cpu_thread thread = thread_view(cpu, pass, pass->tokens, index, count);
-    embed(&thread);
+    pass->states ? load_states(&thread) : embed(&thread);
     for (int64_t l = 0; l < cpu->decoder->layers; l++)
         run_layer(&thread, &cpu->layers[l], l);
     if (thread.single && index > 0)
         return; /* every thread has the same token */
+    if (pass->states) {
+        store_states(&thread);
+        return;
+    }
     for (int64_t t = thread.own.first; t < thread.own.last; t++)
         norm_row(cpu, pass->hidden + t * cpu->hidden_stride, thread.x + t * cpu->hidden_stride, &cpu->final_norm);
 }
 
-void cpu_forward_chunk(cpu_state *cpu, const int32_t *ids, int64_t n, int64_t past, float *hidden)
+void cpu_run_pass(cpu_pass *pass)
 {
+    cpu_state *cpu = pass->cpu;
     for (int64_t l = 0; l < cpu->decoder->layers; l++)
         atomic_store_explicit(&cpu->tasks[l * CPU_TASK_STRIDE], 0, memory_order_relaxed);
-    pare_pool_run(cpu->pool, walk, &(cpu_pass){.cpu = cpu, .ids = ids, .tokens = n, .past = past, .hidden = hidden});
+    pare_pool_run(cpu->pool, walk, pass);
+}
+
+void cpu_forward_chunk(cpu_state *cpu, const int32_t *ids, int64_t n, int64_t past, float *hidden)
+{
+    cpu_run_pass(&(cpu_pass){.cpu = cpu, .ids = ids, .tokens = n, .past = past, .hidden = hidden});
 }
 
 typedef struct cpu_head_pass {

@@ -233,6 +233,18 @@ static void pack_group(cpu_state *cpu, cpu_group *group)
     }
 }
 
+void cpu_pack_weights(cpu_state *cpu)
+{
+    for (int64_t l = 0; l < cpu->decoder->layers; l++) {
+        cpu_layer *layer = &cpu->layers[l];
+        pack_group(cpu, &layer->qkv);
+        pack_group(cpu, &layer->output);
+        pack_group(cpu, &layer->up);
+        pack_group(cpu, &layer->down);
+    }
+    pack_group(cpu, &cpu->head);
+}
+
 static pare_status pack(cpu_state *cpu)
 {
     pare_status status;
@@ -242,14 +254,7 @@ static pare_status pack(cpu_state *cpu)
         PARE_TRY(pare_pages_allocate(cpu->packed_bytes, "packed weights", &cpu->packed));
         PARE_TRY(for_each_group(cpu, cpu->packed, &offset));
     }
-    for (int64_t l = 0; l < cpu->decoder->layers; l++) {
-        cpu_layer *layer = &cpu->layers[l];
-        pack_group(cpu, &layer->qkv);
-        pack_group(cpu, &layer->output);
-        pack_group(cpu, &layer->up);
-        pack_group(cpu, &layer->down);
-    }
-    pack_group(cpu, &cpu->head);
+    cpu_pack_weights(cpu);
     cpu->memory.weights_bytes += (int64_t)cpu->packed_bytes;
 fail:
     return status;
@@ -274,6 +279,8 @@ pare_status cpu_prepare_weights(cpu_state *cpu)
     PARE_TRY(pare_allocate((size_t)d->layers, sizeof *cpu->layers, "layers", &cpu->layers));
     for (int64_t l = 0; l < d->layers; l++)
         PARE_TRY(describe_layer(cpu, &cpu->layers[l], &model->layers[l]));
+    if (!model->head) /* a block by itself */
+        return pack(cpu);
     PARE_TRY(to_f32(cpu, model->final_norm, d->hidden, &cpu->final_norm.weight));
     PARE_TRY(to_f32(cpu, model->final_norm_bias, d->hidden, &cpu->final_norm.bias));
     if (!cpu->final_norm.weight)
