@@ -1,0 +1,64 @@
+/* What is behind a model: the files it came from and what was read from them. Internal to the
+ * library. */
+#ifndef PARE_MODEL_MODEL_H
+#define PARE_MODEL_MODEL_H
+
+#include "base/json.h"
+#include "formats/gguf.h"
+#include "formats/locate.h"
+#include "model/decoder.h"
+#include "model/names.h"
+#include "model/rope.h"
+
+/* Whether tensors of a sort belong to a model. A config.json knows; a GGUF shows it by what it
+ * holds. */
+typedef enum pare_need { PARE_NEED_NO, PARE_NEED_MAYBE, PARE_NEED_YES } pare_need;
+
+/* What was read beside the decoder's own fields. */
+typedef struct pare_layout {
+    const pare_name_table *names; /* NULL: the names are canonical already */
+    pare_need qkv_bias, output_bias, mlp_bias, head;
+    bool fused_qkv;
+    pare_rope rope;
+    bool synthetic;
+} pare_layout;
+
+typedef struct pare_model_private {
+    pare_location location;
+    char *name;
+    pare_gguf gguf; /* of a GGUF */
+    bool is_gguf;
+    pare_tensors tensors; /* of safetensors */
+    pare_arena arena;     /* names, layers, frequencies */
+    void *turned;         /* transposed copies */
+    size_t turned_bytes;
+    pare_layout layout;
+    pare_tensor rope_factors; /* "rope_freqs.weight": by what llama.cpp divides the frequencies;
+                                 name NULL: none */
+} pare_model_private;
+
+/* The GGUF that the model was opened from, or NULL. */
+const pare_gguf *pare_model_gguf(const pare_model *model);
+const pare_location *pare_model_location(const pare_model *model);
+
+/* ---- between the files of this folder ---- */
+
+/* Fill the decoder (allocating from the arena) and the layout. */
+pare_status pare_arch_from_config(const json_t *config, const char *file, pare_arena *arena,
+                                  pare_decoder *decoder, pare_layout *layout);
+pare_status pare_arch_from_gguf(const pare_gguf *gguf, pare_arena *arena, pare_decoder *decoder,
+                                pare_layout *layout);
+/* Sizes are in their ranges, head counts divide; then attention_scale[] by head_dim and the RoPE
+ * frequencies. */
+pare_status pare_arch_finish(const char *file, pare_arena *arena, pare_decoder *decoder,
+                             const pare_layout *layout);
+
+/* Fills tensors and layers of the model from what its files hold. */
+pare_status pare_weights_bind(pare_model *model, const pare_tensors *source, const char *file);
+
+static inline pare_model_private *pare_model_get_private(const pare_model *model)
+{
+    return model->private;
+}
+
+#endif
