@@ -39,6 +39,7 @@ static const struct {
     {PARE_ISA_AVX2, 0, pare_kernels_add_avx2_ops},
     {PARE_ISA_AVX512, 0, pare_kernels_add_avx512_ops},
     {PARE_ISA_AVX512, 0, pare_kernels_add_avx512_matmul},
+    {PARE_ISA_AVX512VNNI, 0, pare_kernels_add_avx512vnni_matmul},
 #endif
 };
 

@@ -41,30 +41,34 @@ enum { PARE_PANEL = 32, PARE_SUB = 32 };
  *   iq4_xs         d f16 [32], high bits of scales u16 [32], low bits as words [32]
  * A sub holds, in order: q5_*: 1 bit, 4 bits. q6_k: 2 bits, 4 bits. q3_k: 2 bits, 1 bit. Others: their codes.
  * i8_ch has its scales, f32 [32], at the start of the panel. */
-#define PARE_LAYOUT_LIST(X)                                                   \
-    X(F32, "f32/32", 0, 32, 0, 4096, 32, 0, false)                            \
-    X(F16, "f16/32", 0, 32, 0, 2048, 32, 0, false)                            \
-    X(BF16, "bf16/32", 0, 32, 0, 2048, 32, 0, false)                          \
-    X(I8_CH, "i8_ch/32", 128, 32, 0, 1024, 32, 7, false)                      \
-    X(Q8_0, "q8_0/32", 0, 32, 64, 1024, 32, 7, false)                         \
-    X(Q4_0, "q4_0/32", 0, 32, 64, 512, 32, 3, false)                          \
-    X(Q4_1, "q4_1/32", 0, 32, 128, 512, 32, 0, true)                          \
-    X(Q5_0, "q5_0/32", 0, 32, 64, 640, 32, 4, false)                          \
-    X(Q5_1, "q5_1/32", 0, 32, 128, 640, 32, 0, true)                          \
-    X(Q2_K, "q2_k/32", 0, 256, 640, 256, 16, 0, true)                         \
-    X(Q3_K, "q3_k/32", 0, 256, 448, 384, 16, 2, false)                        \
-    X(Q4_K, "q4_k/32", 0, 256, 512, 512, 32, 0, true)                         \
-    X(Q5_K, "q5_k/32", 0, 256, 512, 640, 32, 0, true)                         \
-    X(Q6_K, "q6_k/32", 0, 256, 576, 768, 16, 5, false)                        \
-    X(IQ4_NL, "iq4_nl/32", 0, 32, 64, 512, 32, 7, false)                      \
-    X(IQ4_XS, "iq4_xs/32", 0, 256, 256, 512, 32, 7, false)                    \
-    X(I4_G64, "i4_g64/32", 0, 64, 64, 512, 32, 3, false)                      \
-    X(I4_G128, "i4_g128/32", 0, 128, 64, 512, 32, 3, false)                   \
-    X(I4_G32_ASYM, "i4_g32_asym/32", 0, 64, 192, 512, 32, 0, true)            \
-    X(I4_G64_ASYM, "i4_g64_asym/32", 0, 128, 192, 512, 32, 0, true)           \
-    X(I4_G128_ASYM, "i4_g128_asym/32", 0, 256, 192, 512, 32, 0, true)         \
-    X(NF4, "nf4/32", 0, 64, 128, 512, 32, 0, false)                           \
+/* Integer codes. */
+#define PARE_CODE_LAYOUT_LIST(X)                                      \
+    X(I8_CH, "i8_ch/32", 128, 32, 0, 1024, 32, 7, false)              \
+    X(Q8_0, "q8_0/32", 0, 32, 64, 1024, 32, 7, false)                 \
+    X(Q4_0, "q4_0/32", 0, 32, 64, 512, 32, 3, false)                  \
+    X(Q4_1, "q4_1/32", 0, 32, 128, 512, 32, 0, true)                  \
+    X(Q5_0, "q5_0/32", 0, 32, 64, 640, 32, 4, false)                  \
+    X(Q5_1, "q5_1/32", 0, 32, 128, 640, 32, 0, true)                  \
+    X(Q2_K, "q2_k/32", 0, 256, 640, 256, 16, 0, true)                 \
+    X(Q3_K, "q3_k/32", 0, 256, 448, 384, 16, 2, false)                \
+    X(Q4_K, "q4_k/32", 0, 256, 512, 512, 32, 0, true)                 \
+    X(Q5_K, "q5_k/32", 0, 256, 512, 640, 32, 0, true)                 \
+    X(Q6_K, "q6_k/32", 0, 256, 576, 768, 16, 5, false)                \
+    X(IQ4_NL, "iq4_nl/32", 0, 32, 64, 512, 32, 7, false)              \
+    X(IQ4_XS, "iq4_xs/32", 0, 256, 256, 512, 32, 7, false)            \
+    X(I4_G64, "i4_g64/32", 0, 64, 64, 512, 32, 3, false)              \
+    X(I4_G128, "i4_g128/32", 0, 128, 64, 512, 32, 3, false)           \
+    X(I4_G32_ASYM, "i4_g32_asym/32", 0, 64, 192, 512, 32, 0, true)    \
+    X(I4_G64_ASYM, "i4_g64_asym/32", 0, 128, 192, 512, 32, 0, true)   \
+    X(I4_G128_ASYM, "i4_g128_asym/32", 0, 256, 192, 512, 32, 0, true)
+/* Floating-point numbers, or codes of any values. */
+#define PARE_VALUE_LAYOUT_LIST(X)                    \
+    X(F32, "f32/32", 0, 32, 0, 4096, 32, 0, false)   \
+    X(F16, "f16/32", 0, 32, 0, 2048, 32, 0, false)   \
+    X(BF16, "bf16/32", 0, 32, 0, 2048, 32, 0, false) \
+    X(NF4, "nf4/32", 0, 64, 128, 512, 32, 0, false)  \
     X(FP4, "fp4/32", 0, 64, 128, 512, 32, 0, false)
+#define PARE_LAYOUT_LIST(X) PARE_VALUE_LAYOUT_LIST(X) PARE_CODE_LAYOUT_LIST(X)
 
 typedef enum pare_layout {
 #define X(NAME, ...) PARE_LAYOUT_##NAME,

@@ -8,36 +8,14 @@
  * tokens, 2 x 6 registers of sums beside as many of totals. */
 #include "kernels/activations.h"
 #include "kernels/kernels.h"
-#include "kernels/x86/avx512_layouts.h"
+#include "kernels/x86/avx512_rows.h"
 
 enum { CHUNK = 4 }; /* subs that are unpacked at a time: 16 KiB, a part of the L1 cache */
-enum { AHEAD = 4096 }; /* bytes that a stream is prefetched ahead */
-
 typedef struct panel_chunk {
     float values[CHUNK * PARE_SUB][PARE_PANEL];
     float scales[CHUNK * 2][PARE_PANEL];
     float minimums[CHUNK * 2][PARE_PANEL];
 } panel_chunk;
-
-typedef struct mask_pair {
-    __mmask16 half[2];
-} mask_pair;
-
-PARE_INLINE mask_pair row_masks(int64_t rows)
-{
-    uint32_t mask = rows >= PARE_PANEL ? 0xffffffffu : (1u << rows) - 1;
-    return (mask_pair){{(__mmask16)mask, (__mmask16)(mask >> 16)}};
-}
-
-PARE_INLINE void store_rows(float *y, const float *bias, mask_pair masks, __m512 low, __m512 high)
-{
-    if (bias) {
-        low = _mm512_add_ps(low, _mm512_maskz_loadu_ps(masks.half[0], bias));
-        high = _mm512_add_ps(high, _mm512_maskz_loadu_ps(masks.half[1], bias + 16));
-    }
-    _mm512_mask_storeu_ps(y, masks.half[0], low);
-    _mm512_mask_storeu_ps(y + 16, masks.half[1], high);
-}
 
 /* ---- one token ---- */
 
@@ -87,7 +65,7 @@ PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weigh
             for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++)
                 add_sub(layout, panel, block, s, x.values + (done + s) * PARE_SUB, x.sums32 + done + s,
                         x.sums16 + 2 * (done + s), total);
-        store_rows(y + r, bias ? bias + r : NULL, row_masks(last - r), total[0], total[1]);
+        store_rows(y + r, bias ? bias + r : NULL, lane_masks(last - r), total[0], total[1]);
     }
 }
 
@@ -230,10 +208,7 @@ static void multiply_many(pare_layout layout, unpack_function *unpack_subs, floa
     for (int64_t r = first; r < last; r += PARE_PANEL) {
         multiply_panel(layout, unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x, pare_subs(columns),
                        tokens, chunk, totals);
-        mask_pair masks = row_masks(last - r);
-        for (int64_t t = 0; t < tokens; t++)
-            store_rows(y + t * y_stride + r, bias ? bias + r : NULL, masks, _mm512_load_ps(totals + t * PARE_PANEL),
-                       _mm512_load_ps(totals + t * PARE_PANEL + 16));
+        store_totals(y, y_stride, bias, r, last, tokens, totals);
     }
 }
 
@@ -250,7 +225,7 @@ static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t to
         float *sums32 = to.sums32 + tile.first * subs + tile.lane, *sums16 = to.sums16 + tile.first * subs * 2 + tile.lane;
         for (int64_t s = 0; s < subs; s++) {
             int64_t rest = columns - s * PARE_SUB;
-            mask_pair masks = row_masks(rest);
+            mask_pair masks = lane_masks(rest);
             _Alignas(64) float sub[PARE_SUB];
             __m512 low = _mm512_maskz_loadu_ps(masks.half[0], x + t * x_stride + s * PARE_SUB);
             __m512 high = _mm512_maskz_loadu_ps(masks.half[1], x + t * x_stride + s * PARE_SUB + 16);
