@@ -46,8 +46,8 @@ const pare_hw_fact *pare_hw_find(const pare_hw *hw, const char *key); /* NULL: n
  * memory, hypervisor). */
 const char *pare_hw_fingerprint(const pare_hw *hw);
 
-/* All facts as one JSON object, absent ones as {"absent": reason}; malloc'ed, NULL when out of
- * memory. */
+/* All facts as one JSON object, absent ones null and their reasons in "absent"; malloc'ed, NULL
+ * when out of memory. */
 char *pare_hw_to_json(const pare_hw *hw);
 
 /* ---- what it can do ---- */

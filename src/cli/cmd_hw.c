@@ -1,5 +1,6 @@
 /* pare hw: what this machine is, and with --limits what it can do. */
 #include "cli/commands.h"
+#include "cli/record.h"
 #include "cli/term.h"
 
 #include <jansson.h>
@@ -26,10 +27,7 @@ static int print_json(const pare_hw *hw, const pare_hw_limits *limits)
     if (limits) {
         for (size_t i = 0; i < sizeof headline / sizeof *headline; i++) {
             const pare_hw_limit *best = pare_hw_limit_find(limits, headline[i], NULL, 0);
-            json_object_set_new(
-                object, headline[i],
-                best ? json_real(best->median)
-                     : json_pack("{s:s}", "absent", "this CPU has no such instruction"));
+            json_object_set_new(object, headline[i], best ? json_real(best->median) : json_null());
         }
         json_t *all = json_array();
         for (int i = 0; i < limits->count; i++)
@@ -117,6 +115,8 @@ static int run(int argc, char **argv, const cli_command *command)
         if (measure)
             print_limits(&limits);
     }
+    if (measure && cli_limits_store(command, &common, &limits) != 0)
+        code = 1;
     pare_hw_free(hw);
     return code;
 }
@@ -129,5 +129,6 @@ const cli_command cmd_hw = {"hw", "this machine, and what it can do at most",
                             "with the lowest and the highest: the bandwidth of\n"
                             "reading memory by number of threads, and the peak rates of FP32, BF16 "
                             "and 8-bit arithmetic by instruction set\n"
-                            "(a multiply-add counts as two operations).\n",
+                            "(a multiply-add counts as two operations). They are kept in the "
+                            "store, and bench takes its shares of them.\n",
                             run};

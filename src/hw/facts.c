@@ -180,18 +180,22 @@ const char *pare_hw_fingerprint(const pare_hw *hw)
 
 char *pare_hw_to_json(const pare_hw *hw)
 {
-    json_t *object = json_object();
+    json_t *object = json_object(), *absent = json_object();
     int failed = json_object_set_new(object, "fingerprint", json_string(hw->fingerprint));
     for (size_t i = 0; i < hw->count; i++) {
         const pare_hw_fact *fact = &hw->facts[i];
-        json_t *value = fact->absent       ? json_pack("{s:s}", "absent", fact->absent)
+        json_t *value = fact->absent       ? json_null()
                         : !fact->is_number ? json_string(fact->text)
                         : fact->number == (double)(json_int_t)fact->number
                             ? json_integer((json_int_t)fact->number)
                             : json_real(fact->number);
         failed |= json_object_set_new(object, fact->key, value);
+        if (fact->absent)
+            failed |= json_object_set_new(absent, fact->key, json_string(fact->absent));
     }
+    failed |= json_object_set(object, "absent", absent);
     char *text = failed ? NULL : json_dumps(object, JSON_COMPACT);
+    json_decref(absent);
     json_decref(object);
     return text;
 }

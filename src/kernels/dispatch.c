@@ -40,6 +40,7 @@ static const struct {
     {PARE_ISA_AVX512, 0, pare_kernels_add_avx512_ops},
     {PARE_ISA_AVX512, 0, pare_kernels_add_avx512_matmul},
     {PARE_ISA_AVX512VNNI, 0, pare_kernels_add_avx512vnni_matmul},
+    {PARE_ISA_AVX512VNNI, AVX512BF16, pare_kernels_add_avx512bf16_matmul},
 #endif
 };
 

@@ -139,6 +139,7 @@ void pare_kernels_add_avxvnni_matmul(pare_kernels *kernels);
 void pare_kernels_add_avx512_matmul(pare_kernels *kernels);
 void pare_kernels_add_avx512_ops(pare_kernels *kernels);
 void pare_kernels_add_avx512vnni_matmul(pare_kernels *kernels);
+void pare_kernels_add_avx512bf16_matmul(pare_kernels *kernels);
 /* Called by the "ops" of the same tier. */
 void pare_kernels_add_ref_attention(pare_kernels *kernels);
 void pare_kernels_add_avx2_attention(pare_kernels *kernels);

@@ -7,6 +7,7 @@
 
 typedef struct pare_kernel_time {
     double seconds;              /* median of one product */
+    double best_seconds;         /* the fastest: what an undisturbed machine does */
     double spread;               /* (third quartile - first) / median */
     double bytes_per_s;          /* weights as packed, over the median */
     double operations_per_s;     /* 2 rows columns tokens, over the median */

@@ -101,8 +101,7 @@ static double quantize_block(const job *j, float *work, float *errors, int64_t r
         j->w[r * j->columns + column] = value;
         errors[k - first] = e;
         sum += (double)e * e;
-        for (int64_t i = k + 1; i < last; i++)
-            work[i] -= e * u[i];
+        pare_subtract_scaled(work + k + 1, u + k + 1, e, last - k - 1);
     }
     return sum;
 }
@@ -111,12 +110,10 @@ static double quantize_block(const job *j, float *work, float *errors, int64_t r
 static void carry_errors(const job *j, float *work, const float *errors, int64_t tile_rows, int64_t first, int64_t last)
 {
     for (int64_t k = first; k < last; k++) {
-        const float *restrict u = j->u + k * j->columns;
-        for (int64_t r = 0; r < tile_rows; r++) {
-            float *restrict row = work + r * j->columns, e = errors[r * BLOCK + k - first];
-            for (int64_t i = last; i < j->columns; i++)
-                row[i] -= e * u[i];
-        }
+        const float *u = j->u + k * j->columns;
+        for (int64_t r = 0; r < tile_rows; r++)
+            pare_subtract_scaled(work + r * j->columns + last, u + last, errors[r * BLOCK + k - first],
+                                 j->columns - last);
     }
 }
 

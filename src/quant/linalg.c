@@ -9,13 +9,29 @@
 /* Columns eliminated together: their panel (BLOCK x n floats) stays in the second-level cache. */
 enum { BLOCK = 32, TILE = 8 };
 
-/* y[0..n) -= a[0] x0 + a[1] x1 + a[2] x2 + a[3] x3: the inner loop of everything here, vectorized by the compiler. */
-static void subtract4(float *restrict y, const float *restrict x, int64_t x_stride, const float a[4], int64_t n)
+/* The inner loops are compiled for several instruction sets and chosen at load. They vectorize over independent elements and
+ * nothing is contracted to FMA, so that every machine computes the same bits. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__) && \
+    !defined(__SANITIZE_ADDRESS__) /* the choice at load runs before a sanitizer is ready */
+#define CLONES __attribute__((target_clones("avx512f", "avx2", "default"), noinline))
+#else
+#define CLONES __attribute__((noinline))
+#endif
+
+/* y[0..n) -= a[0] x0 + a[1] x1 + a[2] x2 + a[3] x3. */
+CLONES static void subtract4(float *restrict y, const float *restrict x, int64_t x_stride, const float *a, int64_t n)
 {
     const float *restrict x0 = x, *restrict x1 = x + x_stride, *restrict x2 = x + 2 * x_stride,
                 *restrict x3 = x + 3 * x_stride;
+    float a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3];
     for (int64_t j = 0; j < n; j++)
-        y[j] -= (a[0] * x0[j] + a[1] * x1[j]) + (a[2] * x2[j] + a[3] * x3[j]);
+        y[j] -= (a0 * x0[j] + a1 * x1[j]) + (a2 * x2[j] + a3 * x3[j]);
+}
+
+CLONES void pare_subtract_scaled(float *restrict y, const float *restrict x, float a, int64_t n)
+{
+    for (int64_t j = 0; j < n; j++)
+        y[j] -= a * x[j];
 }
 
 typedef struct factor {
@@ -39,9 +55,10 @@ static void eliminate_panel(factor *f, int64_t first, int64_t last)
         h[k * n + k] = root;
         for (int64_t i = 0; i < k; i++)
             column[i] = h[i * n + k] /= root;
-        for (int64_t i = 0; i < k; i++)
-            for (int64_t j = i > first ? i : first; j < k; j++)
-                h[i * n + j] -= column[i] * column[j];
+        for (int64_t i = 0; i < k; i++) {
+            int64_t j = i > first ? i : first;
+            pare_subtract_scaled(h + i * n + j, column + j, column[i], k - j);
+        }
     }
 }
 
@@ -90,8 +107,7 @@ static void run_inverse(void *argument, int index, int count)
             for (int64_t i = tile; i < end && i <= k; i++) {
                 float *row = f->u + i * n, value = row[k] / r[k];
                 row[k] = value;
-                for (int64_t j = k + 1; j < n; j++)
-                    row[j] -= value * r[j];
+                pare_subtract_scaled(row + k + 1, r + k + 1, value, n - k - 1);
             }
         }
     }
@@ -112,23 +128,49 @@ pare_status pare_inverse_factor(pare_pool *pool, float *h, float *u, int64_t n)
     return PARE_OK;
 }
 
-/* 4 rows of X at a time; thread i owns rows i, i + count, ... of H, which balances the triangle. */
-void pare_add_gram_share(float *h, const float *x, int64_t x_stride, int64_t rows, int64_t n, float alpha, int index,
-                         int count)
+enum { GRAM = 4 };
+
+/* GRAM rows of H, from column 0 on, times GRAM rows of X: 16 products for 8 loads. */
+CLONES static void add_gram_tile(float *restrict h, int64_t h_stride, const float *restrict x, int64_t x_stride,
+                                 const float *a, int64_t n)
 {
-    for (int64_t i = index; i < n; i += count) {
-        float *row = h + i * n + i;
-        int64_t t = 0;
-        for (; t + 4 <= rows; t += 4) {
-            const float *from = x + t * x_stride + i;
-            const float a[4] = {-alpha * from[0], -alpha * from[x_stride], -alpha * from[2 * x_stride],
-                                -alpha * from[3 * x_stride]};
-            subtract4(row, from, x_stride, a, n - i);
-        }
-        for (; t < rows; t++)
-            for (int64_t j = i; j < n; j++)
-                h[i * n + j] += alpha * x[t * x_stride + i] * x[t * x_stride + j];
+    const float *restrict x0 = x, *restrict x1 = x + x_stride, *restrict x2 = x + 2 * x_stride,
+                *restrict x3 = x + 3 * x_stride;
+    float *restrict h0 = h, *restrict h1 = h + h_stride, *restrict h2 = h + 2 * h_stride, *restrict h3 = h + 3 * h_stride;
+    for (int64_t j = 0; j < n; j++) {
+        float v0 = x0[j], v1 = x1[j], v2 = x2[j], v3 = x3[j];
+        h0[j] += (a[0] * v0 + a[1] * v1) + (a[2] * v2 + a[3] * v3);
+        h1[j] += (a[4] * v0 + a[5] * v1) + (a[6] * v2 + a[7] * v3);
+        h2[j] += (a[8] * v0 + a[9] * v1) + (a[10] * v2 + a[11] * v3);
+        h3[j] += (a[12] * v0 + a[13] * v1) + (a[14] * v2 + a[15] * v3);
     }
+}
+
+/* Whole tiles from the diagonal on: up to GRAM - 1 elements below it are computed too, and overwritten by pare_mirror. */
+static void add_gram_rows(float *h, const float *x, int64_t x_stride, int64_t rows, int64_t n, int64_t i)
+{
+    int64_t t = 0;
+    for (; t + GRAM <= rows; t += GRAM) {
+        const float *from = x + t * x_stride + i;
+        float a[GRAM * GRAM];
+        for (int r = 0; r < GRAM; r++)
+            for (int k = 0; k < GRAM; k++)
+                a[r * GRAM + k] = from[k * x_stride + r];
+        add_gram_tile(h + i * n + i, n, from, x_stride, a, n - i);
+    }
+    for (; t < rows; t++)
+        for (int r = 0; r < GRAM; r++)
+            pare_subtract_scaled(h + (i + r) * n + i, x + t * x_stride + i, -x[t * x_stride + i + r], n - i);
+}
+
+void pare_add_gram_share(float *h, const float *x, int64_t x_stride, int64_t rows, int64_t n, int index, int count)
+{
+    int64_t whole = n / GRAM * GRAM;
+    for (int64_t i = (int64_t)index * GRAM; i < whole; i += (int64_t)count * GRAM) /* dealt out in turn: a triangle */
+        add_gram_rows(h, x, x_stride, rows, n, i);
+    for (int64_t i = whole; i < n && index == 0; i++)
+        for (int64_t t = 0; t < rows; t++)
+            pare_subtract_scaled(h + i * n + i, x + t * x_stride + i, -x[t * x_stride + i], n - i);
 }
 
 void pare_mirror(float *h, int64_t n)

@@ -13,10 +13,12 @@
  * PARE_LIMIT where H is not positive definite (the message names the pivot): add damping and try again. */
 pare_status pare_inverse_factor(pare_pool *pool, float *h, float *u, int64_t n);
 
-/* H += alpha Xᵀ X for X [rows, n] with row stride x_stride, the upper triangle only: thread `index` of `count` does its share. */
-void pare_add_gram_share(float *h, const float *x, int64_t x_stride, int64_t rows, int64_t n, float alpha, int index,
-                         int count);
+/* H += Xᵀ X for X [rows, n] with row stride x_stride, the upper triangle: thread `index` of `count` does its share. */
+void pare_add_gram_share(float *h, const float *x, int64_t x_stride, int64_t rows, int64_t n, int index, int count);
 /* Copies the upper triangle to the lower. */
 void pare_mirror(float *h, int64_t n);
+
+/* y[0..n) -= a x[0..n). */
+void pare_subtract_scaled(float *restrict y, const float *restrict x, float a, int64_t n);
 
 #endif

@@ -10,6 +10,7 @@
 #include "kernels/time.h"
 #include "quant/types.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -247,34 +248,72 @@ static void all_products(void **state)
 
 /* ---- timing ---- */
 
-static int bench(int count, char **formats)
+typedef struct bench_options {
+    int threads, format_count;
+    const char *isa;
+    int64_t rows, columns;
+    char **formats;
+} bench_options;
+
+static bool wanted(const bench_options *options, pare_type type)
 {
+    for (int j = 0; j < options->format_count; j++)
+        if (pare_type_from_name(options->formats[j]) == type)
+            return true;
+    return options->format_count == 0;
+}
+
+static int bench_one(const bench_options *options, const pare_kernels *kernels, pare_pool *pool, pare_type type,
+                     pare_operand operand)
+{
+    static const int64_t tokens[] = {1, 4, 32, 512};
+    const pare_matmul *matmul = kernels->matmul[type][operand];
+    for (int i = 0; i < 4; i++) {
+        pare_kernel_time time;
+        if (pare_kernels_time(kernels, pool, type, operand, options->rows, options->columns, tokens[i], 0.3, &time) !=
+            PARE_OK)
+            return fprintf(stderr, "%s\n", pare_error_message()), 1;
+        double best = time.seconds / time.best_seconds;
+        printf("%-8s %-28s %3d tokens: %6.1f GB/s (best %6.1f, reads %5.1f), %7.1f GOP/s (best %7.1f) +- %2.0f %%, "
+               "packs %.1f G/s\n",
+               pare_type_name(type), matmul->name, (int)tokens[i], 1e-9 * time.bytes_per_s,
+               1e-9 * time.bytes_per_s * best, 1e-9 * time.read_bytes_per_s, 1e-9 * time.operations_per_s,
+               1e-9 * time.operations_per_s * best, 100 * time.spread, 1e-9 * time.packed_weights_per_s);
+        fflush(stdout);
+    }
+    return 0;
+}
+
+static int bench(int count, char **arguments)
+{
+    bench_options options = {.rows = 2048, .columns = 4096};
+    int i = 0;
+    for (; i + 1 < count && arguments[i][0] == '-'; i += 2) {
+        if (strcmp(arguments[i], "-t") == 0)
+            options.threads = atoi(arguments[i + 1]);
+        else if (strcmp(arguments[i], "--isa") == 0)
+            options.isa = arguments[i + 1];
+        else if (strcmp(arguments[i], "--shape") == 0 &&
+                 sscanf(arguments[i + 1], "%" SCNd64 "x%" SCNd64, &options.rows, &options.columns) == 2)
+            continue;
+        else
+            return fprintf(stderr, "--bench [-t N] [--isa TIER] [--shape ROWSxCOLUMNS] [FORMAT ...]\n"), 2;
+    }
+    options.format_count = count - i;
+    options.formats = arguments + i;
+    pare_isa isa;
     pare_pool *pool;
-    if (pare_pool_create(0, &pool) != PARE_OK)
-        return 1;
-    static const int64_t tokens[] = {1, 4, 512};
+    if (pare_isa_from_name(options.isa, &isa) != PARE_OK || pare_pool_create(options.threads, &pool) != PARE_OK)
+        return fprintf(stderr, "%s\n", pare_error_message()), 1;
+    int failed = 0;
+    const pare_kernels *kernels = pare_kernels_get(isa), *ref = pare_kernels_get(PARE_ISA_REF);
     for (pare_type type = 0; type < PARE_TYPE_COUNT; type++)
         for (pare_operand operand = 0; operand < PARE_OPERAND_COUNT; operand++)
-            for (int i = 0; i < 3; i++) {
-                const pare_kernels *kernels = pare_kernels_get(pare_isa_best());
-                bool wanted = count == 0;
-                for (int j = 0; j < count; j++)
-                    wanted |= pare_type_from_name(formats[j]) == type;
-                if (!wanted || !kernels->matmul[type][operand] ||
-                    kernels->matmul[type][operand] == pare_kernels_get(PARE_ISA_REF)->matmul[type][operand])
-                    continue;
-                pare_kernel_time time;
-                if (pare_kernels_time(kernels, pool, type, operand, 2048, 4096, tokens[i], 0.3, &time) != PARE_OK)
-                    return fprintf(stderr, "%s\n", pare_error_message()), 1;
-                printf("%-12s %-34s %4d tokens: %8.1f GB/s, limit %5.1f (%3.0f %%), %8.1f GOP/s +- %2.0f %%, packs %.2f G/s\n",
-                       pare_type_name(type), kernels->matmul[type][operand]->name, (int)tokens[i],
-                       1e-9 * time.bytes_per_s, 1e-9 * time.read_bytes_per_s,
-                       100 * time.bytes_per_s / time.read_bytes_per_s, 1e-9 * time.operations_per_s,
-                       100 * time.spread, 1e-9 * time.packed_weights_per_s);
-                fflush(stdout);
-            }
+            if (wanted(&options, type) && kernels->matmul[type][operand] &&
+                (isa == PARE_ISA_REF || kernels->matmul[type][operand] != ref->matmul[type][operand]))
+                failed |= bench_one(&options, kernels, pool, type, operand);
     pare_pool_free(pool);
-    return 0;
+    return failed;
 }
 
 int main(int argc, char **argv)

@@ -24,7 +24,7 @@ static float *correlated_gram(int64_t n, int64_t samples, uint64_t seed)
             x[t * n + i] = (float)pare_random_normal(&random) * (1 + (float)(i % 7)) +
                            (i ? 0.7f * x[t * n + i - 1] : 0);
     for (int i = 0; i < 3; i++)
-        pare_add_gram_share(h, x, n, samples, n, 1, i, 3);
+        pare_add_gram_share(h, x, n, samples, n, i, 3);
     pare_mirror(h, n);
     double expected = 0;
     for (int64_t t = 0; t < samples; t++)

@@ -1,0 +1,71 @@
+/* Speed and memory of models, measured by the protocol of docs/protocol.md: every configuration in
+ * a process of its own. */
+#ifndef PARE_BENCH_H
+#define PARE_BENCH_H
+
+#include <pare/error.h>
+#include <pare/hw.h>
+#include <pare/progress.h>
+#include <pare/record.h>
+#include <pare/session.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One configuration. */
+typedef struct pare_bench_config {
+    const char *model;            /* as pare_model_open takes it */
+    pare_session_options session; /* context 0: just what the run needs */
+    int64_t n_prompt, n_gen;      /* tokens of a prefill and of a decode; one of them may be 0 */
+    int64_t depth;                /* tokens that the cache holds before the prefill */
+    const pare_condition *conditions; /* further ones for the record: "study", "label", ... */
+    int condition_count;
+} pare_bench_config;
+
+/* 512 and 128 tokens, no depth, F16 cache, fast activations. */
+pare_bench_config pare_bench_config_default(const char *model);
+
+typedef struct pare_bench_options {
+    int64_t repetitions; /* of every configuration, over all rounds; 0: until the interval is narrow
+                            or the budget ends */
+    int rounds; /* processes per configuration; 0: 1 for a single configuration, 2 for several (A B
+                   B A) */
+    double budget_s;               /* measuring time per configuration over all rounds */
+    double timeout_s;              /* a process that takes longer, loading included, is ended */
+    uint64_t seed;                 /* of the token ids */
+    const pare_hw_limits *limits;  /* this machine's, for the shares; NULL: the shares are absent */
+    const pare_progress *progress; /* may be NULL */
+    const char *const *child; /* argv of a process that calls pare_bench_child; NULL: this program
+                                 with "bench --child" */
+} pare_bench_options;
+
+/* Automatic repetitions and rounds, 10 s, 1 h, no limits, no progress. */
+pare_bench_options pare_bench_options_default(void);
+
+/* What one configuration gave, as a record of kind "bench" that can be stored as it is. A
+ * configuration that crashed, ran out of memory or time, or cannot be run has record.failure set,
+ * and the metrics of those rounds that went well. Metrics: prefill_tokens_per_s,
+ * decode_tokens_per_s, ttft_ms, itl_ms_p50, itl_ms_p90, itl_ms_p99, load_ms, peak_rss_bytes,
+ * weights_bytes, kv_bytes, scratch_bytes, file_bytes, bits_per_weight, read_bandwidth_bytes_per_s,
+ * bandwidth_share, peak_share, prefill_joules_per_token, decode_joules_per_token, other_cpu_share.
+ * docs/protocol.md defines them. */
+typedef struct pare_bench_result {
+    pare_record record;
+    void *memory; /* owns everything in the record */
+} pare_bench_result;
+
+/* Runs all configurations, interleaved over the rounds; results[count] is filled (call
+ * pare_bench_result_free on each). Fails only where nothing can be measured at all or progress says
+ * stop; the results are then {0}. */
+pare_status pare_bench_run(const pare_bench_config *configs, int count,
+                           const pare_bench_options *options, pare_bench_result *results);
+void pare_bench_result_free(pare_bench_result *result); /* accepts {0} */
+
+/* The other end: runs what the parent asks for over `fd` (a socket) and returns the exit code. */
+int pare_bench_child(int fd);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

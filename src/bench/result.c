@@ -1,0 +1,439 @@
+#include "bench/result.h"
+
+#include "base/fail.h"
+#include "base/memory.h"
+#include "bench/stats.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_METRICS = 32, MOST_CONDITIONS = 40 };
+
+typedef struct builder {
+    pare_arena arena;
+    pare_metric metrics[MOST_METRICS];
+    pare_condition conditions[MOST_CONDITIONS];
+    int metric_count, condition_count, extra_count;
+    const pare_condition *extra;
+    pare_status status;
+} builder;
+
+/* ---- collecting rounds ---- */
+
+static pare_status add_numbers(const json_t *report, const char *key, pare_bench_series *series)
+{
+    const json_t *array = json_object_get(report, key);
+    pare_status status = PARE_OK;
+    for (size_t i = 0; status == PARE_OK && i < json_array_size(array); i++)
+        status = pare_bench_series_add(series, json_number_value(json_array_get(array, i)));
+    return status;
+}
+
+static double number(const json_t *object, const char *key)
+{
+    const json_t *value = object ? json_object_get(object, key) : NULL;
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+pare_status pare_bench_entry_add(pare_bench_entry *entry, json_t *report)
+{
+    pare_status status;
+    double rss = number(report, "peak_rss_bytes");
+    PARE_TRY(add_numbers(report, "prefill_s", &entry->prefill));
+    PARE_TRY(add_numbers(report, "decode_s", &entry->decode));
+    PARE_TRY(add_numbers(report, "token_s", &entry->tokens));
+    PARE_TRY(pare_bench_series_add(&entry->load, number(report, "load_s")));
+    if (rss > entry->peak_rss_bytes)
+        entry->peak_rss_bytes = rss;
+    if (number(report, "other_cpu_share") > entry->other_cpu_share)
+        entry->other_cpu_share = number(report, "other_cpu_share");
+    entry->energy = json_object_get(report, "prefill_joules") != NULL;
+    if (entry->energy) {
+        entry->prefill_joules += number(report, "prefill_joules");
+        entry->decode_joules += number(report, "decode_joules");
+    }
+    json_decref(entry->last);
+    entry->last = json_incref(report);
+fail:
+    return status;
+}
+
+void pare_bench_entry_free(pare_bench_entry *entry)
+{
+    json_decref(entry->model);
+    json_decref(entry->last);
+    free(entry->load.values);
+    free(entry->prefill.values);
+    free(entry->decode.values);
+    free(entry->tokens.values);
+    free(entry->bandwidth.values);
+    *entry = (pare_bench_entry){0};
+}
+
+/* ---- metrics ---- */
+
+static pare_metric *add_metric(builder *b, const char *name, const char *unit)
+{
+    pare_metric *metric = &b->metrics[b->metric_count++];
+    *metric = (pare_metric){.name = name, .unit = unit};
+    return metric;
+}
+
+static void add_absent(builder *b, const char *name, const char *unit, const char *reason)
+{
+    pare_metric *metric = add_metric(b, name, unit);
+    metric->measure.absent = true;
+    metric->absent_reason = pare_arena_copy(&b->arena, reason, strlen(reason));
+    if (!metric->absent_reason)
+        b->status = PARE_OUT_OF_MEMORY;
+}
+
+static void add_plain(builder *b, const char *name, const char *unit, double value)
+{
+    if (isfinite(value) && value >= 0)
+        add_metric(b, name, unit)->measure = (pare_measure){value, value, value, false};
+    else
+        add_absent(b, name, unit, "the process did not tell");
+}
+
+/* The samples scale / x (rates) or scale * x (times), with their median and its interval. */
+static void add_series(builder *b, const char *name, const char *unit,
+                       const pare_bench_series *series, double scale, bool inverse,
+                       const char *reason)
+{
+    pare_summary summary;
+    if (!series->count) {
+        add_absent(b, name, unit, reason);
+        return;
+    }
+    double *samples = pare_arena_allocate(&b->arena, series->count * sizeof *samples);
+    if (!samples) {
+        b->status = PARE_OUT_OF_MEMORY;
+        return;
+    }
+    for (size_t i = 0; i < series->count; i++)
+        samples[i] = inverse ? scale / series->values[i] : scale * series->values[i];
+    if (pare_summarize(samples, series->count, &summary) != PARE_OK) {
+        add_absent(b, name, unit, "a sample is not finite");
+        return;
+    }
+    pare_metric *metric = add_metric(b, name, unit);
+    metric->measure =
+        (pare_measure){summary.median.value, summary.median.low, summary.median.high, false};
+    metric->samples = samples;
+    metric->sample_count = (int64_t)series->count;
+}
+
+static void add_percentiles(builder *b, const pare_bench_entry *entry, const char *reason)
+{
+    static const char *const names[] = {"itl_ms_p50", "itl_ms_p90", "itl_ms_p99"};
+    static const double percents[] = {50, 90, 99};
+    size_t n = entry->tokens.count;
+    double *sorted = pare_arena_allocate(&b->arena, (n + 1) * sizeof *sorted),
+           *samples = pare_arena_allocate(&b->arena, (n + 1) * sizeof *samples);
+    if (!sorted || !samples) {
+        b->status = PARE_OUT_OF_MEMORY;
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        samples[i] = sorted[i] = 1000 * entry->tokens.values[i];
+    pare_sort(sorted, n);
+    for (int i = 0; i < 3; i++) {
+        if (!n) {
+            add_absent(b, names[i], "ms", reason);
+            continue;
+        }
+        double value = pare_percentile(sorted, n, percents[i]);
+        pare_metric *metric = add_metric(b, names[i], "ms");
+        metric->measure = (pare_measure){value, value, value, false};
+        metric->sample_count = (int64_t)n;
+        metric->samples = i == 0 ? samples : NULL; /* once is enough */
+    }
+}
+
+static const pare_metric *find_metric(const builder *b, const char *name)
+{
+    for (int i = 0; i < b->metric_count; i++)
+        if (strcmp(b->metrics[i].name, name) == 0)
+            return &b->metrics[i];
+    return NULL;
+}
+
+/* rate x work / limit, with the rate's interval. */
+static void add_share(builder *b, const char *name, const char *rate_name, double work,
+                      double limit, const char *reason)
+{
+    const pare_metric *rate = find_metric(b, rate_name);
+    if (!rate || rate->measure.absent) {
+        add_absent(b, name, "ratio",
+                   rate && rate->absent_reason ? rate->absent_reason : "not measured");
+        return;
+    }
+    if (!(limit > 0) || !(work > 0)) {
+        add_absent(b, name, "ratio", reason);
+        return;
+    }
+    double factor = work / limit;
+    add_metric(b, name, "ratio")->measure =
+        (pare_measure){rate->measure.value * factor, rate->measure.low * factor,
+                       rate->measure.high * factor, false};
+}
+
+/* ---- shares of the hardware's limits ---- */
+
+/* What decoding one token reads, half-way through the generation: weights once, keys and values of
+ * all positions held. */
+static double decode_bytes(const pare_bench_entry *entry)
+{
+    const pare_bench_config *config = entry->config;
+    double context = number(entry->last, "context"), kv = number(entry->last, "kv_bytes");
+    double held = (double)config->depth + (double)config->n_prompt + 0.5 * (double)config->n_gen;
+    return number(entry->last, "decode_bytes") + (context > 0 ? kv * held / context : 0);
+}
+
+static void add_bandwidth(builder *b, const pare_bench_entry *entry)
+{
+    pare_summary summary;
+    double bandwidth = NAN;
+    if (entry->bandwidth.count &&
+        pare_summarize(entry->bandwidth.values, entry->bandwidth.count, &summary) == PARE_OK) {
+        pare_metric *metric = add_metric(b, "read_bandwidth_bytes_per_s", "bytes/s");
+        double *samples = pare_arena_allocate(&b->arena, entry->bandwidth.count * sizeof *samples);
+        bandwidth = summary.median.value;
+        metric->measure = (pare_measure){bandwidth, summary.median.low, summary.median.high, false};
+        if (samples) {
+            memcpy(samples, entry->bandwidth.values, entry->bandwidth.count * sizeof *samples);
+            metric->samples = samples;
+            metric->sample_count = (int64_t)entry->bandwidth.count;
+        }
+    } else {
+        add_absent(b, "read_bandwidth_bytes_per_s", "bytes/s",
+                   "could not be measured beside the run");
+    }
+    if (entry->config->session.no_kv_cache)
+        add_absent(b, "bandwidth_share", "ratio",
+                   "without a KV cache decoding computes all positions again");
+    else
+        add_share(b, "bandwidth_share", "decode_tokens_per_s", decode_bytes(entry), bandwidth,
+                  "the read bandwidth could not be measured");
+}
+
+/* The instruction that does most of a prefill's work: what its share is taken of. */
+static const char *peak_name(const pare_bench_entry *entry)
+{
+    const char *format = json_string_value(json_object_get(entry->model, "format"));
+    pare_type type = format ? pare_type_from_name(format) : PARE_TYPE_COUNT;
+    bool fast = entry->config->session.activations == PARE_ACTIVATIONS_FAST;
+    if (!fast || type == PARE_TYPE_F32)
+        return "fp32_flops_per_s";
+    if (type == PARE_TYPE_F16 || type == PARE_TYPE_BF16)
+        return entry->config->n_prompt >= 32 ? "bf16_flops_per_s" : "fp32_flops_per_s";
+    return "int8_ops_per_s";
+}
+
+static void add_peak(builder *b, const pare_bench_entry *entry, const pare_hw_limits *limits)
+{
+    const char *isa = json_string_value(json_object_get(entry->last, "isa")),
+               *name = peak_name(entry);
+    int threads = (int)json_integer_value(json_object_get(entry->last, "threads"));
+    const pare_hw_limit *limit = limits ? pare_hw_limit_find(limits, name, isa, threads) : NULL;
+    if (limits && !limit &&
+        strcmp(name, "fp32_flops_per_s") !=
+            0) { /* the tier has no such instruction: FP32 does it */
+        name = "fp32_flops_per_s";
+        limit = pare_hw_limit_find(limits, name, isa, threads);
+    }
+    add_share(b, "peak_share", "prefill_tokens_per_s",
+              2 * number(entry->model, "matrix_parameters"), limit ? limit->median : NAN,
+              limits ? "no peak rate is known for this tier and number of threads"
+                     : "the machine's peak rates were not measured");
+    if (limit)
+        add_plain(b, name, strcmp(name, "int8_ops_per_s") == 0 ? "op/s" : "flop/s", limit->median);
+}
+
+static void add_energy(builder *b, const pare_bench_entry *entry)
+{
+    double prompt = (double)entry->prefill.count * (double)entry->config->n_prompt,
+           generated = (double)entry->tokens.count;
+    if (!entry->energy) {
+        pare_energy *energy;
+        const char *reason =
+            pare_energy_open(&energy) == PARE_OK ? "not told by the process" : pare_error_message();
+        add_absent(b, "prefill_joules_per_token", "J", reason);
+        add_absent(b, "decode_joules_per_token", "J", reason);
+        pare_energy_close(energy);
+        return;
+    }
+    if (prompt > 0)
+        add_metric(b, "prefill_joules_per_token", "J")->measure =
+            (pare_measure){entry->prefill_joules / prompt, NAN, NAN, false};
+    if (generated > 0)
+        add_metric(b, "decode_joules_per_token", "J")->measure =
+            (pare_measure){entry->decode_joules / generated, NAN, NAN, false};
+}
+
+static void add_metrics(builder *b, const pare_bench_entry *entry,
+                        const pare_bench_options *options)
+{
+    const pare_bench_config *config = entry->config;
+    const char *no_prompt = config->n_prompt ? "not measured" : "no prompt was asked for",
+               *no_gen = config->n_gen ? "not measured" : "no generation was asked for";
+    add_series(b, "prefill_tokens_per_s", "tokens/s", &entry->prefill, (double)config->n_prompt,
+               true, no_prompt);
+    add_series(b, "decode_tokens_per_s", "tokens/s", &entry->decode, (double)config->n_gen, true,
+               no_gen);
+    add_series(b, "ttft_ms", "ms", &entry->prefill, 1000, false, no_prompt);
+    add_percentiles(b, entry, no_gen);
+    add_series(b, "load_ms", "ms", &entry->load, 1000, false, "not measured");
+    add_plain(b, "peak_rss_bytes", "bytes", entry->last ? entry->peak_rss_bytes : NAN);
+    add_plain(b, "anonymous_rss_bytes", "bytes", number(entry->last, "anonymous_rss_bytes"));
+    add_plain(b, "weights_bytes", "bytes", number(entry->last, "weights_bytes"));
+    add_plain(b, "kv_bytes", "bytes", number(entry->last, "kv_bytes"));
+    add_plain(b, "scratch_bytes", "bytes", number(entry->last, "scratch_bytes"));
+    add_plain(b, "file_bytes", "bytes", number(entry->model, "file_bytes"));
+    add_plain(b, "bits_per_weight", "bits", number(entry->model, "bits_per_weight"));
+    if (entry->last) {
+        add_bandwidth(b, entry);
+        add_peak(b, entry, options->limits);
+        add_energy(b, entry);
+        add_plain(b, "other_cpu_share", "ratio", entry->other_cpu_share);
+    }
+}
+
+/* ---- conditions ---- */
+
+/* A caller's own condition of the same name wins. */
+__attribute__((format(printf, 3, 4))) static void add_condition(builder *b, const char *key,
+                                                                const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+    for (int i = 0; i < b->extra_count; i++)
+        if (strcmp(b->extra[i].key, key) == 0)
+            return;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    const char *value = pare_arena_copy(&b->arena, text, strlen(text));
+    if (!value)
+        b->status = PARE_OUT_OF_MEMORY;
+    b->conditions[b->condition_count++] = (pare_condition){key, value};
+}
+
+static void add_json(builder *b, const char *condition, const json_t *object, const char *key)
+{
+    const json_t *value = object ? json_object_get(object, key) : NULL;
+    if (json_is_string(value))
+        add_condition(b, condition, "%s", json_string_value(value));
+    else if (json_is_integer(value))
+        add_condition(b, condition, "%lld", (long long)json_integer_value(value));
+    else if (json_is_boolean(value))
+        add_condition(b, condition, "%s", json_is_true(value) ? "yes" : "no");
+}
+
+static void add_fact(builder *b, const char *condition, const pare_hw *hw, const char *key)
+{
+    const pare_hw_fact *fact = pare_hw_find(hw, key);
+    if (fact && fact->text)
+        add_condition(b, condition, "%s", fact->shown);
+}
+
+/* model: the file's own name where the description failed. */
+static void add_conditions(builder *b, const pare_bench_entry *entry,
+                           const pare_bench_options *options, const pare_hw *hw)
+{
+    const pare_bench_config *config = entry->config;
+    const pare_session_options *session = &config->session;
+    if (entry->model)
+        add_json(b, "model", entry->model, "name");
+    else
+        add_condition(b, "model", "%s", config->model);
+    add_condition(b, "path", "%s", config->model);
+    add_json(b, "model_hash", entry->model, "hash");
+    add_json(b, "architecture", entry->model, "architecture");
+    add_json(b, "format", entry->model, "format");
+    add_json(b, "parameters", entry->model, "parameters");
+    add_json(b, "synthetic", entry->model, "synthetic");
+    if (entry->last) {
+        add_json(b, "threads", entry->last, "threads");
+        add_json(b, "isa", entry->last, "isa");
+        add_json(b, "backend", entry->last, "backend");
+        add_json(b, "context", entry->last, "context");
+        add_condition(b, "peak", "%s", peak_name(entry));
+    } else {
+        add_condition(b, "threads", "%d", session->threads);
+        add_condition(b, "isa", "%s", session->isa ? session->isa : "best");
+    }
+    add_condition(b, "activations", "%s",
+                  session->activations == PARE_ACTIVATIONS_FAST ? "fast" : "f32");
+    add_condition(b, "kv_type", "%s", pare_type_name(session->kv_type));
+    add_condition(b, "kv_cache", "%s", session->no_kv_cache ? "off" : "on");
+    add_condition(b, "n_prompt", "%lld", (long long)config->n_prompt);
+    add_condition(b, "n_gen", "%lld", (long long)config->n_gen);
+    add_condition(b, "depth", "%lld", (long long)config->depth);
+    add_condition(b, "seed", "%llu", (unsigned long long)options->seed);
+    add_fact(b, "machine", hw, "cpu_name");
+    add_condition(b, "machine_id", "%s", pare_hw_fingerprint(hw));
+    add_fact(b, "governor", hw, "governor");
+    add_fact(b, "kernel", hw, "kernel");
+    add_fact(b, "compiler", hw, "compiler");
+    add_condition(b, "version", "%s", pare_version());
+    add_condition(b, "commit", "%s", pare_commit());
+}
+
+/* The caller's own conditions, whose strings may not outlive the call. */
+static void add_extra(builder *b)
+{
+    const pare_condition *extra = b->extra;
+    int count = b->extra_count;
+    b->extra_count = 0;
+    for (int i = 0; i < count && b->condition_count < MOST_CONDITIONS; i++) {
+        const char *key = pare_arena_copy(&b->arena, extra[i].key, strlen(extra[i].key));
+        if (key)
+            add_condition(b, key, "%s", extra[i].value);
+        else
+            b->status = PARE_OUT_OF_MEMORY;
+    }
+}
+
+pare_status pare_bench_make_result(const pare_bench_entry *entry, const pare_bench_options *options,
+                                   const pare_hw *hw, pare_bench_result *result)
+{
+    builder *b;
+    *result = (pare_bench_result){0};
+    pare_status status = pare_allocate(1, sizeof *b, "a result", &b);
+    if (status != PARE_OK)
+        return status;
+    b->extra = entry->config->conditions;
+    b->extra_count = entry->config->condition_count;
+    add_metrics(b, entry, options);
+    add_conditions(b, entry, options, hw);
+    add_extra(b);
+    result->record = (pare_record){.kind = "bench",
+                                   .metrics = b->metrics,
+                                   .metric_count = b->metric_count,
+                                   .conditions = b->conditions,
+                                   .condition_count = b->condition_count};
+    if (*entry->failure) {
+        result->record.failure = pare_arena_copy(&b->arena, entry->failure, strlen(entry->failure));
+        if (!result->record.failure)
+            b->status = PARE_OUT_OF_MEMORY;
+    }
+    result->memory = b;
+    status = b->status;
+    if (status != PARE_OK)
+        pare_bench_result_free(result);
+    return status;
+}
+
+void pare_bench_result_free(pare_bench_result *result)
+{
+    builder *b = result->memory;
+    if (b)
+        pare_arena_free(&b->arena);
+    free(b);
+    *result = (pare_bench_result){0};
+}

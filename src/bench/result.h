@@ -1,0 +1,30 @@
+/* From what the children said to a record. */
+#ifndef PARE_BENCH_RESULT_H
+#define PARE_BENCH_RESULT_H
+
+#include "base/json.h"
+#include "bench/message.h"
+
+#include <pare/bench.h>
+
+/* What was gathered about one configuration over its rounds. */
+typedef struct pare_bench_entry {
+    const pare_bench_config *config;
+    json_t *model; /* the description; NULL where that failed */
+    json_t *last;  /* the last round's report; NULL where none went well */
+    pare_bench_series load, prefill, decode, tokens, bandwidth; /* seconds; bytes per second */
+    double peak_rss_bytes;                                      /* the highest of all rounds */
+    double prefill_joules, decode_joules;                       /* sums */
+    double other_cpu_share;                                     /* the highest of all rounds */
+    bool energy;
+    char failure[1400];
+} pare_bench_entry;
+
+/* Adds a round's report (a "done" message). */
+pare_status pare_bench_entry_add(pare_bench_entry *entry, json_t *report);
+void pare_bench_entry_free(pare_bench_entry *entry);
+
+pare_status pare_bench_make_result(const pare_bench_entry *entry, const pare_bench_options *options,
+                                   const pare_hw *hw, pare_bench_result *result);
+
+#endif
