@@ -58,9 +58,12 @@ static pare_status read_name(pare_cursor *cursor, pare_arena *arena, size_t limi
     pare_status status = read_string(cursor, limit, &string, what);
     if (status != PARE_OK)
         return status;
-    if (!string.length || memchr(string.data, 0, string.length))
-        return pare_fail(PARE_FORMAT, "%s: %s at byte %zu is empty or holds a NUL", cursor->file,
-                         what, at);
+    bool plain = string.length > 0; /* names end up on terminals */
+    for (size_t i = 0; i < string.length; i++)
+        plain = plain && (unsigned char)string.data[i] >= 0x20 && string.data[i] != 0x7f;
+    if (!plain)
+        return pare_fail(PARE_FORMAT, "%s: %s at byte %zu is empty or holds control characters",
+                         cursor->file, what, at);
     *name = pare_arena_copy(arena, string.data, string.length);
     return *name ? PARE_OK : PARE_OUT_OF_MEMORY;
 }
