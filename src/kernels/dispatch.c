@@ -37,6 +37,8 @@ static const struct {
     {PARE_ISA_REF, 0, pare_kernels_add_ref_ops},
 #if defined(__x86_64__)
     {PARE_ISA_AVX2, 0, pare_kernels_add_avx2_ops},
+    {PARE_ISA_AVX2, 0, pare_kernels_add_avx2_matmul},
+    {PARE_ISA_AVXVNNI, 0, pare_kernels_add_avxvnni_matmul},
     {PARE_ISA_AVX512, 0, pare_kernels_add_avx512_ops},
     {PARE_ISA_AVX512, 0, pare_kernels_add_avx512_matmul},
     {PARE_ISA_AVX512VNNI, 0, pare_kernels_add_avx512vnni_matmul},

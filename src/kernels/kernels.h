@@ -69,8 +69,8 @@ typedef struct pare_matmul {
 #define PARE_HEAD_DIM_MAX 512
 
 /* Attention over a cache. Keys and values of one layer: [kv_heads][capacity][head_dim] of cache_type (F32, F16; Q8_0
- * where head_dim is a multiple of 32), each row padded to `cache_row_bytes`. q: [tokens] rows of q_stride floats, heads contiguous; out likewise. Query t sits at position
- * past + t and sees positions max(0, past+t-window+1) .. past+t. */
+ * where head_dim is a multiple of 32), each row padded to `cache_row_bytes`. q: [tokens] rows of
+ * q_stride floats, heads contiguous; out likewise. Query t sits at position past + t and sees positions max(0, past+t-window+1) .. past+t. */
 typedef struct pare_attention {
     const float *q;
     float *out;
@@ -140,7 +140,8 @@ void pare_kernels_add_avx512_matmul(pare_kernels *kernels);
 void pare_kernels_add_avx512_ops(pare_kernels *kernels);
 void pare_kernels_add_avx512vnni_matmul(pare_kernels *kernels);
 void pare_kernels_add_avx512bf16_matmul(pare_kernels *kernels);
-/* Called by the "ops" of the same tier. */
+/* Called by the "ops" or "matmul" of the same tier. */
+void pare_kernels_add_avx2_q8(pare_kernels *kernels);
 void pare_kernels_add_ref_attention(pare_kernels *kernels);
 void pare_kernels_add_avx2_attention(pare_kernels *kernels);
 void pare_kernels_add_avx512_attention(pare_kernels *kernels);

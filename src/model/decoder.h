@@ -72,4 +72,8 @@ struct pare_model {
 /* True for the linear layers of the blocks: what "quantizing the model" means by default. */
 bool pare_model_is_block_matrix(const pare_model *model, const pare_tensor *tensor);
 
+/* True where the tensor's data lies in a mapped file: its pages may be given back (MADV_DONTNEED) and are read again when
+ * they are touched. False for the model's own copies. */
+bool pare_model_is_mapped(const pare_model *model, const pare_tensor *tensor);
+
 #endif

@@ -160,6 +160,15 @@ bool pare_model_is_block_matrix(const pare_model *model, const pare_tensor *tens
     return tensor->dims == 2 && strncmp(tensor->name, "blk.", 4) == 0;
 }
 
+bool pare_model_is_mapped(const pare_model *model, const pare_tensor *tensor)
+{
+    const pare_model_private *private = model->private;
+    if (!private)
+        return false; /* built in memory */
+    const char *data = tensor->data, *turned = private->turned;
+    return !turned || data < turned || data >= turned + private->turned_bytes;
+}
+
 static void summarize_tensors(pare_model *model)
 {
     pare_model_info *info = &model->info;

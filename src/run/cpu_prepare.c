@@ -200,12 +200,6 @@ static void pack_share(void *argument, int index, int count)
 }
 
 /* Gives the pages of the mapped source back: the packed copy replaces them. They are read again should anyone ask. */
-static bool pare_model_is_mapped(const pare_model *model, const pare_tensor *tensor)
-{
-    (void)model, (void)tensor;
-    return false;
-}
-
 static void release_source(const cpu_state *cpu, const pare_tensor *tensor)
 {
     if (!pare_model_is_mapped(cpu->model, tensor))

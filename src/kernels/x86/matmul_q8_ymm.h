@@ -1,0 +1,500 @@
+/* Products of packed weights with 8-bit activations in 256-bit registers: included by avx2_matmul_q8.c and by
+ * avxvnni_matmul_q8.c, which defines PARE_VNNI.
+ *
+ * The integer products of the columns that share a scale (32, or 16) are summed exactly; the sum is then converted, multiplied
+ * by the activations' scale and added times the weights' by a fused multiply-add, minimums by another (the order of
+ * avx512vnni_q8.c): the same bits for any number of tokens and any share of rows. A SIMD lane is a row.
+ *
+ * Plain AVX2 has VPMADDUBSW, unsigned x signed bytes, which adds pairs of products in 16 bits with saturation. It must never
+ * saturate, so there are two kinds:
+ *     codes below 64: a pair is at most 63 * 127 * 2 = 16002; pairs of several quads are added in 16 bits before they are
+ *         widened, as many as fit 32767 (FLUSH: 2 for 6 bits, 4 for 5 bits, 8 for 4 bits and fewer);
+ *     8-bit codes: |w| x (x with w's sign), at most 128 * 127 * 2 = 32512, widened at once.
+ * With VNNI, VPDPBUSD adds four products in 32 bits. */
+#include "kernels/activations.h"
+#include "kernels/kernels.h"
+#include "kernels/quantize8.h"
+#include "kernels/x86/avx2_layouts.h"
+
+enum { CHUNK = 8 };    /* subs that are unpacked at a time: 8 KiB of codes and 4 of scales */
+enum { AHEAD = 4096 }; /* bytes that a stream is prefetched ahead */
+
+typedef struct panel_chunk {
+    uint8_t codes[CHUNK * 8][PARE_PANEL * 4]; /* [quad][row][4]; signed where FLUSH is 0 */
+    float scales[CHUNK * 2][PARE_PANEL];
+    float minimums[CHUNK * 2][PARE_PANEL];
+} panel_chunk;
+
+/* Quads whose 16-bit sums may be added before widening; 0: bytes with sign. */
+PARE_INLINE int flush_of(pare_layout layout)
+{
+    switch (layout) {
+    case PARE_LAYOUT_I8_CH:
+    case PARE_LAYOUT_Q8_0:
+    case PARE_LAYOUT_IQ4_NL:
+    case PARE_LAYOUT_IQ4_XS:
+        return 0;
+    case PARE_LAYOUT_Q6_K:
+        return 2;
+    case PARE_LAYOUT_Q5_0:
+    case PARE_LAYOUT_Q5_1:
+    case PARE_LAYOUT_Q5_K:
+        return 4;
+    default:
+        return 8;
+    }
+}
+
+/* How a layout's codes are multiplied: a constant wherever it is used. */
+typedef struct product {
+    int group, flush;
+    bool minimums;
+} product;
+
+PARE_INLINE product product_of(pare_layout layout)
+{
+#ifdef PARE_VNNI
+    int flush = 1; /* one kind only */
+#else
+    int flush = flush_of(layout);
+#endif
+    return (product){pare_layouts[layout].group, flush, pare_layouts[layout].minimums};
+}
+
+/* True where codes are multiplied as signed bytes, so that no zero point is left to correct for. */
+PARE_INLINE bool is_signed(product p)
+{
+    return p.flush == 0;
+}
+
+PARE_INLINE __m256i load_operand(pare_layout layout, const uint8_t *sub, int q, int part)
+{
+    return is_signed(product_of(layout)) ? load_signed_quad(layout, sub, q, part) : load_quad(layout, sub, q, part);
+}
+
+/* ---- the sum of one group: sum32 starts as the zero point's correction ---- */
+
+typedef struct sums {
+    __m256i wide, narrow;
+} sums;
+
+PARE_INLINE __m256i widen(__m256i pairs)
+{
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* Adds quad q of the group. */
+PARE_INLINE void add_quad(product p, sums *to, int q, __m256i codes, __m256i x)
+{
+#ifdef PARE_VNNI
+    to->wide = _mm256_dpbusd_avx_epi32(to->wide, codes, x);
+#else
+    if (p.flush == 0) {
+        __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
+        to->wide = _mm256_add_epi32(to->wide, widen(pairs));
+        return;
+    }
+    __m256i pairs = _mm256_maddubs_epi16(codes, x);
+    to->narrow = q % p.flush == 0 ? pairs : _mm256_add_epi16(to->narrow, pairs);
+    if ((q + 1) % p.flush == 0 || q + 1 == p.group / 4)
+        to->wide = _mm256_add_epi32(to->wide, widen(to->narrow));
+#endif
+}
+
+/* less: minus the activations' sum; the zero point is 1 << bits. */
+PARE_INLINE __m256i start_sum(product p, int32_t less, int bits)
+{
+    if (is_signed(p) || p.minimums)
+        return _mm256_setzero_si256();
+    return _mm256_slli_epi32(_mm256_set1_epi32(less), bits);
+}
+
+PARE_INLINE __m256 add_scaled(__m256 total, __m256i sum, __m256 scale, float x_scale)
+{
+    return _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(x_scale)), scale, total);
+}
+
+/* ---- one token ---- */
+
+/* The activations of one sub of one token. */
+typedef struct sub_q8 {
+    const int8_t *codes;
+    float scale;
+    const int32_t *less;
+    const float *sums; /* of its groups */
+} sub_q8;
+
+PARE_INLINE sub_q8 sub_at(product p, pare_tiles_q8 x, int64_t s)
+{
+    if (p.group == 32)
+        return (sub_q8){x.codes + s * PARE_SUB, x.scales[s], x.less32 + s, x.sums32 + s};
+    return (sub_q8){x.codes + s * PARE_SUB, x.scales[s], x.less16 + 2 * s, x.sums16 + 2 * s};
+}
+
+PARE_INLINE __m256i broadcast_quad(const int8_t *codes)
+{
+    int32_t word;
+    memcpy(&word, codes, 4);
+    return _mm256_set1_epi32(word);
+}
+
+PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s, sub_q8 x,
+                         __m256 total[PARE_PARTS])
+{
+    const pare_layout_traits *l = &pare_layouts[layout];
+    const product p = product_of(layout);
+    const uint8_t *sub = block + l->meta + s * l->sub;
+    for (int i = 0; i < l->sub; i += 64)
+        _mm_prefetch((const char *)sub + AHEAD + i, _MM_HINT_T0);
+#pragma GCC unroll 2
+    for (int g = 0; g < PARE_SUB / p.group; g++) {
+        sums sum[PARE_PARTS];
+#pragma GCC unroll 4
+        for (int part = 0; part < PARE_PARTS; part++)
+            sum[part].wide = start_sum(p, x.less[g], l->zero_bits);
+#pragma GCC unroll 8
+        for (int q = 0; q < p.group / 4; q++) {
+            __m256i quad = broadcast_quad(x.codes + g * p.group + 4 * q);
+#pragma GCC unroll 4
+            for (int part = 0; part < PARE_PARTS; part++)
+                add_quad(p, &sum[part], q, load_operand(layout, sub, g * p.group / 4 + q, part), quad);
+        }
+#pragma GCC unroll 4
+        for (int part = 0; part < PARE_PARTS; part++) {
+            total[part] =
+                add_scaled(total[part], sum[part].wide, load_scale(layout, panel, block, s, g, part), x.scale);
+            if (p.minimums)
+                total[part] = _mm256_fmadd_ps(load_minimum(layout, block, s, g, part), _mm256_set1_ps(x.sums[g]),
+                                              total[part]);
+        }
+    }
+}
+
+PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weights, pare_tiles_q8 x, const float *bias,
+                              int64_t columns, int64_t first, int64_t last)
+{
+    const pare_layout_traits *l = &pare_layouts[layout];
+    size_t panel_bytes = pare_layout_panel_bytes(layout, columns), block_bytes = pare_layout_block_bytes(layout);
+    int64_t subs = pare_subs(columns);
+    for (int64_t r = first; r < last; r += PARE_PANEL) {
+        const uint8_t *panel = weights + (size_t)(r / PARE_PANEL) * panel_bytes, *block = panel + l->header;
+        __m256 total[PARE_PARTS];
+        for (int p = 0; p < PARE_PARTS; p++)
+            total[p] = _mm256_setzero_ps();
+        for (int64_t done = 0; done < subs; done += l->columns / PARE_SUB, block += block_bytes)
+            for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++)
+                add_sub(layout, panel, block, s, sub_at(product_of(layout), x, done + s), total);
+        store_rows(y + r, bias ? bias + r : NULL, last - r, total);
+    }
+}
+
+/* ---- many tokens ---- */
+
+/* Subs first..first+count-1 of a panel. */
+PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)
+{
+    const pare_layout_traits *l = &pare_layouts[layout];
+    const int per_block = l->columns / PARE_SUB, groups = PARE_SUB / l->group;
+    for (int i = 0; i < count; i++) {
+        int s = (int)((first + i) % per_block);
+        const uint8_t *block =
+            panel + l->header + (size_t)((first + i) / per_block) * pare_layout_block_bytes(layout);
+        const uint8_t *sub = block + l->meta + s * l->sub;
+        for (int part = 0; part < PARE_PARTS; part++) {
+#pragma GCC unroll 8
+            for (int q = 0; q < 8; q++)
+                _mm256_store_si256((__m256i *)&chunk->codes[i * 8 + q][part * 32], load_operand(layout, sub, q, part));
+            for (int g = 0; g < groups; g++) {
+                _mm256_store_ps(&chunk->scales[i * groups + g][part * PARE_PART],
+                                load_scale(layout, panel, block, s, g, part));
+                if (l->minimums)
+                    _mm256_store_ps(&chunk->minimums[i * groups + g][part * PARE_PART],
+                                    load_minimum(layout, block, s, g, part));
+            }
+        }
+    }
+}
+
+/* The activations of a tile from some sub on. */
+typedef struct tile_q8 {
+    const int8_t *codes;  /* [quad][width][4] */
+    const float *scales;  /* [sub][width] */
+    const int32_t *less;  /* [group][width] */
+    const float *sums;    /* [group][width] */
+} tile_q8;
+
+/* totals [width][32] += chunk x tile over `groups` groups of columns, for `parts` parts of 8 rows from part `first` on. */
+PARE_INLINE void multiply_parts(int width, product p, int bits, float *totals, const panel_chunk *chunk, tile_q8 x,
+                                int groups, int first, int parts)
+{
+    const uint8_t *codes = chunk->codes[0] + first * 32;
+    for (int g = 0; g < groups; g++) {
+        sums sum[PARE_TILE][2];
+#pragma GCC unroll 6
+        for (int t = 0; t < width; t++)
+#pragma GCC unroll 2
+            for (int h = 0; h < parts; h++)
+                sum[t][h].wide = start_sum(p, x.less[g * width + t], bits);
+#pragma GCC unroll 8
+        for (int q = 0; q < p.group / 4; q++, codes += PARE_PANEL * 4, x.codes += 4 * width) {
+            __m256i w[2];
+#pragma GCC unroll 2
+            for (int h = 0; h < parts; h++)
+                w[h] = load_words(codes + 32 * h);
+#pragma GCC unroll 6
+            for (int t = 0; t < width; t++) {
+                __m256i quad = broadcast_quad(x.codes + 4 * t);
+#pragma GCC unroll 2
+                for (int h = 0; h < parts; h++)
+                    add_quad(p, &sum[t][h], q, w[h], quad);
+            }
+        }
+#pragma GCC unroll 2
+        for (int h = 0; h < parts; h++) {
+            int row = (first + h) * PARE_PART;
+            __m256 scale = _mm256_load_ps(&chunk->scales[g][row]);
+#pragma GCC unroll 6
+            for (int t = 0; t < width; t++) {
+                float *to = totals + t * PARE_PANEL + row;
+                float x_scale = x.scales[(p.group == 32 ? g : g / 2) * width + t];
+                __m256 total = add_scaled(_mm256_load_ps(to), sum[t][h].wide, scale, x_scale);
+                if (p.minimums)
+                    total = _mm256_fmadd_ps(_mm256_load_ps(&chunk->minimums[g][row]),
+                                            _mm256_set1_ps(x.sums[g * width + t]), total);
+                _mm256_store_ps(to, total);
+            }
+        }
+    }
+}
+
+/* 16 registers: two parts of sums for 6 tokens, or one where each product needs more temporaries. */
+PARE_INLINE void multiply_tile(int width, product p, int bits, float *totals, const panel_chunk *chunk, tile_q8 x,
+                               int groups)
+{
+    const int parts = is_signed(p) ? 1 : 2;
+    for (int first = 0; first < PARE_PARTS; first += parts)
+        multiply_parts(width, p, bits, totals, chunk, x, groups, first, parts);
+}
+
+typedef void tile_function(int bits, float *totals, const panel_chunk *chunk, tile_q8 x, int groups);
+
+#define TILE(width, group, minimums, flush)                                                                        \
+    static void tile_##width##_##group##_##minimums##_##flush(int bits, float *totals, const panel_chunk *chunk,    \
+                                                              tile_q8 x, int groups)                               \
+    {                                                                                                              \
+        multiply_tile(width, (product){group, flush, minimums}, bits, totals, chunk, x, groups);                   \
+    }
+#define TILES(group, minimums, flush)                                                                              \
+    TILE(1, group, minimums, flush)                                                                                \
+    TILE(2, group, minimums, flush)                                                                                \
+    TILE(3, group, minimums, flush)                                                                                \
+    TILE(4, group, minimums, flush)                                                                                \
+    TILE(5, group, minimums, flush)                                                                                \
+    TILE(6, group, minimums, flush)
+#define ROW(group, minimums, flush)                                                                                \
+    {                                                                                                              \
+        {group, flush, minimums},                                                                                  \
+        {                                                                                                          \
+            tile_1_##group##_##minimums##_##flush, tile_2_##group##_##minimums##_##flush,                          \
+                tile_3_##group##_##minimums##_##flush, tile_4_##group##_##minimums##_##flush,                      \
+                tile_5_##group##_##minimums##_##flush, tile_6_##group##_##minimums##_##flush                       \
+        }                                                                                                          \
+    }
+
+typedef struct tile_row {
+    product kind;
+    tile_function *by_width[PARE_TILE];
+} tile_row;
+
+#ifdef PARE_VNNI
+TILES(32, 0, 1)
+TILES(32, 1, 1)
+TILES(16, 0, 1)
+TILES(16, 1, 1)
+static const tile_row tile_rows[] = {ROW(32, 0, 1), ROW(32, 1, 1), ROW(16, 0, 1), ROW(16, 1, 1)};
+#else
+TILES(32, 0, 0)
+TILES(32, 0, 4)
+TILES(32, 0, 8)
+TILES(32, 1, 4)
+TILES(32, 1, 8)
+TILES(16, 0, 2)
+TILES(16, 0, 8)
+TILES(16, 1, 8)
+static const tile_row tile_rows[] = {ROW(32, 0, 0), ROW(32, 0, 4), ROW(32, 0, 8), ROW(32, 1, 4),
+                                     ROW(32, 1, 8), ROW(16, 0, 2), ROW(16, 0, 8), ROW(16, 1, 8)};
+#endif
+
+static tile_function *const *tiles_of(product p)
+{
+    size_t i = 0;
+    while (tile_rows[i].kind.group != p.group || tile_rows[i].kind.flush != p.flush ||
+           tile_rows[i].kind.minimums != p.minimums)
+        i++; /* every layout's kind is in the table: the checker runs them all */
+    return tile_rows[i].by_width;
+}
+
+typedef void unpack_function(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count);
+
+/* Scratch: a chunk, then totals [tokens][32]. */
+static size_t scratch_bytes(int64_t rows, int64_t columns, int64_t tokens)
+{
+    return sizeof(panel_chunk) + (size_t)tokens * PARE_PANEL * sizeof(float);
+}
+
+static tile_q8 tile_at(product p, pare_tiles_q8 x, int64_t subs, int64_t token, int width, int64_t s)
+{
+    int64_t at = token * subs + s * width;
+    bool whole = p.group == 32;
+    return (tile_q8){x.codes + at * PARE_SUB, x.scales + at, whole ? x.less32 + at : x.less16 + 2 * at,
+                     whole ? x.sums32 + at : x.sums16 + 2 * at};
+}
+
+static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, const uint8_t *panel, pare_tiles_q8 x,
+                           int64_t subs, int64_t tokens, panel_chunk *chunk, float *totals)
+{
+    const product p = product_of(layout);
+    tile_function *const *tiles = tiles_of(p);
+    memset(totals, 0, (size_t)tokens * PARE_PANEL * sizeof *totals);
+    for (int64_t s = 0; s < subs; s += CHUNK) {
+        int count = (int)(subs - s < CHUNK ? subs - s : CHUNK);
+        unpack_subs(chunk, panel, s, count);
+        for (int64_t t = 0; t < tokens; t += PARE_TILE) {
+            int width = (int)(tokens - t < PARE_TILE ? tokens - t : PARE_TILE);
+            tiles[width - 1](pare_layouts[layout].zero_bits, totals + t * PARE_PANEL, chunk,
+                             tile_at(p, x, subs, t, width, s), count * (PARE_SUB / p.group));
+        }
+    }
+}
+
+static void multiply_many(pare_layout layout, unpack_function *unpack_subs, float *y, int64_t y_stride,
+                          const uint8_t *weights, pare_tiles_q8 x, const float *bias, int64_t columns, int64_t tokens,
+                          int64_t first, int64_t last, void *scratch)
+{
+    panel_chunk *chunk = scratch;
+    float *totals = (float *)(chunk + 1);
+    size_t panel_bytes = pare_layout_panel_bytes(layout, columns);
+    for (int64_t r = first; r < last; r += PARE_PANEL) {
+        multiply_panel(layout, unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x, pare_subs(columns),
+                       tokens, chunk, totals);
+        for (int64_t t = 0; t < tokens; t++) {
+            __m256 total[PARE_PARTS];
+            for (int part = 0; part < PARE_PARTS; part++)
+                total[part] = _mm256_load_ps(totals + t * PARE_PANEL + part * PARE_PART);
+            store_rows(y + t * y_stride + r, bias ? bias + r : NULL, last - r, total);
+        }
+    }
+}
+
+/* ---- activations: the rule of quantize8.h ---- */
+
+PARE_INLINE float highest(__m256 x)
+{
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+
+/* One sub: 32 codes in order; gives the scale, and the sums of the two halves' codes. */
+PARE_INLINE float quantize_sub(const float *x, int64_t left, __m256i *codes, int32_t sums16[2])
+{
+    __m256 part[PARE_PARTS], maximum = _mm256_setzero_ps();
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+#pragma GCC unroll 4
+    for (int p = 0; p < PARE_PARTS; p++) {
+        part[p] = left >= PARE_SUB ? _mm256_loadu_ps(x + p * PARE_PART)
+                                   : _mm256_maskload_ps(x + p * PARE_PART, row_mask(left, p));
+        maximum = _mm256_max_ps(maximum, _mm256_andnot_ps(sign, part[p]));
+    }
+    float most = highest(maximum);
+    __m256 inverse = _mm256_set1_ps(most > PARE_Q8_TINY ? 127.0f / most : 0);
+    __m256i whole[PARE_PARTS];
+#pragma GCC unroll 4
+    for (int p = 0; p < PARE_PARTS; p++)
+        whole[p] = _mm256_cvtps_epi32(_mm256_mul_ps(part[p], inverse));
+    __m256i bytes =
+        _mm256_packs_epi16(_mm256_packs_epi32(whole[0], whole[1]), _mm256_packs_epi32(whole[2], whole[3]));
+    *codes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    __m256i quads = widen(_mm256_maddubs_epi16(_mm256_set1_epi8(1), *codes));
+    __m256i pairs = _mm256_add_epi32(quads, _mm256_shuffle_epi32(quads, 0x4e));
+    __m256i all = _mm256_add_epi32(pairs, _mm256_shuffle_epi32(pairs, 0xb1));
+    sums16[0] = _mm256_extract_epi32(all, 0);
+    sums16[1] = _mm256_extract_epi32(all, 4);
+    return most > PARE_Q8_TINY ? most / 127.0f : 0;
+}
+
+static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t tokens, int64_t columns, int64_t first,
+                    int64_t last)
+{
+    pare_tiles_q8 to = pare_tiles_q8_of(prepared, tokens, columns);
+    int64_t subs = pare_subs(columns);
+    for (int64_t t = first; t < last; t++) {
+        pare_tile tile = pare_tile_of(t, tokens, PARE_TILE);
+        int64_t start = tile.first * subs, w = tile.width;
+        int8_t *codes = to.codes + start * PARE_SUB + tile.lane * 4;
+        for (int64_t s = 0; s < subs; s++) {
+            _Alignas(32) int32_t words[8];
+            int32_t sum[2];
+            __m256i quantized;
+            float scale = quantize_sub(x + t * x_stride + s * PARE_SUB, columns - s * PARE_SUB, &quantized, sum);
+            _mm256_store_si256((__m256i *)words, quantized);
+            for (int q = 0; q < 8; q++)
+                memcpy(codes + (s * 8 + q) * w * 4, &words[q], 4);
+            int64_t at = start + s * w + tile.lane, at16 = 2 * start + 2 * s * w + tile.lane;
+            to.scales[at] = scale;
+            to.less32[at] = -(sum[0] + sum[1]);
+            to.sums32[at] = scale * (float)(sum[0] + sum[1]);
+            for (int h = 0; h < 2; h++) {
+                to.less16[at16 + h * w] = -sum[h];
+                to.sums16[at16 + h * w] = scale * (float)sum[h];
+            }
+        }
+    }
+}
+
+/* ---- one entry for each layout of integer codes ---- */
+
+#define X(NAME, ...)                                                                                               \
+    static void unpack_##NAME(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)                  \
+    {                                                                                                              \
+        unpack(PARE_LAYOUT_##NAME, chunk, panel, first, count);                                                    \
+    }                                                                                                              \
+    static void multiply_##NAME(float *y, int64_t y_stride, const void *weights, pare_type type, const void *x,     \
+                                int64_t x_stride, const float *bias, int64_t rows, int64_t columns, int64_t tokens, \
+                                int64_t first, int64_t last, void *scratch)                                        \
+    {                                                                                                              \
+        pare_tiles_q8 tiled = pare_tiles_q8_of(x, tokens, columns);                                                \
+        if (tokens == 1)                                                                                           \
+            multiply_one(PARE_LAYOUT_##NAME, y, weights, tiled, bias, columns, first, last);                       \
+        else                                                                                                       \
+            multiply_many(PARE_LAYOUT_##NAME, unpack_##NAME, y, y_stride, weights, tiled, bias, columns, tokens,   \
+                          first, last, scratch);                                                                   \
+    }
+PARE_CODE_LAYOUT_LIST(X)
+#undef X
+
+static const pare_matmul entries[PARE_LAYOUT_COUNT] = {
+#define X(NAME, text, ...)                                                                                         \
+    [PARE_LAYOUT_##NAME] = {.name = text " x q8, " PARE_TIER,                                                      \
+                            .row_step = PARE_PANEL,                                                                \
+                            .packed_bytes = pare_layout_bytes_##NAME,                                              \
+                            .pack = pare_layout_pack,                                                              \
+                            .layout = text,                                                                        \
+                            .prepared_bytes = pare_tiles_q8_bytes,                                                 \
+                            .prepare = prepare,                                                                    \
+                            .scratch_bytes = scratch_bytes,                                                        \
+                            .multiply = multiply_##NAME},
+    PARE_CODE_LAYOUT_LIST(X)
+#undef X
+};
+
+/* Formats whose values are no integers (nf4, fp4) have no such product: they take FP32 activations. */
+static void add_q8(pare_kernels *kernels)
+{
+    for (pare_type type = 0; type < PARE_TYPE_COUNT; type++) {
+        pare_layout layout = pare_layout_of(type);
+        if (layout == PARE_LAYOUT_COUNT)
+            continue;
+        kernels->matmul[type][PARE_OPERAND_Q8] = has_codes(layout) ? &entries[layout] : NULL;
+    }
+}
