@@ -10,7 +10,8 @@
 #include <cpuid.h>
 #endif
 
-/* What a CPU may have beyond the baseline. A tier names the features that all its parts need; a part may need more. */
+/* What a CPU may have beyond the baseline. A tier names the features that all its parts need; a
+ * part may need more. */
 enum {
     AVX2 = 1 << 0, /* AVX2, FMA, F16C, BMI2 and the operating system saves ymm */
     AVXVNNI = 1 << 1,
@@ -47,7 +48,8 @@ static const struct {
 };
 
 #if defined(__x86_64__)
-/* The register state that the operating system saves: without its bits an AVX instruction faults whatever CPUID says. */
+/* The register state that the operating system saves: without its bits an AVX instruction faults
+ * whatever CPUID says. */
 static unsigned long long saved_state(void)
 {
     unsigned low, high;
@@ -59,14 +61,22 @@ static unsigned cpu_features(void)
 {
     enum { OSXSAVE = 1 << 27, AVX = 1 << 28, FMA = 1 << 12, F16C = 1 << 29 };
     enum { YMM_STATE = 0x06, ZMM_STATE = 0xe6 };
-    enum { BIT_AVX2 = 1 << 5, BIT_BMI2 = 1 << 8, BIT_512F = 1 << 16, BIT_512DQ = 1 << 17, BIT_512BW = 1 << 30 };
-    const unsigned BIT_512VL = 1u << 31, FIRST = OSXSAVE | AVX | FMA | F16C, SECOND = BIT_AVX2 | BIT_BMI2;
+    enum {
+        BIT_AVX2 = 1 << 5,
+        BIT_BMI2 = 1 << 8,
+        BIT_512F = 1 << 16,
+        BIT_512DQ = 1 << 17,
+        BIT_512BW = 1 << 30
+    };
+    const unsigned BIT_512VL = 1u << 31, FIRST = OSXSAVE | AVX | FMA | F16C,
+                   SECOND = BIT_AVX2 | BIT_BMI2;
     const unsigned WIDE = BIT_512F | BIT_512DQ | BIT_512BW | BIT_512VL;
     unsigned a, b, c, d, features = 0;
     if (!__get_cpuid(1, &a, &b, &c, &d) || (c & FIRST) != FIRST)
         return 0;
     unsigned long long state = saved_state();
-    if ((state & YMM_STATE) != YMM_STATE || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & SECOND) != SECOND)
+    if ((state & YMM_STATE) != YMM_STATE || !__get_cpuid_count(7, 0, &a, &b, &c, &d) ||
+        (b & SECOND) != SECOND)
         return 0;
     features |= AVX2;
     if ((state & ZMM_STATE) == ZMM_STATE && (b & WIDE) == WIDE) {
@@ -150,7 +160,8 @@ pare_status pare_isa_from_name(const char *name, pare_isa *isa)
         size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", pare_isa_name(i));
     }
-    return pare_fail(PARE_INVALID_ARGUMENT, "instruction set '%s': this machine has %s", name, list);
+    return pare_fail(PARE_INVALID_ARGUMENT, "instruction set '%s': this machine has %s", name,
+                     list);
 }
 
 const pare_kernels *pare_kernels_get(pare_isa isa)

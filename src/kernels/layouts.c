@@ -29,7 +29,8 @@ static void put_bytes(uint8_t *to, int row, const uint8_t codes[PARE_SUB])
 static void put_nibbles(uint8_t *to, int row, const uint8_t codes[PARE_SUB])
 {
     for (int j = 0; j < 4; j++)
-        put_word(to, j, row, (quad(codes, 2 * j) & 0x0f0f0f0f) | (quad(codes, 2 * j + 1) & 0x0f0f0f0f) << 4);
+        put_word(to, j, row,
+                 (quad(codes, 2 * j) & 0x0f0f0f0f) | (quad(codes, 2 * j + 1) & 0x0f0f0f0f) << 4);
 }
 
 /* Bits shift and shift + 1 of each code. */
@@ -76,8 +77,8 @@ static void split_pairs(uint8_t codes[PARE_SUB], const uint8_t *q)
     }
 }
 
-/* Bit i of `high` becomes bit 4 of code i: eight bits at a time are spread over the bytes of a word, each byte keeping its
- * own bit, which the addition carries to the byte's top. */
+/* Bit i of `high` becomes bit 4 of code i: eight bits at a time are spread over the bytes of a
+ * word, each byte keeping its own bit, which the addition carries to the byte's top. */
 static void add_fifth_bits(uint8_t codes[PARE_SUB], const uint8_t high[4])
 {
     for (int i = 0; i < 4; i++) {
@@ -89,9 +90,10 @@ static void add_fifth_bits(uint8_t codes[PARE_SUB], const uint8_t high[4])
     }
 }
 
-/* ---- one row of a block: `block` is the block's start, `from` the stored block, `subs` how many of its subs exist ---- */
+/* ---- one row of a block: `block` is the block's start, `from` the stored block, `subs` how many
+ * of its subs exist ---- */
 
-#define SUB(layout, s) (block + pare_layouts[layout].meta + (s) * pare_layouts[layout].sub)
+#define SUB(layout, s) (block + pare_layouts[layout].meta + (s)*pare_layouts[layout].sub)
 
 static void pack_q4_0(uint8_t *block, int row, const uint8_t *from, int subs)
 {
@@ -173,7 +175,8 @@ static void pack_q5_k(uint8_t *block, int row, const uint8_t *from, int subs)
     for (int s = 0; s < subs; s++) {
         uint8_t codes[PARE_SUB];
         for (int i = 0; i < PARE_SUB; i++)
-            codes[i] = (uint8_t)((b->q[s / 2 * 32 + i] >> s % 2 * 4 & 15) | (b->high[i] >> s & 1) << 4);
+            codes[i] =
+                (uint8_t)((b->q[s / 2 * 32 + i] >> s % 2 * 4 & 15) | (b->high[i] >> s & 1) << 4);
         pack_fives(SUB(PARE_LAYOUT_Q5_K, s), row, codes);
     }
 }
@@ -202,7 +205,8 @@ static void pack_q3_k(uint8_t *block, int row, const uint8_t *from, int subs)
     for (int s = 0; s < subs; s++) {
         uint8_t codes[PARE_SUB], *sub = SUB(PARE_LAYOUT_Q3_K, s);
         for (int i = 0; i < PARE_SUB; i++)
-            codes[i] = (uint8_t)((b->q[s / 4 * 32 + i] >> s % 4 * 2 & 3) | (b->high[i] >> s & 1) << 2);
+            codes[i] =
+                (uint8_t)((b->q[s / 4 * 32 + i] >> s % 4 * 2 & 3) | (b->high[i] >> s & 1) << 2);
         put_pairs(sub, row, codes, 0);
         put_bits(sub + 256, row, codes, 2);
     }
@@ -373,8 +377,8 @@ static void pack_row(uint8_t *panel, int row, const uint8_t *from, pare_type typ
     }
 }
 
-void pare_layout_pack(void *packed, const void *stored, pare_type type, int64_t rows, int64_t columns, int64_t first,
-                      int64_t last)
+void pare_layout_pack(void *packed, const void *stored, pare_type type, int64_t rows,
+                      int64_t columns, int64_t first, int64_t last)
 {
     assert(pare_layout_of(type) < PARE_LAYOUT_COUNT && first % PARE_PANEL == 0);
     size_t panel_bytes = pare_layout_panel_bytes(packers[type].layout, columns);
@@ -384,15 +388,16 @@ void pare_layout_pack(void *packed, const void *stored, pare_type type, int64_t 
         if (last - p < PARE_PANEL || columns % pare_layouts[packers[type].layout].columns)
             memset(panel, 0, panel_bytes); /* else every byte is written below */
         for (int64_t r = p; r < p + PARE_PANEL && r < last; r++)
-            pack_row(panel, (int)(r - p), (const uint8_t *)stored + (size_t)r * row_bytes, type, columns);
+            pack_row(panel, (int)(r - p), (const uint8_t *)stored + (size_t)r * row_bytes, type,
+                     columns);
     }
 }
 
-#define X(NAME, ...)                                                                                    \
-    size_t pare_layout_bytes_##NAME(int64_t rows, int64_t columns)                                      \
-    {                                                                                                   \
-        return (size_t)((rows + PARE_PANEL - 1) / PARE_PANEL) *                                         \
-               pare_layout_panel_bytes(PARE_LAYOUT_##NAME, columns);                                    \
+#define X(NAME, ...)                                                                               \
+    size_t pare_layout_bytes_##NAME(int64_t rows, int64_t columns)                                 \
+    {                                                                                              \
+        return (size_t)((rows + PARE_PANEL - 1) / PARE_PANEL) *                                    \
+               pare_layout_panel_bytes(PARE_LAYOUT_##NAME, columns);                               \
     }
 PARE_LAYOUT_LIST(X)
 #undef X

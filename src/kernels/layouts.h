@@ -1,21 +1,23 @@
-/* How weights lie in memory once they are packed for the SIMD tiers: one layout for each format, the same for every
- * instruction set and every kind of activations, as large as the stored format.
+/* How weights lie in memory once they are packed for the SIMD tiers: one layout for each format,
+ * the same for every instruction set and every kind of activations, as large as the stored format.
  *
- * A panel is 32 rows. Within it the columns come in blocks (the format's own, or several groups so that everything stays
- * 32-byte aligned). A block starts with the rows' scales and other metadata, each an array over the 32 rows ("[32]"),
- * followed by one "sub" for every 32 columns with the codes. Codes are interleaved by rows, so that a SIMD lane is a row and
- * no sum over lanes is ever needed:
+ * A panel is 32 rows. Within it the columns come in blocks (the format's own, or several groups so
+ * that everything stays 32-byte aligned). A block starts with the rows' scales and other metadata,
+ * each an array over the 32 rows ("[32]"), followed by one "sub" for every 32 columns with the
+ * codes. Codes are interleaved by rows, so that a SIMD lane is a row and no sum over lanes is ever
+ * needed:
  *
- *     quads    32 bits of a row hold the codes of 4 consecutive columns, one a byte (the first lowest). Quad q of a sub is
- *              columns 4q..4q+3, and this order is what the byte products of VNNI want, with 4 activations broadcast.
- *     8 bits   [8 quads][32 rows] words.
- *     4 bits   [4][32] words: word j holds quad 2j in the low nibbles of its bytes and quad 2j+1 in the high ones.
- *     2 bits   [2][32] words: word j holds quads 4j..4j+3, the first in the lowest bits of each byte.
- *     1 bit    [32] words: quad q is bit q of each byte.
- *     f32      [32 columns][32 rows] floats; f16: the same, 16 bits each.
- *     bf16     [16 pairs][32 rows] words, the even column in the low half (what VDPBF16PS wants).
+ *     quads    32 bits of a row hold the codes of 4 consecutive columns, one a byte (the first
+ * lowest). Quad q of a sub is columns 4q..4q+3, and this order is what the byte products of VNNI
+ * want, with 4 activations broadcast. 8 bits   [8 quads][32 rows] words. 4 bits   [4][32] words:
+ * word j holds quad 2j in the low nibbles of its bytes and quad 2j+1 in the high ones. 2 bits
+ * [2][32] words: word j holds quads 4j..4j+3, the first in the lowest bits of each byte. 1 bit [32]
+ * words: quad q is bit q of each byte. f32      [32 columns][32 rows] floats; f16: the same, 16
+ * bits each. bf16     [16 pairs][32 rows] words, the even column in the low half (what VDPBF16PS
+ * wants).
  *
- * Rows past the last one have scale 0. Columns past the last one have code `zero`, that is, value 0. */
+ * Rows past the last one have scale 0. Columns past the last one have code `zero`, that is, value
+ * 0. */
 #ifndef PARE_KERNELS_LAYOUTS_H
 #define PARE_KERNELS_LAYOUTS_H
 
@@ -26,9 +28,9 @@
 
 enum { PARE_PANEL = 32, PARE_SUB = 32 };
 
-/* X(NAME, "name", panel header bytes, columns in a block, metadata bytes of a block, bytes of a sub,
- *   columns that share a scale up to 32 (16 or 32), bits that the zero point is a power of, has minimums)
- * value = scale (code - zero) + minimum, where zero is 1 << bits, or 0 where bits is 0.
+/* X(NAME, "name", panel header bytes, columns in a block, metadata bytes of a block, bytes of a
+ * sub, columns that share a scale up to 32 (16 or 32), bits that the zero point is a power of, has
+ * minimums) value = scale (code - zero) + minimum, where zero is 1 << bits, or 0 where bits is 0.
  * Metadata, in order:
  *   q8_0 q4_0 (and i4_g32) iq4_nl, i4_g64, i4_g128, q5_0   d f16 [32]
  *   q4_1 q5_1                                              d f16 [32], m f16 [32]
@@ -39,34 +41,34 @@ enum { PARE_PANEL = 32, PARE_SUB = 32 };
  *   q3_k           d f16 [32], the 12 bytes of 6-bit scales as words [3][32]
  *   q2_k           d f16 [32], dmin f16 [32], scale (low) and minimum (high nibble) u8 [16][32]
  *   iq4_xs         d f16 [32], high bits of scales u16 [32], low bits as words [32]
- * A sub holds, in order: q5_*: 1 bit, 4 bits. q6_k: 2 bits, 4 bits. q3_k: 2 bits, 1 bit. Others: their codes.
- * i8_ch has its scales, f32 [32], at the start of the panel. */
+ * A sub holds, in order: q5_*: 1 bit, 4 bits. q6_k: 2 bits, 4 bits. q3_k: 2 bits, 1 bit. Others:
+ * their codes. i8_ch has its scales, f32 [32], at the start of the panel. */
 /* Integer codes. */
-#define PARE_CODE_LAYOUT_LIST(X)                                      \
-    X(I8_CH, "i8_ch/32", 128, 32, 0, 1024, 32, 7, false)              \
-    X(Q8_0, "q8_0/32", 0, 32, 64, 1024, 32, 7, false)                 \
-    X(Q4_0, "q4_0/32", 0, 32, 64, 512, 32, 3, false)                  \
-    X(Q4_1, "q4_1/32", 0, 32, 128, 512, 32, 0, true)                  \
-    X(Q5_0, "q5_0/32", 0, 32, 64, 640, 32, 4, false)                  \
-    X(Q5_1, "q5_1/32", 0, 32, 128, 640, 32, 0, true)                  \
-    X(Q2_K, "q2_k/32", 0, 256, 640, 256, 16, 0, true)                 \
-    X(Q3_K, "q3_k/32", 0, 256, 448, 384, 16, 2, false)                \
-    X(Q4_K, "q4_k/32", 0, 256, 512, 512, 32, 0, true)                 \
-    X(Q5_K, "q5_k/32", 0, 256, 512, 640, 32, 0, true)                 \
-    X(Q6_K, "q6_k/32", 0, 256, 576, 768, 16, 5, false)                \
-    X(IQ4_NL, "iq4_nl/32", 0, 32, 64, 512, 32, 7, false)              \
-    X(IQ4_XS, "iq4_xs/32", 0, 256, 256, 512, 32, 7, false)            \
-    X(I4_G64, "i4_g64/32", 0, 64, 64, 512, 32, 3, false)              \
-    X(I4_G128, "i4_g128/32", 0, 128, 64, 512, 32, 3, false)           \
-    X(I4_G32_ASYM, "i4_g32_asym/32", 0, 64, 192, 512, 32, 0, true)    \
-    X(I4_G64_ASYM, "i4_g64_asym/32", 0, 128, 192, 512, 32, 0, true)   \
+#define PARE_CODE_LAYOUT_LIST(X)                                                                   \
+    X(I8_CH, "i8_ch/32", 128, 32, 0, 1024, 32, 7, false)                                           \
+    X(Q8_0, "q8_0/32", 0, 32, 64, 1024, 32, 7, false)                                              \
+    X(Q4_0, "q4_0/32", 0, 32, 64, 512, 32, 3, false)                                               \
+    X(Q4_1, "q4_1/32", 0, 32, 128, 512, 32, 0, true)                                               \
+    X(Q5_0, "q5_0/32", 0, 32, 64, 640, 32, 4, false)                                               \
+    X(Q5_1, "q5_1/32", 0, 32, 128, 640, 32, 0, true)                                               \
+    X(Q2_K, "q2_k/32", 0, 256, 640, 256, 16, 0, true)                                              \
+    X(Q3_K, "q3_k/32", 0, 256, 448, 384, 16, 2, false)                                             \
+    X(Q4_K, "q4_k/32", 0, 256, 512, 512, 32, 0, true)                                              \
+    X(Q5_K, "q5_k/32", 0, 256, 512, 640, 32, 0, true)                                              \
+    X(Q6_K, "q6_k/32", 0, 256, 576, 768, 16, 5, false)                                             \
+    X(IQ4_NL, "iq4_nl/32", 0, 32, 64, 512, 32, 7, false)                                           \
+    X(IQ4_XS, "iq4_xs/32", 0, 256, 256, 512, 32, 7, false)                                         \
+    X(I4_G64, "i4_g64/32", 0, 64, 64, 512, 32, 3, false)                                           \
+    X(I4_G128, "i4_g128/32", 0, 128, 64, 512, 32, 3, false)                                        \
+    X(I4_G32_ASYM, "i4_g32_asym/32", 0, 64, 192, 512, 32, 0, true)                                 \
+    X(I4_G64_ASYM, "i4_g64_asym/32", 0, 128, 192, 512, 32, 0, true)                                \
     X(I4_G128_ASYM, "i4_g128_asym/32", 0, 256, 192, 512, 32, 0, true)
 /* Floating-point numbers, or codes of any values. */
-#define PARE_VALUE_LAYOUT_LIST(X)                    \
-    X(F32, "f32/32", 0, 32, 0, 4096, 32, 0, false)   \
-    X(F16, "f16/32", 0, 32, 0, 2048, 32, 0, false)   \
-    X(BF16, "bf16/32", 0, 32, 0, 2048, 32, 0, false) \
-    X(NF4, "nf4/32", 0, 64, 128, 512, 32, 0, false)  \
+#define PARE_VALUE_LAYOUT_LIST(X)                                                                  \
+    X(F32, "f32/32", 0, 32, 0, 4096, 32, 0, false)                                                 \
+    X(F16, "f16/32", 0, 32, 0, 2048, 32, 0, false)                                                 \
+    X(BF16, "bf16/32", 0, 32, 0, 2048, 32, 0, false)                                               \
+    X(NF4, "nf4/32", 0, 64, 128, 512, 32, 0, false)                                                \
     X(FP4, "fp4/32", 0, 64, 128, 512, 32, 0, false)
 #define PARE_LAYOUT_LIST(X) PARE_VALUE_LAYOUT_LIST(X) PARE_CODE_LAYOUT_LIST(X)
 
@@ -74,7 +76,7 @@ typedef enum pare_layout {
 #define X(NAME, ...) PARE_LAYOUT_##NAME,
     PARE_LAYOUT_LIST(X)
 #undef X
-    PARE_LAYOUT_COUNT
+        PARE_LAYOUT_COUNT
 } pare_layout;
 
 typedef struct pare_layout_traits {
@@ -83,7 +85,8 @@ typedef struct pare_layout_traits {
     bool minimums;
 } pare_layout_traits;
 
-/* In the header and constant, so that a tier's kernels are specialized for their layout at compile time. */
+/* In the header and constant, so that a tier's kernels are specialized for their layout at compile
+ * time. */
 static const pare_layout_traits pare_layouts[PARE_LAYOUT_COUNT] = {
 #define X(NAME, ...) {__VA_ARGS__},
     PARE_LAYOUT_LIST(X)
@@ -107,12 +110,14 @@ static inline size_t pare_layout_block_bytes(pare_layout layout)
 static inline size_t pare_layout_panel_bytes(pare_layout layout, int64_t columns)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
-    return (size_t)l->header + (size_t)((columns + l->columns - 1) / l->columns) * pare_layout_block_bytes(layout);
+    return (size_t)l->header +
+           (size_t)((columns + l->columns - 1) / l->columns) * pare_layout_block_bytes(layout);
 }
 
-/* Packs rows first..last-1 (first a multiple of 32) of a [rows, columns] matrix as stored in a file. */
-void pare_layout_pack(void *packed, const void *stored, pare_type type, int64_t rows, int64_t columns, int64_t first,
-                      int64_t last);
+/* Packs rows first..last-1 (first a multiple of 32) of a [rows, columns] matrix as stored in a
+ * file. */
+void pare_layout_pack(void *packed, const void *stored, pare_type type, int64_t rows,
+                      int64_t columns, int64_t first, int64_t last);
 
 /* The signature that pare_matmul wants; the layout is that of the type. */
 #define X(NAME, ...) size_t pare_layout_bytes_##NAME(int64_t rows, int64_t columns);

@@ -10,8 +10,8 @@ enum { PARE_Q8_BLOCK = 32 };
 /* Below this largest magnitude a block counts as zero: 127 / maximum would leave FP32's range. */
 #define PARE_Q8_TINY 0x1p-100f
 
-/* scale = maximum / 127 and code = x * (127 / maximum) rounded to nearest even; n <= 32 values, the rest become 0.
- * Returns the scale. */
+/* scale = maximum / 127 and code = x * (127 / maximum) rounded to nearest even; n <= 32 values, the
+ * rest become 0. Returns the scale. */
 static inline float pare_quantize8(int8_t codes[PARE_Q8_BLOCK], const float *x, int64_t n)
 {
     float maximum = 0;

@@ -21,7 +21,8 @@ typedef struct job {
     int64_t rows, columns, tokens, x_stride, y_stride;
     uint8_t *stored, *weights, *prepared, *scratch;
     float *x, *y;
-    size_t stored_bytes, matrix_bytes, weights_bytes, prepared_bytes, scratch_bytes, x_bytes, y_bytes;
+    size_t stored_bytes, matrix_bytes, weights_bytes, prepared_bytes, scratch_bytes, x_bytes,
+        y_bytes;
     int64_t copies, turn;
     volatile uint64_t sink;
 } job;
@@ -36,8 +37,8 @@ static void multiply_share(void *argument, int index, int count)
     job *j = argument;
     pare_range share = pare_share(j->rows, j->matmul->row_step, index, count);
     j->matmul->multiply(j->y, j->y_stride, matrix(j, j->turn), j->type,
-                        j->matmul->prepared_bytes ? (const void *)j->prepared : j->x, j->x_stride, NULL, j->rows,
-                        j->columns, j->tokens, share.first, share.last,
+                        j->matmul->prepared_bytes ? (const void *)j->prepared : j->x, j->x_stride,
+                        NULL, j->rows, j->columns, j->tokens, share.first, share.last,
                         j->scratch + (size_t)index * (j->scratch_bytes / (size_t)count));
 }
 
@@ -77,7 +78,8 @@ static pare_status make_weights(job *j, double *packed_per_s)
         traits->encode(row, j->stored + (size_t)r * row_bytes, j->columns, NULL);
     }
     for (int64_t r = 32; r < j->rows; r++)
-        memcpy(j->stored + (size_t)r * row_bytes, j->stored + (size_t)(r % 32) * row_bytes, row_bytes);
+        memcpy(j->stored + (size_t)r * row_bytes, j->stored + (size_t)(r % 32) * row_bytes,
+               row_bytes);
     *packed_per_s = 0;
     if (j->matmul->pack) {
         double best = 1e30;
@@ -108,7 +110,8 @@ static pare_status allocate(job *j, int threads)
     j->copies = (int64_t)(WORKING_SET / j->matrix_bytes) + 1;
     j->weights_bytes = (size_t)j->copies * j->matrix_bytes;
     j->prepared_bytes = m->prepared_bytes ? m->prepared_bytes(j->tokens, j->columns) : 0;
-    j->scratch_bytes = ((m->scratch_bytes ? m->scratch_bytes(j->rows, j->columns, j->tokens) : 0) + 63) / 64 * 64;
+    j->scratch_bytes =
+        ((m->scratch_bytes ? m->scratch_bytes(j->rows, j->columns, j->tokens) : 0) + 63) / 64 * 64;
     j->scratch_bytes *= (size_t)threads;
     j->x_stride = (j->columns + 15) / 16 * 16;
     j->y_stride = (j->rows + 15) / 16 * 16;
@@ -153,7 +156,8 @@ static void measure(job *j, double seconds, double *products, double *reads, par
 {
     int64_t n = 0;
     timed(j, multiply_share);
-    for (double start = pare_seconds(); n < 5 || (n < MAX_SAMPLES && pare_seconds() - start < seconds); n++) {
+    for (double start = pare_seconds();
+         n < 5 || (n < MAX_SAMPLES && pare_seconds() - start < seconds); n++) {
         products[n] = timed(j, multiply_share);
         reads[n] = timed(j, read_share);
     }
@@ -164,21 +168,27 @@ static void measure(job *j, double seconds, double *products, double *reads, par
     time->best_seconds = products[0];
     time->spread = (products[3 * n / 4] - products[n / 4]) / products[n / 2];
     time->bytes_per_s = (double)j->matrix_bytes / time->seconds;
-    time->operations_per_s = 2.0 * (double)j->rows * (double)j->columns * (double)j->tokens / time->seconds;
+    time->operations_per_s =
+        2.0 * (double)j->rows * (double)j->columns * (double)j->tokens / time->seconds;
     time->read_bytes_per_s = (double)j->matrix_bytes / reads[n / 2];
 }
 
-pare_status pare_kernels_time(const pare_kernels *kernels, pare_pool *pool, pare_type type, pare_operand operand,
-                              int64_t rows, int64_t columns, int64_t tokens, double seconds, pare_kernel_time *time)
+pare_status pare_kernels_time(const pare_kernels *kernels, pare_pool *pool, pare_type type,
+                              pare_operand operand, int64_t rows, int64_t columns, int64_t tokens,
+                              double seconds, pare_kernel_time *time)
 {
     *time = (pare_kernel_time){0};
     if (type >= PARE_TYPE_COUNT || operand >= PARE_OPERAND_COUNT || !kernels->matmul[type][operand])
         return pare_fail(PARE_UNSUPPORTED, "%s has no such product on %s", pare_type_name(type),
                          pare_isa_name(kernels->isa));
     if (rows < 1 || columns < 1 || tokens < 1 || pare_type_row_bytes(type, columns) == 0)
-        return pare_fail(PARE_INVALID_ARGUMENT, "%s has no matrix of %lld x %lld", pare_type_name(type),
-                         (long long)rows, (long long)columns);
-    job j = {.matmul = kernels->matmul[type][operand], .pool = pool, .type = type, .rows = rows, .columns = columns,
+        return pare_fail(PARE_INVALID_ARGUMENT, "%s has no matrix of %lld x %lld",
+                         pare_type_name(type), (long long)rows, (long long)columns);
+    job j = {.matmul = kernels->matmul[type][operand],
+             .pool = pool,
+             .type = type,
+             .rows = rows,
+             .columns = columns,
              .tokens = tokens};
     double *samples = NULL;
     pare_status status = PARE_OK;

@@ -1,6 +1,7 @@
-/* Every matrix product of every tier that this CPU has, against sums in double of the values that the format's decoder gives:
- * random and extreme weights, all kinds of tails, guarded memory; and bit for bit, one token against many, and any
- * share of rows against all. The same program times them: test_kernels_matmul --bench [FORMAT ...]. */
+/* Every matrix product of every tier that this CPU has, against sums in double of the values that
+ * the format's decoder gives: random and extreme weights, all kinds of tails, guarded memory; and
+ * bit for bit, one token against many, and any share of rows against all. The same program times
+ * them: test_kernels_matmul --bench [FORMAT ...]. */
 #include "guarded.h"
 
 #include "base/half.h"
@@ -26,9 +27,11 @@ typedef struct fixture {
 
 /* ---- weights ---- */
 
-/* Any byte of the stored row may become `byte` (or a random one where it is negative) as long as the values stay finite and
- * not much larger than before: so all codes are reached, and no scale explodes. */
-static void disturb(pare_type type, uint8_t *row, int64_t columns, int byte, float *values, pare_random *random)
+/* Any byte of the stored row may become `byte` (or a random one where it is negative) as long as
+ * the values stay finite and not much larger than before: so all codes are reached, and no scale
+ * explodes. */
+static void disturb(pare_type type, uint8_t *row, int64_t columns, int byte, float *values,
+                    pare_random *random)
 {
     size_t bytes = pare_type_row_bytes(type, columns);
     for (size_t i = 0; i < bytes; i++) {
@@ -73,11 +76,16 @@ static void make_fixture(fixture *f, pare_random *random)
     f->bias = calloc((size_t)f->rows, sizeof(float));
     fill_normal(f->x, f->tokens * f->x_stride, 1, random);
     fill_normal(f->bias, f->rows, 1, random);
-    for (int64_t t = 0; t < f->tokens; t++) { /* some blocks are zero, some constant, some tiny or large */
+    for (int64_t t = 0; t < f->tokens;
+         t++) { /* some blocks are zero, some constant, some tiny or large */
         float *x = f->x + t * f->x_stride;
         for (int64_t c = 0; c < f->columns; c++) {
             int64_t kind = (c / 32 + t) % 7;
-            x[c] = kind == 3 ? 0 : kind == 4 ? 2.5f : kind == 5 ? x[c] * 1e-20f : kind == 6 ? x[c] * 50 : x[c];
+            x[c] = kind == 3   ? 0
+                   : kind == 4 ? 2.5f
+                   : kind == 5 ? x[c] * 1e-20f
+                   : kind == 6 ? x[c] * 50
+                               : x[c];
         }
         for (int64_t c = f->columns; c < f->x_stride; c++)
             x[c] = NAN; /* must not be looked at */
@@ -108,13 +116,14 @@ static void operand_values(const fixture *f, const float *x, float *rounded)
     }
 }
 
-/* What rounding may do: FP32 sums err by some units of the sum of magnitudes, and minimums and zero points, which are applied
- * to sums of activations, by as much of the row's largest weight. Weights that are not BF16 may be rounded to it where the
- * activations are. */
+/* What rounding may do: FP32 sums err by some units of the sum of magnitudes, and minimums and zero
+ * points, which are applied to sums of activations, by as much of the row's largest weight. Weights
+ * that are not BF16 may be rounded to it where the activations are. */
 static double tolerance(const fixture *f, double magnitudes, double x_magnitudes, double largest)
 {
     bool rounds_weights = f->operand == PARE_OPERAND_BF16 && f->type != PARE_TYPE_BF16;
-    return 4e-7 * magnitudes + 4e-7 * largest * x_magnitudes + (rounds_weights ? 0x1p-8 * magnitudes : 0) + 1e-30;
+    return 4e-7 * magnitudes + 4e-7 * largest * x_magnitudes +
+           (rounds_weights ? 0x1p-8 * magnitudes : 0) + 1e-30;
 }
 
 static void check_values(const fixture *f, const float *y)
@@ -131,11 +140,13 @@ static void check_values(const fixture *f, const float *y)
                 x_magnitudes += fabs((double)x[c]);
                 largest = fmax(largest, fabs(w));
             }
-            double got = y[t * f->y_stride + r], bound = tolerance(f, magnitudes, x_magnitudes, largest);
+            double got = y[t * f->y_stride + r],
+                   bound = tolerance(f, magnitudes, x_magnitudes, largest);
             if (!(fabs(got - sum) <= bound))
-                fail_msg("%s, %s [%d, %d] x %d: row %d, token %d: %.9g instead of %.9g, %.1f times the tolerance",
-                         f->matmul->name, pare_type_name(f->type), (int)f->rows, (int)f->columns, (int)f->tokens,
-                         (int)r, (int)t, got, sum, fabs(got - sum) / bound);
+                fail_msg("%s, %s [%d, %d] x %d: row %d, token %d: %.9g instead of %.9g, %.1f times "
+                         "the tolerance",
+                         f->matmul->name, pare_type_name(f->type), (int)f->rows, (int)f->columns,
+                         (int)f->tokens, (int)r, (int)t, got, sum, fabs(got - sum) / bound);
         }
         for (int64_t r = f->rows; r < f->y_stride; r++)
             assert_int_equal(pare_f32_to_bits(y[t * f->y_stride + r]), 0x7fa5a5a5);
@@ -156,22 +167,26 @@ static guarded pack(const fixture *f)
 }
 
 /* Multiplies `tokens` tokens from token t on, in `shares` shares of rows. */
-static void multiply(const fixture *f, const void *weights, int64_t t, int64_t tokens, int shares, float *y)
+static void multiply(const fixture *f, const void *weights, int64_t t, int64_t tokens, int shares,
+                     float *y)
 {
     const pare_matmul *m = f->matmul;
     const float *x = f->x + t * f->x_stride;
-    guarded prepared = guarded_allocate(m->prepared_bytes ? m->prepared_bytes(tokens, f->columns) : 0);
+    guarded prepared =
+        guarded_allocate(m->prepared_bytes ? m->prepared_bytes(tokens, f->columns) : 0);
     if (m->prepared_bytes) {
         m->prepare(prepared.data, x, f->x_stride, tokens, f->columns, tokens / 3, tokens);
         m->prepare(prepared.data, x, f->x_stride, tokens, f->columns, 0, tokens / 3);
     }
-    guarded scratch = guarded_allocate(m->scratch_bytes ? m->scratch_bytes(f->rows, f->columns, tokens) : 0);
+    guarded scratch =
+        guarded_allocate(m->scratch_bytes ? m->scratch_bytes(f->rows, f->columns, tokens) : 0);
     for (int i = shares - 1; i >= 0; i--) {
         pare_range share = pare_share(f->rows, m->row_step, i, shares);
         memset(scratch.data, 0xff, scratch.bytes);
         if (share.first < share.last)
-            m->multiply(y, f->y_stride, weights, f->type, m->prepared_bytes ? (const void *)prepared.data : x,
-                        f->x_stride, f->bias, f->rows, f->columns, tokens, share.first, share.last, scratch.data);
+            m->multiply(y, f->y_stride, weights, f->type,
+                        m->prepared_bytes ? (const void *)prepared.data : x, f->x_stride, f->bias,
+                        f->rows, f->columns, tokens, share.first, share.last, scratch.data);
     }
     guarded_free(&prepared);
     guarded_free(&scratch);
@@ -186,14 +201,16 @@ static float *poisoned(const fixture *f)
     return y;
 }
 
-static void same_bits(const fixture *f, const float *y, const float *other, int64_t tokens, const char *what)
+static void same_bits(const fixture *f, const float *y, const float *other, int64_t tokens,
+                      const char *what)
 {
     for (int64_t t = 0; t < tokens; t++)
         for (int64_t r = 0; r < f->rows; r++)
             if (memcmp(y + t * f->y_stride + r, other + t * f->y_stride + r, sizeof *y) != 0)
-                fail_msg("%s, %s [%d, %d] x %d: row %d, token %d: %.9g, but %.9g %s", f->matmul->name,
-                         pare_type_name(f->type), (int)f->rows, (int)f->columns, (int)f->tokens, (int)r, (int)t,
-                         y[t * f->y_stride + r], other[t * f->y_stride + r], what);
+                fail_msg("%s, %s [%d, %d] x %d: row %d, token %d: %.9g, but %.9g %s",
+                         f->matmul->name, pare_type_name(f->type), (int)f->rows, (int)f->columns,
+                         (int)f->tokens, (int)r, (int)t, y[t * f->y_stride + r],
+                         other[t * f->y_stride + r], what);
 }
 
 static void check_product(fixture *f, pare_random *random)
@@ -218,14 +235,21 @@ static void check_product(fixture *f, pare_random *random)
 }
 
 /* Shapes by the number of blocks in a row. */
-static void check_entry(const pare_matmul *matmul, pare_type type, pare_operand operand, pare_random *random)
+static void check_entry(const pare_matmul *matmul, pare_type type, pare_operand operand,
+                        pare_random *random)
 {
     static const struct {
         int64_t rows, columns, tokens;
-    } shapes[] = {{1, 32, 1}, {33, 64, 2}, {31, 256, 5}, {65, 288, 7}, {100, 512, 13}, {64, 1536, 12}, {37, 100, 25}};
+    } shapes[] = {{1, 32, 1},     {33, 64, 2},    {31, 256, 5}, {65, 288, 7},
+                  {100, 512, 13}, {64, 1536, 12}, {37, 100, 25}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        int64_t block = pare_type_block(type), columns = (shapes[i].columns + block - 1) / block * block;
-        fixture f = {.matmul = matmul, .type = type, .operand = operand, .rows = shapes[i].rows, .columns = columns,
+        int64_t block = pare_type_block(type),
+                columns = (shapes[i].columns + block - 1) / block * block;
+        fixture f = {.matmul = matmul,
+                     .type = type,
+                     .operand = operand,
+                     .rows = shapes[i].rows,
+                     .columns = columns,
                      .tokens = shapes[i].tokens};
         check_product(&f, random);
     }
@@ -238,7 +262,8 @@ static void all_products(void **state)
         for (pare_operand operand = 0; operand < PARE_OPERAND_COUNT; operand++) {
             const pare_matmul *before = NULL;
             for (pare_isa isa = 0; isa < PARE_ISA_COUNT; isa++) {
-                const pare_matmul *matmul = pare_isa_supported(isa) ? pare_kernels_get(isa)->matmul[type][operand] : NULL;
+                const pare_matmul *matmul =
+                    pare_isa_supported(isa) ? pare_kernels_get(isa)->matmul[type][operand] : NULL;
                 if (matmul && matmul != before)
                     check_entry(matmul, type, operand, &random);
                 before = matmul ? matmul : before;
@@ -263,22 +288,24 @@ static bool wanted(const bench_options *options, pare_type type)
     return options->format_count == 0;
 }
 
-static int bench_one(const bench_options *options, const pare_kernels *kernels, pare_pool *pool, pare_type type,
-                     pare_operand operand)
+static int bench_one(const bench_options *options, const pare_kernels *kernels, pare_pool *pool,
+                     pare_type type, pare_operand operand)
 {
     static const int64_t tokens[] = {1, 4, 32, 512};
     const pare_matmul *matmul = kernels->matmul[type][operand];
     for (int i = 0; i < 4; i++) {
         pare_kernel_time time;
-        if (pare_kernels_time(kernels, pool, type, operand, options->rows, options->columns, tokens[i], 0.3, &time) !=
-            PARE_OK)
+        if (pare_kernels_time(kernels, pool, type, operand, options->rows, options->columns,
+                              tokens[i], 0.3, &time) != PARE_OK)
             return fprintf(stderr, "%s\n", pare_error_message()), 1;
         double best = time.seconds / time.best_seconds;
-        printf("%-8s %-28s %3d tokens: %6.1f GB/s (best %6.1f, reads %5.1f), %7.1f GOP/s (best %7.1f) +- %2.0f %%, "
+        printf("%-8s %-28s %3d tokens: %6.1f GB/s (best %6.1f, reads %5.1f), %7.1f GOP/s (best "
+               "%7.1f) +- %2.0f %%, "
                "packs %.1f G/s\n",
                pare_type_name(type), matmul->name, (int)tokens[i], 1e-9 * time.bytes_per_s,
-               1e-9 * time.bytes_per_s * best, 1e-9 * time.read_bytes_per_s, 1e-9 * time.operations_per_s,
-               1e-9 * time.operations_per_s * best, 100 * time.spread, 1e-9 * time.packed_weights_per_s);
+               1e-9 * time.bytes_per_s * best, 1e-9 * time.read_bytes_per_s,
+               1e-9 * time.operations_per_s, 1e-9 * time.operations_per_s * best, 100 * time.spread,
+               1e-9 * time.packed_weights_per_s);
         fflush(stdout);
     }
     return 0;
@@ -294,23 +321,28 @@ static int bench(int count, char **arguments)
         else if (strcmp(arguments[i], "--isa") == 0)
             options.isa = arguments[i + 1];
         else if (strcmp(arguments[i], "--shape") == 0 &&
-                 sscanf(arguments[i + 1], "%" SCNd64 "x%" SCNd64, &options.rows, &options.columns) == 2)
+                 sscanf(arguments[i + 1], "%" SCNd64 "x%" SCNd64, &options.rows,
+                        &options.columns) == 2)
             continue;
         else
-            return fprintf(stderr, "--bench [-t N] [--isa TIER] [--shape ROWSxCOLUMNS] [FORMAT ...]\n"), 2;
+            return fprintf(stderr,
+                           "--bench [-t N] [--isa TIER] [--shape ROWSxCOLUMNS] [FORMAT ...]\n"),
+                   2;
     }
     options.format_count = count - i;
     options.formats = arguments + i;
     pare_isa isa;
     pare_pool *pool;
-    if (pare_isa_from_name(options.isa, &isa) != PARE_OK || pare_pool_create(options.threads, &pool) != PARE_OK)
+    if (pare_isa_from_name(options.isa, &isa) != PARE_OK ||
+        pare_pool_create(options.threads, &pool) != PARE_OK)
         return fprintf(stderr, "%s\n", pare_error_message()), 1;
     int failed = 0;
     const pare_kernels *kernels = pare_kernels_get(isa), *ref = pare_kernels_get(PARE_ISA_REF);
     for (pare_type type = 0; type < PARE_TYPE_COUNT; type++)
         for (pare_operand operand = 0; operand < PARE_OPERAND_COUNT; operand++)
             if (wanted(&options, type) && kernels->matmul[type][operand] &&
-                (isa == PARE_ISA_REF || kernels->matmul[type][operand] != ref->matmul[type][operand]))
+                (isa == PARE_ISA_REF ||
+                 kernels->matmul[type][operand] != ref->matmul[type][operand]))
                 failed |= bench_one(&options, kernels, pool, type, operand);
     pare_pool_free(pool);
     return failed;

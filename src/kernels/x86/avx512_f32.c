@@ -1,11 +1,12 @@
 /* Products of packed weights with FP32 activations, AVX-512.
  *
- * One order of operations for any number of tokens and any share of rows, so that they all give the same bits: the products
- * of the columns that share a scale (32 of them, 16 in some formats) are summed one after another by fused multiply-adds;
- * each such sum is then added, times its scale, by another one; minimums likewise. A SIMD lane is a row.
+ * One order of operations for any number of tokens and any share of rows, so that they all give the
+ * same bits: the products of the columns that share a scale (32 of them, 16 in some formats) are
+ * summed one after another by fused multiply-adds; each such sum is then added, times its scale, by
+ * another one; minimums likewise. A SIMD lane is a row.
  *
- * One token streams the packed weights. More tokens unpack a chunk of a panel to FP32 once and multiply it with tiles of 6
- * tokens, 2 x 6 registers of sums beside as many of totals. */
+ * One token streams the packed weights. More tokens unpack a chunk of a panel to FP32 once and
+ * multiply it with tiles of 6 tokens, 2 x 6 registers of sums beside as many of totals. */
 #include "kernels/activations.h"
 #include "kernels/kernels.h"
 #include "kernels/x86/avx512_rows.h"
@@ -17,68 +18,124 @@ typedef struct panel_chunk {
     float minimums[CHUNK * 2][PARE_PANEL];
 } panel_chunk;
 
-/* ---- one token ---- */
+/* ---- one token: two panels at a time, so that four chains of additions overlap ---- */
 
-PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s, const float *x,
-                         const float *sums32, const float *sums16, __m512 total[2])
+typedef struct stream {
+    const uint8_t *panel, *block;
+    __m512 total[2];
+} stream;
+
+PARE_INLINE void add_group(pare_layout layout, stream *streams, int count, int s, int g,
+                           const float *x, float sum)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
-    const uint8_t *sub = block + l->meta + s * l->sub;
-    for (int i = 0; i < l->sub; i += 64)
-        _mm_prefetch((const char *)sub + AHEAD + i, _MM_HINT_T0);
+    __m512 part[2][2];
+    __m512i quad[2][2];
 #pragma GCC unroll 2
-    for (int g = 0; g < PARE_SUB / l->group; g++) {
-        __m512 part[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-        __m512i quad[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    for (int p = 0; p < count; p++) {
+        part[p][0] = part[p][1] = _mm512_setzero_ps();
+        quad[p][0] = quad[p][1] = _mm512_setzero_si512();
+    }
 #pragma GCC unroll 32
-        for (int k = g * l->group; k < (g + 1) * l->group; k++) {
-            __m512 value = _mm512_set1_ps(x[k]);
+    for (int k = g * l->group; k < (g + 1) * l->group; k++) {
+        __m512 value = _mm512_set1_ps(x[k]);
+#pragma GCC unroll 2
+        for (int p = 0; p < count; p++) {
+            const uint8_t *sub = streams[p].block + l->meta + s * l->sub;
 #pragma GCC unroll 2
             for (int h = 0; h < 2; h++) {
                 if (has_codes(layout) && k % 4 == 0)
-                    quad[h] = load_signed_quad(layout, sub, k / 4, h);
-                part[h] = _mm512_fmadd_ps(load_values(layout, sub, quad[h], k, h), value, part[h]);
+                    quad[p][h] = load_signed_quad(layout, sub, k / 4, h);
+                part[p][h] =
+                    _mm512_fmadd_ps(load_values(layout, sub, quad[p][h], k, h), value, part[p][h]);
             }
         }
+    }
+#pragma GCC unroll 2
+    for (int p = 0; p < count; p++) {
+        stream *from = &streams[p];
 #pragma GCC unroll 2
         for (int h = 0; h < 2; h++) {
-            __m512 scale = unit_scale(layout, load_scale(layout, panel, block, s, g, h));
-            total[h] = _mm512_fmadd_ps(scale, part[h], total[h]);
-            if (l->minimums) {
-                __m512 sum = _mm512_set1_ps(l->group == 32 ? sums32[0] : sums16[g]);
-                total[h] = _mm512_fmadd_ps(load_minimum(layout, block, s, g, h), sum, total[h]);
-            }
+            __m512 scale =
+                unit_scale(layout, load_scale(layout, from->panel, from->block, s, g, h));
+            from->total[h] = _mm512_fmadd_ps(scale, part[p][h], from->total[h]);
+            if (l->minimums)
+                from->total[h] = _mm512_fmadd_ps(load_minimum(layout, from->block, s, g, h),
+                                                 _mm512_set1_ps(sum), from->total[h]);
         }
     }
 }
 
-PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weights, pare_tiles_f32 x,
-                              const float *bias, int64_t rows, int64_t columns, int64_t first, int64_t last)
+PARE_INLINE void add_sub(pare_layout layout, stream *streams, int count, int s, pare_tiles_f32 x,
+                         int64_t at)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
-    size_t panel_bytes = pare_layout_panel_bytes(layout, columns), block_bytes = pare_layout_block_bytes(layout);
+#pragma GCC unroll 2
+    for (int p = 0; p < count; p++)
+        for (int i = 0; i < l->sub; i += 64)
+            _mm_prefetch((const char *)streams[p].block + l->meta + s * l->sub + AHEAD + i,
+                         _MM_HINT_T0);
+#pragma GCC unroll 2
+    for (int g = 0; g < PARE_SUB / l->group; g++)
+        add_group(layout, streams, count, s, g, x.values + at * PARE_SUB,
+                  l->group == 32 ? x.sums32[at] : x.sums16[2 * at + g]);
+}
+
+/* y: the first panel's first row; rows: how many are left from there on. */
+PARE_INLINE void multiply_panels(pare_layout layout, int count, float *y, const uint8_t *panel,
+                                 pare_tiles_f32 x, const float *bias, int64_t columns, int64_t rows)
+{
+    const pare_layout_traits *l = &pare_layouts[layout];
+    size_t panel_bytes = pare_layout_panel_bytes(layout, columns),
+           block_bytes = pare_layout_block_bytes(layout);
+    int block_subs = l->columns / PARE_SUB;
     int64_t subs = pare_subs(columns);
-    for (int64_t r = first; r < last; r += PARE_PANEL) {
-        const uint8_t *panel = weights + (size_t)(r / PARE_PANEL) * panel_bytes, *block = panel + l->header;
-        __m512 total[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-        for (int64_t done = 0; done < subs; done += l->columns / PARE_SUB, block += block_bytes)
-            for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++)
-                add_sub(layout, panel, block, s, x.values + (done + s) * PARE_SUB, x.sums32 + done + s,
-                        x.sums16 + 2 * (done + s), total);
-        store_rows(y + r, bias ? bias + r : NULL, lane_masks(last - r), total[0], total[1]);
+    stream streams[2];
+#pragma GCC unroll 2
+    for (int p = 0; p < count; p++) {
+        streams[p].panel = panel + (size_t)p * panel_bytes;
+        streams[p].block = streams[p].panel + l->header;
+        streams[p].total[0] = streams[p].total[1] = _mm512_setzero_ps();
     }
+    for (int64_t done = 0; done < subs; done += block_subs) {
+        for (int s = 0; s < block_subs && done + s < subs; s++)
+            add_sub(layout, streams, count, s, x, done + s);
+#pragma GCC unroll 2
+        for (int p = 0; p < count; p++)
+            streams[p].block += block_bytes;
+    }
+#pragma GCC unroll 2
+    for (int p = 0; p < count; p++)
+        store_rows(y + p * PARE_PANEL, bias ? bias + p * PARE_PANEL : NULL,
+                   lane_masks(rows - p * PARE_PANEL), streams[p].total[0], streams[p].total[1]);
+}
+
+PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weights,
+                              pare_tiles_f32 x, const float *bias, int64_t columns, int64_t first,
+                              int64_t last)
+{
+    size_t panel_bytes = pare_layout_panel_bytes(layout, columns);
+    int64_t r = first;
+    for (; r + PARE_PANEL < last; r += 2 * PARE_PANEL)
+        multiply_panels(layout, 2, y + r, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x,
+                        bias ? bias + r : NULL, columns, last - r);
+    if (r < last)
+        multiply_panels(layout, 1, y + r, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x,
+                        bias ? bias + r : NULL, columns, last - r);
 }
 
 /* ---- many tokens ---- */
 
 /* Subs first..first+count-1 of a panel. */
-PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)
+PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *panel, int64_t first,
+                        int count)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     for (int i = 0; i < count; i++) {
         int s = (int)((first + i) % (l->columns / PARE_SUB));
-        const uint8_t *block = panel + l->header + (size_t)((first + i) / (l->columns / PARE_SUB)) *
-                                                       pare_layout_block_bytes(layout);
+        const uint8_t *block =
+            panel + l->header +
+            (size_t)((first + i) / (l->columns / PARE_SUB)) * pare_layout_block_bytes(layout);
         const uint8_t *sub = block + l->meta + s * l->sub;
 #pragma GCC unroll 2
         for (int h = 0; h < 2; h++) {
@@ -87,7 +144,8 @@ PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *p
             for (int k = 0; k < PARE_SUB; k++) {
                 if (has_codes(layout) && k % 4 == 0)
                     quad = load_signed_quad(layout, sub, k / 4, h);
-                _mm512_store_ps(&chunk->values[i * PARE_SUB + k][16 * h], load_values(layout, sub, quad, k, h));
+                _mm512_store_ps(&chunk->values[i * PARE_SUB + k][16 * h],
+                                load_values(layout, sub, quad, k, h));
             }
             for (int g = 0; g < PARE_SUB / l->group; g++) {
                 __m512 scale = unit_scale(layout, load_scale(layout, panel, block, s, g, h));
@@ -100,9 +158,11 @@ PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *p
     }
 }
 
-/* totals [width][32] += chunk x tile over `groups` groups of columns. */
-PARE_INLINE void multiply_tile(int width, int group, bool minimums, float *totals, const panel_chunk *chunk,
-                               const float *x, const float *sums, int groups)
+/* totals [width][32] += chunk x tile over `groups` groups of columns. The next tile lies `ahead`
+ * floats further. */
+PARE_INLINE void multiply_tile(int width, int group, bool minimums, float *totals,
+                               const panel_chunk *chunk, const float *x, const float *sums,
+                               int groups, int64_t ahead)
 {
     __m512 total[PARE_TILE][2];
 #pragma GCC unroll 6
@@ -119,6 +179,8 @@ PARE_INLINE void multiply_tile(int width, int group, bool minimums, float *total
 #pragma GCC unroll 4
         for (int k = 0; k < group; k++, values += PARE_PANEL, x += width) {
             __m512 low = _mm512_load_ps(values), high = _mm512_load_ps(values + 16);
+            if (k % 2 == 0)
+                _mm_prefetch((const char *)(x + ahead), _MM_HINT_T0);
 #pragma GCC unroll 6
             for (int t = 0; t < width; t++) {
                 __m512 value = _mm512_set1_ps(x[t]);
@@ -130,7 +192,8 @@ PARE_INLINE void multiply_tile(int width, int group, bool minimums, float *total
         for (int t = 0; t < width; t++) {
 #pragma GCC unroll 2
             for (int h = 0; h < 2; h++) {
-                total[t][h] = _mm512_fmadd_ps(_mm512_load_ps(&chunk->scales[g][16 * h]), part[t][h], total[t][h]);
+                total[t][h] = _mm512_fmadd_ps(_mm512_load_ps(&chunk->scales[g][16 * h]), part[t][h],
+                                              total[t][h]);
                 if (minimums)
                     total[t][h] = _mm512_fmadd_ps(_mm512_load_ps(&chunk->minimums[g][16 * h]),
                                                   _mm512_set1_ps(sums[g * width + t]), total[t][h]);
@@ -144,32 +207,35 @@ PARE_INLINE void multiply_tile(int width, int group, bool minimums, float *total
     }
 }
 
-typedef void tile_function(float *totals, const panel_chunk *chunk, const float *x, const float *sums, int groups);
+typedef void tile_function(float *totals, const panel_chunk *chunk, const float *x,
+                           const float *sums, int groups, int64_t ahead);
 
-#define TILE(width, group, minimums)                                                                               \
-    static void tile_##width##_##group##_##minimums(float *totals, const panel_chunk *chunk, const float *x,        \
-                                                    const float *sums, int groups)                                 \
-    {                                                                                                              \
-        multiply_tile(width, group, minimums, totals, chunk, x, sums, groups);                                     \
+#define TILE(width, group, minimums)                                                               \
+    static void tile_##width##_##group##_##minimums(float *totals, const panel_chunk *chunk,       \
+                                                    const float *x, const float *sums, int groups, \
+                                                    int64_t ahead)                                 \
+    {                                                                                              \
+        multiply_tile(width, group, minimums, totals, chunk, x, sums, groups, ahead);              \
     }
-#define TILES(group, minimums)                                                                                     \
-    TILE(1, group, minimums)                                                                                       \
-    TILE(2, group, minimums)                                                                                       \
-    TILE(3, group, minimums)                                                                                       \
-    TILE(4, group, minimums)                                                                                       \
-    TILE(5, group, minimums)                                                                                       \
+#define TILES(group, minimums)                                                                     \
+    TILE(1, group, minimums)                                                                       \
+    TILE(2, group, minimums)                                                                       \
+    TILE(3, group, minimums)                                                                       \
+    TILE(4, group, minimums)                                                                       \
+    TILE(5, group, minimums)                                                                       \
     TILE(6, group, minimums)
 TILES(16, 0)
 TILES(16, 1)
 TILES(32, 0)
 TILES(32, 1)
 
-#define ROW(group, minimums)                                                                                       \
-    {                                                                                                              \
-        tile_1_##group##_##minimums, tile_2_##group##_##minimums, tile_3_##group##_##minimums,                     \
-            tile_4_##group##_##minimums, tile_5_##group##_##minimums, tile_6_##group##_##minimums                  \
+#define ROW(group, minimums)                                                                       \
+    {                                                                                              \
+        tile_1_##group##_##minimums, tile_2_##group##_##minimums, tile_3_##group##_##minimums,     \
+            tile_4_##group##_##minimums, tile_5_##group##_##minimums, tile_6_##group##_##minimums  \
     }
-static tile_function *const tiles[2][2][PARE_TILE] = {{ROW(16, 0), ROW(16, 1)}, {ROW(32, 0), ROW(32, 1)}};
+static tile_function *const tiles[2][2][PARE_TILE] = {{ROW(16, 0), ROW(16, 1)},
+                                                      {ROW(32, 0), ROW(32, 1)}};
 
 typedef void unpack_function(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count);
 
@@ -179,8 +245,9 @@ static size_t scratch_bytes(int64_t rows, int64_t columns, int64_t tokens)
     return sizeof(panel_chunk) + (size_t)tokens * PARE_PANEL * sizeof(float);
 }
 
-static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, const uint8_t *panel, pare_tiles_f32 x,
-                           int64_t subs, int64_t tokens, panel_chunk *chunk, float *totals)
+static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, const uint8_t *panel,
+                           pare_tiles_f32 x, int64_t subs, int64_t tokens, panel_chunk *chunk,
+                           float *totals)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     int per_sub = PARE_SUB / l->group;
@@ -189,46 +256,52 @@ static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, con
     for (int64_t s = 0; s < subs; s += CHUNK) {
         int count = (int)(subs - s < CHUNK ? subs - s : CHUNK);
         unpack_subs(chunk, panel, s, count);
-        for (int64_t t = 0; t < tokens; t += PARE_TILE) {
-            int width = (int)(tokens - t < PARE_TILE ? tokens - t : PARE_TILE);
-            tiles[per_sub == 1][l->minimums][width - 1](totals + t * PARE_PANEL, chunk,
-                                                        x.values + (t * subs + s * width) * PARE_SUB,
-                                                        sums + (t * subs + s * width) * per_sub, count * per_sub);
+        prefetch_subs(layout, panel, s + count, CHUNK);
+        for (int64_t i = 0; i < pare_tile_count(tokens, PARE_TILE); i++) {
+            pare_tile tile = pare_tile_at(i, tokens, PARE_TILE);
+            int64_t at = tile.first * subs + s * tile.width;
+            tiles[per_sub == 1][l->minimums][tile.width - 1](
+                totals + tile.first * PARE_PANEL, chunk, x.values + at * PARE_SUB,
+                sums + at * per_sub, count * per_sub, tile.width * subs * PARE_SUB);
         }
     }
 }
 
-static void multiply_many(pare_layout layout, unpack_function *unpack_subs, float *y, int64_t y_stride,
-                          const uint8_t *weights, pare_tiles_f32 x, const float *bias, int64_t columns, int64_t tokens,
-                          int64_t first, int64_t last, void *scratch)
+static void multiply_many(pare_layout layout, unpack_function *unpack_subs, float *y,
+                          int64_t y_stride, const uint8_t *weights, pare_tiles_f32 x,
+                          const float *bias, int64_t columns, int64_t tokens, int64_t first,
+                          int64_t last, void *scratch)
 {
     panel_chunk *chunk = scratch;
     float *totals = (float *)(chunk + 1);
     size_t panel_bytes = pare_layout_panel_bytes(layout, columns);
     for (int64_t r = first; r < last; r += PARE_PANEL) {
-        multiply_panel(layout, unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x, pare_subs(columns),
-                       tokens, chunk, totals);
+        multiply_panel(layout, unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x,
+                       pare_subs(columns), tokens, chunk, totals);
         store_totals(y, y_stride, bias, r, last, tokens, totals);
     }
 }
 
 /* ---- activations ---- */
 
-static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t tokens, int64_t columns, int64_t first,
-                    int64_t last)
+static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t tokens,
+                    int64_t columns, int64_t first, int64_t last)
 {
     pare_tiles_f32 to = pare_tiles_f32_of(prepared, tokens, columns);
     int64_t subs = pare_subs(columns);
     for (int64_t t = first; t < last; t++) {
         pare_tile tile = pare_tile_of(t, tokens, PARE_TILE);
-        float *values = to.values + tile.first * subs * PARE_SUB + tile.lane;
-        float *sums32 = to.sums32 + tile.first * subs + tile.lane, *sums16 = to.sums16 + tile.first * subs * 2 + tile.lane;
+        int64_t lane = t - tile.first;
+        float *values = to.values + tile.first * subs * PARE_SUB + lane;
+        float *sums32 = to.sums32 + tile.first * subs + lane;
+        float *sums16 = to.sums16 + tile.first * subs * 2 + lane;
         for (int64_t s = 0; s < subs; s++) {
             int64_t rest = columns - s * PARE_SUB;
             mask_pair masks = lane_masks(rest);
             _Alignas(64) float sub[PARE_SUB];
             __m512 low = _mm512_maskz_loadu_ps(masks.half[0], x + t * x_stride + s * PARE_SUB);
-            __m512 high = _mm512_maskz_loadu_ps(masks.half[1], x + t * x_stride + s * PARE_SUB + 16);
+            __m512 high =
+                _mm512_maskz_loadu_ps(masks.half[1], x + t * x_stride + s * PARE_SUB + 16);
             _mm512_store_ps(sub, low);
             _mm512_store_ps(sub + 16, high);
             for (int k = 0; k < PARE_SUB; k++)
@@ -242,35 +315,36 @@ static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t to
 
 /* ---- one entry for each layout ---- */
 
-#define X(NAME, ...)                                                                                               \
-    static void unpack_##NAME(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)                  \
-    {                                                                                                              \
-        unpack(PARE_LAYOUT_##NAME, chunk, panel, first, count);                                                    \
-    }                                                                                                              \
-    static void multiply_##NAME(float *y, int64_t y_stride, const void *weights, pare_type type, const void *x,     \
-                                int64_t x_stride, const float *bias, int64_t rows, int64_t columns, int64_t tokens, \
-                                int64_t first, int64_t last, void *scratch)                                        \
-    {                                                                                                              \
-        pare_tiles_f32 tiled = pare_tiles_f32_of(x, tokens, columns);                                              \
-        if (tokens == 1)                                                                                           \
-            multiply_one(PARE_LAYOUT_##NAME, y, weights, tiled, bias, rows, columns, first, last);                 \
-        else                                                                                                       \
-            multiply_many(PARE_LAYOUT_##NAME, unpack_##NAME, y, y_stride, weights, tiled, bias, columns, tokens,   \
-                          first, last, scratch);                                                                   \
+#define X(NAME, ...)                                                                               \
+    static void unpack_##NAME(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)  \
+    {                                                                                              \
+        unpack(PARE_LAYOUT_##NAME, chunk, panel, first, count);                                    \
+    }                                                                                              \
+    static void multiply_##NAME(float *y, int64_t y_stride, const void *weights, pare_type type,   \
+                                const void *x, int64_t x_stride, const float *bias, int64_t rows,  \
+                                int64_t columns, int64_t tokens, int64_t first, int64_t last,      \
+                                void *scratch)                                                     \
+    {                                                                                              \
+        pare_tiles_f32 tiled = pare_tiles_f32_of(x, tokens, columns);                              \
+        if (tokens == 1)                                                                           \
+            multiply_one(PARE_LAYOUT_##NAME, y, weights, tiled, bias, columns, first, last);       \
+        else                                                                                       \
+            multiply_many(PARE_LAYOUT_##NAME, unpack_##NAME, y, y_stride, weights, tiled, bias,    \
+                          columns, tokens, first, last, scratch);                                  \
     }
 PARE_LAYOUT_LIST(X)
 #undef X
 
 static const pare_matmul entries[PARE_LAYOUT_COUNT] = {
-#define X(NAME, text, ...)                                                                                         \
-    {.name = text " x f32, avx512",                                                                                \
-     .row_step = PARE_PANEL,                                                                                       \
-     .packed_bytes = pare_layout_bytes_##NAME,                                                                     \
-     .pack = pare_layout_pack,                                                                                     \
-     .layout = text,                                                                                               \
-     .prepared_bytes = pare_tiles_f32_bytes,                                                                       \
-     .prepare = prepare,                                                                                           \
-     .scratch_bytes = scratch_bytes,                                                                               \
+#define X(NAME, text, ...)                                                                         \
+    {.name = text " x f32, avx512",                                                                \
+     .row_step = PARE_PANEL,                                                                       \
+     .packed_bytes = pare_layout_bytes_##NAME,                                                     \
+     .pack = pare_layout_pack,                                                                     \
+     .layout = text,                                                                               \
+     .prepared_bytes = pare_tiles_f32_bytes,                                                       \
+     .prepare = prepare,                                                                           \
+     .scratch_bytes = scratch_bytes,                                                               \
      .multiply = multiply_##NAME},
     PARE_LAYOUT_LIST(X)
 #undef X

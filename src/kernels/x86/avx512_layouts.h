@@ -1,5 +1,5 @@
-/* Reading packed weights (layouts.h) with AVX-512: each function is specialized for a constant layout at compile time.
- * A panel's 32 rows are two halves of 16 lanes; `half` is 0 or 1. */
+/* Reading packed weights (layouts.h) with AVX-512: each function is specialized for a constant
+ * layout at compile time. A panel's 32 rows are two halves of 16 lanes; `half` is 0 or 1. */
 #ifndef PARE_KERNELS_X86_AVX512_LAYOUTS_H
 #define PARE_KERNELS_X86_AVX512_LAYOUTS_H
 
@@ -11,7 +11,8 @@
 
 #define PARE_INLINE static inline __attribute__((always_inline))
 
-/* Codes reach FP32 as the top byte of an integer, 2^24 times too large: the scales take this back, without rounding. */
+/* Codes reach FP32 as the top byte of an integer, 2^24 times too large: the scales take this back,
+ * without rounding. */
 #define PARE_CODE_UNIT 0x1p-24f
 
 PARE_INLINE __m512i load_words(const uint8_t *p)
@@ -69,7 +70,8 @@ PARE_INLINE __m512i or_masked(__m512i a, __m512i b, uint32_t mask)
 /* iq4_nl's values, plus 128: bytes without sign, as VNNI wants. */
 PARE_INLINE __m512i iq4_bytes(__m512i codes)
 {
-    const __m128i table = _mm_xor_si128(_mm_loadu_si128((const __m128i *)pare_iq4_values), _mm_set1_epi8(-128));
+    const __m128i table =
+        _mm_xor_si128(_mm_loadu_si128((const __m128i *)pare_iq4_values), _mm_set1_epi8(-128));
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), codes);
 }
 
@@ -86,7 +88,8 @@ PARE_INLINE __m512i load_quad(pare_layout layout, const uint8_t *sub, int q, int
     case PARE_LAYOUT_Q5_0:
     case PARE_LAYOUT_Q5_1:
     case PARE_LAYOUT_Q5_K:
-        return or_masked(nibbles(sub + 128, q, half), move_bits(load_words(sub + half * 64), q, 4), 0x10101010);
+        return or_masked(nibbles(sub + 128, q, half), move_bits(load_words(sub + half * 64), q, 4),
+                         0x10101010);
     case PARE_LAYOUT_Q6_K: {
         __m512i high = load_words(sub + q / 4 * 128 + half * 64);
         return or_masked(nibbles(sub + 256, q, half), move_bits(high, q % 4 * 2, 4), 0x30303030);
@@ -123,7 +126,8 @@ PARE_INLINE __m512 code_values(__m512i quad, int i)
         return _mm512_cvtepi32_ps(_mm512_slli_epi32(quad, 24));
     if (i == 3)
         return _mm512_cvtepi32_ps(_mm512_and_si512(quad, repeat(0xff000000)));
-    return _mm512_cvtepi32_ps(_mm512_shuffle_epi8(quad, _mm512_broadcast_i32x4(i == 1 ? second : third)));
+    return _mm512_cvtepi32_ps(
+        _mm512_shuffle_epi8(quad, _mm512_broadcast_i32x4(i == 1 ? second : third)));
 }
 
 /* ---- scales of sub s (of its block); `group` is 0 or 1 where 16 columns share one ---- */
@@ -135,8 +139,9 @@ PARE_INLINE __m512 byte_values(__m512i words, int i)
     return _mm512_cvtepi32_ps(_mm512_and_si512(shifted, repeat(0xff)));
 }
 
-/* q4_k's and q5_k's 6-bit numbers: words 0 and 1 hold scales and minimums 0..3 in the low 6 bits of each byte and the high
- * bits of 4..7 above them; word 2 has the low bits of scales (low nibbles) and minimums 4..7. */
+/* q4_k's and q5_k's 6-bit numbers: words 0 and 1 hold scales and minimums 0..3 in the low 6 bits of
+ * each byte and the high bits of 4..7 above them; word 2 has the low bits of scales (low nibbles)
+ * and minimums 4..7. */
 PARE_INLINE __m512 k_scale(const uint8_t *words, int s, int half, bool minimum)
 {
     __m512i word = load_words(words + minimum * 128 + half * 64);
@@ -147,19 +152,23 @@ PARE_INLINE __m512 k_scale(const uint8_t *words, int s, int half, bool minimum)
     return byte_values(or_masked(low, _mm512_srli_epi32(word, 2), 0x30303030), s - 4);
 }
 
-/* q3_k: scale g of 16 has its low nibble in byte g % 8 (low half for g < 8) and its high bits in byte 8 + g % 4. */
+/* q3_k: scale g of 16 has its low nibble in byte g % 8 (low half for g < 8) and its high bits in
+ * byte 8 + g % 4. */
 PARE_INLINE __m512 q3_k_scale(const uint8_t *words, int g, int half)
 {
-    __m512i low = load_words(words + g / 4 % 2 * 128 + half * 64), high = load_words(words + 256 + half * 64);
+    __m512i low = load_words(words + g / 4 % 2 * 128 + half * 64),
+            high = load_words(words + 256 + half * 64);
     low = _mm512_and_si512(g < 8 ? low : _mm512_srli_epi32(low, 4), repeat(0x0f0f0f0f));
     /* Bits 2 (g / 4) and the next of each byte go to 4 and 5; what else moves is masked off. */
     __m512i high_bits = _mm512_rolv_epi32(high, _mm512_set1_epi32((4 - g / 4 * 2) & 31));
-    return _mm512_sub_ps(byte_values(or_masked(low, high_bits, 0x30303030), g % 4), _mm512_set1_ps(32));
+    return _mm512_sub_ps(byte_values(or_masked(low, high_bits, 0x30303030), g % 4),
+                         _mm512_set1_ps(32));
 }
 
 PARE_INLINE __m512 iq4_xs_scale(const uint8_t *block, int s, int half)
 {
-    __m512i high = _mm512_cvtepu16_epi32(_mm256_load_si256((const __m256i *)(block + 64 + half * 32)));
+    __m512i high =
+        _mm512_cvtepu16_epi32(_mm256_load_si256((const __m256i *)(block + 64 + half * 32)));
     __m512i low = load_words(block + 128 + half * 64);
     high = _mm512_and_si512(_mm512_srl_epi32(high, _mm_cvtsi32_si128(2 * s)), repeat(3));
     low = _mm512_and_si512(_mm512_srl_epi32(low, _mm_cvtsi32_si128(4 * s)), repeat(15));
@@ -168,8 +177,8 @@ PARE_INLINE __m512 iq4_xs_scale(const uint8_t *block, int s, int half)
 }
 
 /* `panel` is the panel's start, where i8_ch has its scales. */
-PARE_INLINE __m512 load_scale(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s, int group,
-                              int half)
+PARE_INLINE __m512 load_scale(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s,
+                              int group, int half)
 {
     switch (layout) {
     case PARE_LAYOUT_F32:
@@ -188,9 +197,11 @@ PARE_INLINE __m512 load_scale(pare_layout layout, const uint8_t *panel, const ui
         return _mm512_mul_ps(load_halves(block + half * 32),
                              load_signed_bytes(block + 64 + (2 * s + group) * 32 + half * 16));
     case PARE_LAYOUT_Q3_K:
-        return _mm512_mul_ps(load_halves(block + half * 32), q3_k_scale(block + 64, 2 * s + group, half));
+        return _mm512_mul_ps(load_halves(block + half * 32),
+                             q3_k_scale(block + 64, 2 * s + group, half));
     case PARE_LAYOUT_Q2_K: {
-        __m128i both = _mm_load_si128((const __m128i *)(block + 128 + (2 * s + group) * 32 + half * 16));
+        __m128i both =
+            _mm_load_si128((const __m128i *)(block + 128 + (2 * s + group) * 32 + half * 16));
         __m512i scale = _mm512_and_si512(_mm512_cvtepu8_epi32(both), repeat(15));
         return _mm512_mul_ps(load_halves(block + half * 32), _mm512_cvtepi32_ps(scale));
     }
@@ -210,22 +221,26 @@ PARE_INLINE __m512 load_scale(pare_layout layout, const uint8_t *panel, const ui
 PARE_INLINE __m512 asym_minimum(const uint8_t *block, int g, int half)
 {
     __m512 zero = load_bytes(block + 128 + 32 * g + half * 16);
-    return _mm512_sub_ps(_mm512_setzero_ps(), _mm512_mul_ps(load_halves(block + g * 64 + half * 32), zero));
+    return _mm512_sub_ps(_mm512_setzero_ps(),
+                         _mm512_mul_ps(load_halves(block + g * 64 + half * 32), zero));
 }
 
 /* What is added to scale * code, for layouts with minimums. */
-PARE_INLINE __m512 load_minimum(pare_layout layout, const uint8_t *block, int s, int group, int half)
+PARE_INLINE __m512 load_minimum(pare_layout layout, const uint8_t *block, int s, int group,
+                                int half)
 {
     const __m512 zero = _mm512_setzero_ps();
     switch (layout) {
     case PARE_LAYOUT_Q4_K:
     case PARE_LAYOUT_Q5_K:
-        return _mm512_sub_ps(zero,
-                             _mm512_mul_ps(load_halves(block + 64 + half * 32), k_scale(block + 128, s, half, true)));
+        return _mm512_sub_ps(zero, _mm512_mul_ps(load_halves(block + 64 + half * 32),
+                                                 k_scale(block + 128, s, half, true)));
     case PARE_LAYOUT_Q2_K: {
-        __m128i both = _mm_load_si128((const __m128i *)(block + 128 + (2 * s + group) * 32 + half * 16));
+        __m128i both =
+            _mm_load_si128((const __m128i *)(block + 128 + (2 * s + group) * 32 + half * 16));
         __m512i minimum = _mm512_srli_epi32(_mm512_cvtepu8_epi32(both), 4);
-        return _mm512_sub_ps(zero, _mm512_mul_ps(load_halves(block + 64 + half * 32), _mm512_cvtepi32_ps(minimum)));
+        return _mm512_sub_ps(
+            zero, _mm512_mul_ps(load_halves(block + 64 + half * 32), _mm512_cvtepi32_ps(minimum)));
     }
     case PARE_LAYOUT_I4_G32_ASYM:
         return asym_minimum(block, s, half);
@@ -244,9 +259,10 @@ PARE_INLINE __m512 value_table(pare_layout layout)
     return _mm512_loadu_ps(layout == PARE_LAYOUT_FP4 ? pare_fp4_values : pare_nf4_values);
 }
 
-/* 16 rows of column k of a sub as FP32, to be multiplied with unit_scale below. `quad` is load_signed_quad of k / 4 where
- * the layout has codes. */
-PARE_INLINE __m512 load_values(pare_layout layout, const uint8_t *sub, __m512i quad, int k, int half)
+/* 16 rows of column k of a sub as FP32, to be multiplied with unit_scale below. `quad` is
+ * load_signed_quad of k / 4 where the layout has codes. */
+PARE_INLINE __m512 load_values(pare_layout layout, const uint8_t *sub, __m512i quad, int k,
+                               int half)
 {
     switch (layout) {
     case PARE_LAYOUT_F32:
@@ -255,7 +271,8 @@ PARE_INLINE __m512 load_values(pare_layout layout, const uint8_t *sub, __m512i q
         return load_halves(sub + k * 64 + half * 32);
     case PARE_LAYOUT_BF16: {
         __m512i pair = load_words(sub + k / 2 * 128 + half * 64);
-        return _mm512_castsi512_ps(k % 2 ? _mm512_and_si512(pair, repeat(0xffff0000)) : _mm512_slli_epi32(pair, 16));
+        return _mm512_castsi512_ps(k % 2 ? _mm512_and_si512(pair, repeat(0xffff0000))
+                                         : _mm512_slli_epi32(pair, 16));
     }
     case PARE_LAYOUT_NF4:
     case PARE_LAYOUT_FP4: { /* VPERMPS looks at the low 4 bits of each index only */
@@ -266,6 +283,17 @@ PARE_INLINE __m512 load_values(pare_layout layout, const uint8_t *sub, __m512i q
     default:
         return code_values(quad, k % 4);
     }
+}
+
+/* Asks for the next subs of a panel (or of the panel behind it), which will be unpacked while
+ * others are multiplied. */
+static inline void prefetch_subs(pare_layout layout, const uint8_t *panel, int64_t first, int count)
+{
+    const pare_layout_traits *l = &pare_layouts[layout];
+    size_t sub_bytes = pare_layout_block_bytes(layout) * PARE_SUB / (size_t)l->columns;
+    const char *from = (const char *)panel + l->header + (size_t)first * sub_bytes;
+    for (size_t i = 0; i < (size_t)count * sub_bytes; i += 64)
+        _mm_prefetch(from + i, _MM_HINT_T1);
 }
 
 PARE_INLINE __m512 unit_scale(pare_layout layout, __m512 scale)

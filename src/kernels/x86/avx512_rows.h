@@ -29,12 +29,13 @@ PARE_INLINE void store_rows(float *y, const float *bias, mask_pair masks, __m512
 }
 
 /* Totals [tokens][32] of a panel to rows r.. of y. */
-PARE_INLINE void store_totals(float *y, int64_t y_stride, const float *bias, int64_t r, int64_t last, int64_t tokens,
-                              const float *totals)
+PARE_INLINE void store_totals(float *y, int64_t y_stride, const float *bias, int64_t r,
+                              int64_t last, int64_t tokens, const float *totals)
 {
     mask_pair masks = lane_masks(last - r);
     for (int64_t t = 0; t < tokens; t++)
-        store_rows(y + t * y_stride + r, bias ? bias + r : NULL, masks, _mm512_load_ps(totals + t * PARE_PANEL),
+        store_rows(y + t * y_stride + r, bias ? bias + r : NULL, masks,
+                   _mm512_load_ps(totals + t * PARE_PANEL),
                    _mm512_load_ps(totals + t * PARE_PANEL + 16));
 }
 

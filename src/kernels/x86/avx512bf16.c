@@ -1,9 +1,10 @@
 /* Products of weights in BF16 with activations rounded to BF16, AVX-512 BF16.
  *
- * VDPBF16PS adds two products of a lane (a row) to an FP32 sum. Weights that are not BF16 are rounded to it, 9 significant
- * bits as the activations have: FP16 (11 bits), and nf4 and fp4, whose values times absmax have more. This operand is for many
- * tokens, where arithmetic is the limit: twice as fast as FP32. Columns are added in order, a pair at a time, for any
- * number of tokens: the same bits. */
+ * VDPBF16PS adds two products of a lane (a row) to an FP32 sum. Weights that are not BF16 are
+ * rounded to it, 9 significant bits as the activations have: FP16 (11 bits), and nf4 and fp4, whose
+ * values times absmax have more. This operand is for many tokens, where arithmetic is the limit:
+ * twice as fast as FP32. Columns are added in order, a pair at a time, for any number of tokens:
+ * the same bits. */
 #include "kernels/activations.h"
 #include "kernels/kernels.h"
 #include "kernels/x86/avx512_rows.h"
@@ -18,19 +19,22 @@ typedef struct panel_chunk {
 PARE_INLINE __m512i join(__m512 even, __m512 odd)
 {
     __m512i joined = (__m512i)_mm512_cvtne2ps_pbh(odd, even); /* 16 of even, 16 of odd */
-    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
-                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i order =
+        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     return _mm512_permutexvar_epi16(order, joined);
 }
 
-PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)
+PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *panel, int64_t first,
+                        int count)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     int block_subs = l->columns / PARE_SUB;
     const __m512i none = _mm512_setzero_si512();
     for (int i = 0; i < count; i++) {
         int s = (int)((first + i) % block_subs);
-        const uint8_t *block = panel + l->header + (size_t)((first + i) / block_subs) * pare_layout_block_bytes(layout);
+        const uint8_t *block = panel + l->header +
+                               (size_t)((first + i) / block_subs) * pare_layout_block_bytes(layout);
         const uint8_t *sub = block + l->meta + s * l->sub;
 #pragma GCC unroll 2
         for (int h = 0; h < 2; h++) {
@@ -46,7 +50,8 @@ PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *p
 }
 
 /* totals [width][32] += pairs of weights x tile. */
-PARE_INLINE void multiply_tile(int width, float *totals, const uint32_t *weights, const uint32_t *x, int64_t pairs)
+PARE_INLINE void multiply_tile(int width, float *totals, const uint32_t *weights, const uint32_t *x,
+                               int64_t pairs)
 {
     __m512 total[TILE_BF16][2];
 #pragma GCC unroll 12
@@ -56,7 +61,8 @@ PARE_INLINE void multiply_tile(int width, float *totals, const uint32_t *weights
     }
 #pragma GCC unroll 2
     for (int64_t p = 0; p < pairs; p++, weights += PARE_PANEL, x += width) {
-        __m512bh low = (__m512bh)_mm512_load_si512(weights), high = (__m512bh)_mm512_load_si512(weights + 16);
+        __m512bh low = (__m512bh)_mm512_load_si512(weights),
+                 high = (__m512bh)_mm512_load_si512(weights + 16);
 #pragma GCC unroll 12
         for (int t = 0; t < width; t++) {
             __m512bh pair = (__m512bh)_mm512_set1_epi32((int)x[t]);
@@ -72,15 +78,17 @@ PARE_INLINE void multiply_tile(int width, float *totals, const uint32_t *weights
 }
 
 #define WIDTHS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-#define X(width)                                                                                                   \
-    static void tile_##width(float *totals, const uint32_t *weights, const uint32_t *x, int64_t pairs)             \
-    {                                                                                                              \
-        multiply_tile(width, totals, weights, x, pairs);                                                           \
+#define X(width)                                                                                   \
+    static void tile_##width(float *totals, const uint32_t *weights, const uint32_t *x,            \
+                             int64_t pairs)                                                        \
+    {                                                                                              \
+        multiply_tile(width, totals, weights, x, pairs);                                           \
     }
 WIDTHS(X)
 #undef X
 
-typedef void tile_function(float *totals, const uint32_t *weights, const uint32_t *x, int64_t pairs);
+typedef void tile_function(float *totals, const uint32_t *weights, const uint32_t *x,
+                           int64_t pairs);
 static tile_function *const tiles[TILE_BF16] = {
 #define X(width) tile_##width,
     WIDTHS(X)
@@ -96,8 +104,8 @@ static size_t scratch_bytes(int64_t rows, int64_t columns, int64_t tokens)
 }
 
 /* unpack_subs NULL: the panel holds pairs as they are needed. */
-static void multiply_panel(unpack_function *unpack_subs, const uint8_t *panel, const uint32_t *x, int64_t subs,
-                           int64_t tokens, panel_chunk *chunk, float *totals)
+static void multiply_panel(unpack_function *unpack_subs, const uint8_t *panel, const uint32_t *x,
+                           int64_t subs, int64_t tokens, panel_chunk *chunk, float *totals)
 {
     memset(totals, 0, (size_t)tokens * PARE_PANEL * sizeof *totals);
     for (int64_t s = 0; s < subs; s += CHUNK) {
@@ -107,23 +115,24 @@ static void multiply_panel(unpack_function *unpack_subs, const uint8_t *panel, c
             unpack_subs(chunk, panel, s, count);
             weights = chunk->pairs[0];
         }
-        for (int64_t t = 0; t < tokens; t += TILE_BF16) {
-            int width = (int)(tokens - t < TILE_BF16 ? tokens - t : TILE_BF16);
-            tiles[width - 1](totals + t * PARE_PANEL, weights, x + (t * subs + s * width) * PAIRS, count * PAIRS);
+        for (int64_t i = 0; i < pare_tile_count(tokens, TILE_BF16); i++) {
+            pare_tile tile = pare_tile_at(i, tokens, TILE_BF16);
+            tiles[tile.width - 1](totals + tile.first * PARE_PANEL, weights,
+                                  x + (tile.first * subs + s * tile.width) * PAIRS, count * PAIRS);
         }
     }
 }
 
 static void multiply(pare_layout layout, unpack_function *unpack_subs, float *y, int64_t y_stride,
-                     const uint8_t *weights, const uint32_t *x, const float *bias, int64_t columns, int64_t tokens,
-                     int64_t first, int64_t last, void *scratch)
+                     const uint8_t *weights, const uint32_t *x, const float *bias, int64_t columns,
+                     int64_t tokens, int64_t first, int64_t last, void *scratch)
 {
     panel_chunk *chunk = scratch;
     float *totals = (float *)(chunk + 1);
     size_t panel_bytes = pare_layout_panel_bytes(layout, columns);
     for (int64_t r = first; r < last; r += PARE_PANEL) {
-        multiply_panel(unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x, pare_subs(columns), tokens,
-                       chunk, totals);
+        multiply_panel(unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x,
+                       pare_subs(columns), tokens, chunk, totals);
         store_totals(y, y_stride, bias, r, last, tokens, totals);
     }
 }
@@ -135,8 +144,8 @@ static size_t prepared_bytes(int64_t tokens, int64_t columns)
     return (size_t)tokens * (size_t)pare_subs(columns) * PAIRS * sizeof(uint32_t);
 }
 
-static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t tokens, int64_t columns, int64_t first,
-                    int64_t last)
+static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t tokens,
+                    int64_t columns, int64_t first, int64_t last)
 {
     int64_t subs = pare_subs(columns);
     for (int64_t t = first; t < last; t++) {
@@ -144,10 +153,12 @@ static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t to
         for (int64_t s = 0; s < subs; s++) {
             const float *from = x + t * x_stride + s * PARE_SUB;
             mask_pair masks = lane_masks(columns - s * PARE_SUB);
-            uint32_t *to = (uint32_t *)prepared + (tile.first * subs + s * tile.width) * PAIRS + tile.lane;
+            uint32_t *to = (uint32_t *)prepared + (tile.first * subs + s * tile.width) * PAIRS + t -
+                           tile.first;
             _Alignas(64) uint32_t pairs[PAIRS];
-            _mm512_store_si512(pairs, (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(masks.half[1], from + 16),
-                                                                   _mm512_maskz_loadu_ps(masks.half[0], from)));
+            _mm512_store_si512(
+                pairs, (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(masks.half[1], from + 16),
+                                                    _mm512_maskz_loadu_ps(masks.half[0], from)));
             for (int p = 0; p < PAIRS; p++)
                 to[p * tile.width] = pairs[p];
         }
@@ -156,31 +167,33 @@ static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t to
 
 /* ---- one entry for each layout that does not hold integer codes ---- */
 
-#define X(NAME, ...)                                                                                               \
-    static void unpack_##NAME(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)                  \
-    {                                                                                                              \
-        unpack(PARE_LAYOUT_##NAME, chunk, panel, first, count);                                                    \
-    }                                                                                                              \
-    static void multiply_##NAME(float *y, int64_t y_stride, const void *weights, pare_type type, const void *x,     \
-                                int64_t x_stride, const float *bias, int64_t rows, int64_t columns, int64_t tokens, \
-                                int64_t first, int64_t last, void *scratch)                                        \
-    {                                                                                                              \
-        multiply(PARE_LAYOUT_##NAME, PARE_LAYOUT_##NAME == PARE_LAYOUT_BF16 ? NULL : unpack_##NAME, y, y_stride,   \
-                 weights, x, bias, columns, tokens, first, last, scratch);                                         \
+#define X(NAME, ...)                                                                               \
+    static void unpack_##NAME(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)  \
+    {                                                                                              \
+        unpack(PARE_LAYOUT_##NAME, chunk, panel, first, count);                                    \
+    }                                                                                              \
+    static void multiply_##NAME(float *y, int64_t y_stride, const void *weights, pare_type type,   \
+                                const void *x, int64_t x_stride, const float *bias, int64_t rows,  \
+                                int64_t columns, int64_t tokens, int64_t first, int64_t last,      \
+                                void *scratch)                                                     \
+    {                                                                                              \
+        multiply(PARE_LAYOUT_##NAME,                                                               \
+                 PARE_LAYOUT_##NAME == PARE_LAYOUT_BF16 ? NULL : unpack_##NAME, y, y_stride,       \
+                 weights, x, bias, columns, tokens, first, last, scratch);                         \
     }
 PARE_VALUE_LAYOUT_LIST(X)
 #undef X
 
 static const pare_matmul entries[PARE_LAYOUT_COUNT] = {
-#define X(NAME, text, ...)                                                                                         \
-    [PARE_LAYOUT_##NAME] = {.name = text " x bf16, avx512bf16",                                                    \
-                            .row_step = PARE_PANEL,                                                                \
-                            .packed_bytes = pare_layout_bytes_##NAME,                                              \
-                            .pack = pare_layout_pack,                                                              \
-                            .layout = text,                                                                        \
-                            .prepared_bytes = prepared_bytes,                                                      \
-                            .prepare = prepare,                                                                    \
-                            .scratch_bytes = scratch_bytes,                                                        \
+#define X(NAME, text, ...)                                                                         \
+    [PARE_LAYOUT_##NAME] = {.name = text " x bf16, avx512bf16",                                    \
+                            .row_step = PARE_PANEL,                                                \
+                            .packed_bytes = pare_layout_bytes_##NAME,                              \
+                            .pack = pare_layout_pack,                                              \
+                            .layout = text,                                                        \
+                            .prepared_bytes = prepared_bytes,                                      \
+                            .prepare = prepare,                                                    \
+                            .scratch_bytes = scratch_bytes,                                        \
                             .multiply = multiply_##NAME},
     PARE_VALUE_LAYOUT_LIST(X)
 #undef X
@@ -191,6 +204,7 @@ void pare_kernels_add_avx512bf16_matmul(pare_kernels *kernels)
     for (pare_type type = 0; type < PARE_TYPE_COUNT; type++) {
         pare_layout layout = pare_layout_of(type);
         if (layout < PARE_LAYOUT_COUNT)
-            kernels->matmul[type][PARE_OPERAND_BF16] = entries[layout].multiply ? &entries[layout] : NULL;
+            kernels->matmul[type][PARE_OPERAND_BF16] =
+                entries[layout].multiply ? &entries[layout] : NULL;
     }
 }

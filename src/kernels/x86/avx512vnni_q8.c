@@ -1,13 +1,15 @@
 /* Products of packed weights with activations of 8 bits, AVX-512 VNNI.
  *
- * VPDPBUSD multiplies unsigned codes (the weights') with signed ones (the activations'), four to a lane, into 32-bit sums:
- * no saturation, exact. The weights' zero point z is taken off by starting each sum at -z times the sum of the activations'
- * codes. Sums of the columns that share a scale become FP32, are multiplied by the activations' scale and added, times the
- * weights' scale, by a fused multiply-add; minimums are multiplied with the sum of the activations. One order for any number
- * of tokens: the same bits.
+ * VPDPBUSD multiplies unsigned codes (the weights') with signed ones (the activations'), four to a
+ * lane, into 32-bit sums: no saturation, exact. The weights' zero point z is taken off by starting
+ * each sum at -z times the sum of the activations' codes. Sums of the columns that share a scale
+ * become FP32, are multiplied by the activations' scale and added, times the weights' scale, by a
+ * fused multiply-add; minimums are multiplied with the sum of the activations. One order for any
+ * number of tokens: the same bits.
  *
- * One token streams the packed weights. More tokens unpack a chunk of a panel to bytes once and multiply it with tiles of 6
- * tokens, 2 x 6 registers of integer sums beside as many of FP32 totals. */
+ * One token streams the packed weights. More tokens unpack a chunk of a panel to bytes once and
+ * multiply it with tiles of 6 tokens, 2 x 6 registers of integer sums beside as many of FP32
+ * totals. */
 #include "kernels/activations.h"
 #include "kernels/kernels.h"
 #include "kernels/quantize8.h"
@@ -32,7 +34,8 @@ PARE_INLINE __m512i repeat_quad(const int8_t *codes)
 /* Where the integer sums start: minus the zero point times the sum of codes. */
 PARE_INLINE __m512i start(int zero_bits, int32_t less)
 {
-    return zero_bits ? _mm512_slli_epi32(_mm512_set1_epi32(less), (unsigned)zero_bits) : _mm512_setzero_si512();
+    return zero_bits ? _mm512_slli_epi32(_mm512_set1_epi32(less), (unsigned)zero_bits)
+                     : _mm512_setzero_si512();
 }
 
 PARE_INLINE __m512 add_scaled(__m512 total, __m512i sum, __m512 x_scale, __m512 scale)
@@ -42,8 +45,8 @@ PARE_INLINE __m512 add_scaled(__m512 total, __m512i sum, __m512 x_scale, __m512 
 
 /* ---- one token ---- */
 
-PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s, pare_tiles_q8 x,
-                         int64_t at, __m512 total[2])
+PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s,
+                         pare_tiles_q8 x, int64_t at, __m512 total[2])
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     const uint8_t *sub = block + l->meta + s * l->sub;
@@ -63,7 +66,8 @@ PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t
         }
 #pragma GCC unroll 2
         for (int h = 0; h < 2; h++) {
-            total[h] = add_scaled(total[h], sum[h], x_scale, load_scale(layout, panel, block, s, g, h));
+            total[h] =
+                add_scaled(total[h], sum[h], x_scale, load_scale(layout, panel, block, s, g, h));
             if (l->minimums) {
                 __m512 x_sum = _mm512_set1_ps(per_sub == 1 ? x.sums32[at] : x.sums16[2 * at + g]);
                 total[h] = _mm512_fmadd_ps(load_minimum(layout, block, s, g, h), x_sum, total[h]);
@@ -76,10 +80,12 @@ PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weigh
                               const float *bias, int64_t columns, int64_t first, int64_t last)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
-    size_t panel_bytes = pare_layout_panel_bytes(layout, columns), block_bytes = pare_layout_block_bytes(layout);
+    size_t panel_bytes = pare_layout_panel_bytes(layout, columns),
+           block_bytes = pare_layout_block_bytes(layout);
     int64_t subs = pare_subs(columns);
     for (int64_t r = first; r < last; r += PARE_PANEL) {
-        const uint8_t *panel = weights + (size_t)(r / PARE_PANEL) * panel_bytes, *block = panel + l->header;
+        const uint8_t *panel = weights + (size_t)(r / PARE_PANEL) * panel_bytes,
+                      *block = panel + l->header;
         __m512 total[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
         for (int64_t done = 0; done < subs; done += l->columns / PARE_SUB, block += block_bytes)
             for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++)
@@ -91,13 +97,15 @@ PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weigh
 /* ---- many tokens ---- */
 
 /* Subs first..first+count-1 of a panel. */
-PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)
+PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *panel, int64_t first,
+                        int count)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     int block_subs = l->columns / PARE_SUB, per_sub = PARE_SUB / l->group;
     for (int i = 0; i < count; i++) {
         int s = (int)((first + i) % block_subs);
-        const uint8_t *block = panel + l->header + (size_t)((first + i) / block_subs) * pare_layout_block_bytes(layout);
+        const uint8_t *block = panel + l->header +
+                               (size_t)((first + i) / block_subs) * pare_layout_block_bytes(layout);
         const uint8_t *sub = block + l->meta + s * l->sub;
 #pragma GCC unroll 2
         for (int h = 0; h < 2; h++) {
@@ -105,7 +113,8 @@ PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *p
             for (int q = 0; q < 8; q++)
                 _mm512_store_si512(chunk->codes[8 * i + q] + 64 * h, load_quad(layout, sub, q, h));
             for (int g = 0; g < per_sub; g++) {
-                _mm512_store_ps(&chunk->scales[i * per_sub + g][16 * h], load_scale(layout, panel, block, s, g, h));
+                _mm512_store_ps(&chunk->scales[i * per_sub + g][16 * h],
+                                load_scale(layout, panel, block, s, g, h));
                 if (l->minimums)
                     _mm512_store_ps(&chunk->minimums[i * per_sub + g][16 * h],
                                     load_minimum(layout, block, s, g, h));
@@ -119,6 +128,7 @@ typedef struct tile_x {
     const int8_t *codes;
     const float *scales, *sums;
     const int32_t *less;
+    int64_t ahead; /* subs to the next tile */
 } tile_x;
 
 /* totals [width][32] += chunk x tile over `subs` subs. */
@@ -137,13 +147,16 @@ PARE_INLINE void multiply_tile(int width, int per_sub, bool minimums, int zero_b
         __m512i sum[PARE_TILE][2];
 #pragma GCC unroll 6
         for (int t = 0; t < width; t++) {
-            sum[t][0] = minimums ? _mm512_setzero_si512()
-                                 : _mm512_sll_epi32(_mm512_set1_epi32(x.less[g * width + t]), shift);
+            sum[t][0] = minimums
+                            ? _mm512_setzero_si512()
+                            : _mm512_sll_epi32(_mm512_set1_epi32(x.less[g * width + t]), shift);
             sum[t][1] = sum[t][0];
         }
 #pragma GCC unroll 8
         for (int q = 0; q < 8 / per_sub; q++, codes += PARE_PANEL * 4, x.codes += 4 * width) {
             __m512i low = _mm512_load_si512(codes), high = _mm512_load_si512(codes + 64);
+            if (q % 2 == 0)
+                _mm_prefetch((const char *)x.codes + x.ahead * PARE_SUB, _MM_HINT_T0);
 #pragma GCC unroll 6
             for (int t = 0; t < width; t++) {
                 __m512i quad = repeat_quad(x.codes + 4 * t);
@@ -156,10 +169,12 @@ PARE_INLINE void multiply_tile(int width, int per_sub, bool minimums, int zero_b
             __m512 x_scale = _mm512_set1_ps(x.scales[g / per_sub * width + t]);
 #pragma GCC unroll 2
             for (int h = 0; h < 2; h++) {
-                total[t][h] = add_scaled(total[t][h], sum[t][h], x_scale, _mm512_load_ps(&chunk->scales[g][16 * h]));
+                total[t][h] = add_scaled(total[t][h], sum[t][h], x_scale,
+                                         _mm512_load_ps(&chunk->scales[g][16 * h]));
                 if (minimums)
-                    total[t][h] = _mm512_fmadd_ps(_mm512_load_ps(&chunk->minimums[g][16 * h]),
-                                                  _mm512_set1_ps(x.sums[g * width + t]), total[t][h]);
+                    total[t][h] =
+                        _mm512_fmadd_ps(_mm512_load_ps(&chunk->minimums[g][16 * h]),
+                                        _mm512_set1_ps(x.sums[g * width + t]), total[t][h]);
             }
         }
     }
@@ -170,32 +185,35 @@ PARE_INLINE void multiply_tile(int width, int per_sub, bool minimums, int zero_b
     }
 }
 
-typedef void tile_function(float *totals, const panel_chunk *chunk, tile_x x, int subs, int zero_bits);
+typedef void tile_function(float *totals, const panel_chunk *chunk, tile_x x, int subs,
+                           int zero_bits);
 
-#define TILE(width, per_sub, minimums)                                                                             \
-    static void tile_##width##_##per_sub##_##minimums(float *totals, const panel_chunk *chunk, tile_x x, int subs,  \
-                                                      int zero_bits)                                               \
-    {                                                                                                              \
-        multiply_tile(width, per_sub, minimums, zero_bits, totals, chunk, x, subs);                                \
+#define TILE(width, per_sub, minimums)                                                             \
+    static void tile_##width##_##per_sub##_##minimums(float *totals, const panel_chunk *chunk,     \
+                                                      tile_x x, int subs, int zero_bits)           \
+    {                                                                                              \
+        multiply_tile(width, per_sub, minimums, zero_bits, totals, chunk, x, subs);                \
     }
-#define TILES(per_sub, minimums)                                                                                   \
-    TILE(1, per_sub, minimums)                                                                                     \
-    TILE(2, per_sub, minimums)                                                                                     \
-    TILE(3, per_sub, minimums)                                                                                     \
-    TILE(4, per_sub, minimums)                                                                                     \
-    TILE(5, per_sub, minimums)                                                                                     \
+#define TILES(per_sub, minimums)                                                                   \
+    TILE(1, per_sub, minimums)                                                                     \
+    TILE(2, per_sub, minimums)                                                                     \
+    TILE(3, per_sub, minimums)                                                                     \
+    TILE(4, per_sub, minimums)                                                                     \
+    TILE(5, per_sub, minimums)                                                                     \
     TILE(6, per_sub, minimums)
 TILES(1, 0)
 TILES(1, 1)
 TILES(2, 0)
 TILES(2, 1)
 
-#define ROW(per_sub, minimums)                                                                                     \
-    {                                                                                                              \
-        tile_1_##per_sub##_##minimums, tile_2_##per_sub##_##minimums, tile_3_##per_sub##_##minimums,               \
-            tile_4_##per_sub##_##minimums, tile_5_##per_sub##_##minimums, tile_6_##per_sub##_##minimums            \
+#define ROW(per_sub, minimums)                                                                     \
+    {                                                                                              \
+        tile_1_##per_sub##_##minimums, tile_2_##per_sub##_##minimums,                              \
+            tile_3_##per_sub##_##minimums, tile_4_##per_sub##_##minimums,                          \
+            tile_5_##per_sub##_##minimums, tile_6_##per_sub##_##minimums                           \
     }
-static tile_function *const tiles[2][2][PARE_TILE] = {{ROW(1, 0), ROW(1, 1)}, {ROW(2, 0), ROW(2, 1)}};
+static tile_function *const tiles[2][2][PARE_TILE] = {{ROW(1, 0), ROW(1, 1)},
+                                                      {ROW(2, 0), ROW(2, 1)}};
 
 typedef void unpack_function(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count);
 
@@ -205,8 +223,9 @@ static size_t scratch_bytes(int64_t rows, int64_t columns, int64_t tokens)
     return sizeof(panel_chunk) + (size_t)tokens * PARE_PANEL * sizeof(float);
 }
 
-static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, const uint8_t *panel, pare_tiles_q8 x,
-                           int64_t subs, int64_t tokens, panel_chunk *chunk, float *totals)
+static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, const uint8_t *panel,
+                           pare_tiles_q8 x, int64_t subs, int64_t tokens, panel_chunk *chunk,
+                           float *totals)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     int per_sub = PARE_SUB / l->group;
@@ -214,39 +233,45 @@ static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, con
     for (int64_t s = 0; s < subs; s += CHUNK) {
         int count = (int)(subs - s < CHUNK ? subs - s : CHUNK);
         unpack_subs(chunk, panel, s, count);
-        for (int64_t t = 0; t < tokens; t += PARE_TILE) {
-            int width = (int)(tokens - t < PARE_TILE ? tokens - t : PARE_TILE);
-            int64_t at = t * subs + s * width;
-            tile_x tile = {x.codes + at * PARE_SUB, x.scales + at, per_sub == 1 ? x.sums32 + at : x.sums16 + 2 * at,
-                           per_sub == 1 ? x.less32 + at : x.less16 + 2 * at};
-            tiles[per_sub - 1][l->minimums][width - 1](totals + t * PARE_PANEL, chunk, tile, count, l->zero_bits);
+        prefetch_subs(layout, panel, s + count, CHUNK);
+        for (int64_t i = 0; i < pare_tile_count(tokens, PARE_TILE); i++) {
+            pare_tile tile = pare_tile_at(i, tokens, PARE_TILE);
+            int64_t at = tile.first * subs + s * tile.width;
+            tile_x part = {x.codes + at * PARE_SUB, x.scales + at,
+                           per_sub == 1 ? x.sums32 + at : x.sums16 + 2 * at,
+                           per_sub == 1 ? x.less32 + at : x.less16 + 2 * at, tile.width * subs};
+            tiles[per_sub - 1][l->minimums][tile.width - 1](totals + tile.first * PARE_PANEL, chunk,
+                                                            part, count, l->zero_bits);
         }
     }
 }
 
-static void multiply_many(pare_layout layout, unpack_function *unpack_subs, float *y, int64_t y_stride,
-                          const uint8_t *weights, pare_tiles_q8 x, const float *bias, int64_t columns, int64_t tokens,
-                          int64_t first, int64_t last, void *scratch)
+static void multiply_many(pare_layout layout, unpack_function *unpack_subs, float *y,
+                          int64_t y_stride, const uint8_t *weights, pare_tiles_q8 x,
+                          const float *bias, int64_t columns, int64_t tokens, int64_t first,
+                          int64_t last, void *scratch)
 {
     panel_chunk *chunk = scratch;
     float *totals = (float *)(chunk + 1);
     size_t panel_bytes = pare_layout_panel_bytes(layout, columns);
     for (int64_t r = first; r < last; r += PARE_PANEL) {
-        multiply_panel(layout, unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x, pare_subs(columns),
-                       tokens, chunk, totals);
+        multiply_panel(layout, unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x,
+                       pare_subs(columns), tokens, chunk, totals);
         store_totals(y, y_stride, bias, r, last, tokens, totals);
     }
 }
 
 /* ---- activations ---- */
 
-/* quantize8.h's rule for 32 values: codes to the 8 places `to + 4 step q`; returns the scale and the sums of 16 codes. */
+/* quantize8.h's rule for 32 values: codes to the 8 places `to + 4 step q`; returns the scale and
+ * the sums of 16 codes. */
 PARE_INLINE float quantize_sub(__m512 low, __m512 high, int8_t *to, int64_t step, int32_t sums[2])
 {
     float maximum = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
     bool tiny = !(maximum > PARE_Q8_TINY);
     __m512 inverse = _mm512_set1_ps(tiny ? 0 : 127.0f / maximum);
-    __m512i codes[2] = {_mm512_cvtps_epi32(_mm512_mul_ps(low, inverse)), _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse))};
+    __m512i codes[2] = {_mm512_cvtps_epi32(_mm512_mul_ps(low, inverse)),
+                        _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse))};
     _Alignas(16) int8_t bytes[PARE_SUB];
     for (int h = 0; h < 2; h++) {
         _mm_store_si128((__m128i *)(bytes + 16 * h), _mm512_cvtepi32_epi8(codes[h]));
@@ -257,22 +282,23 @@ PARE_INLINE float quantize_sub(__m512 low, __m512 high, int8_t *to, int64_t step
     return tiny ? 0 : maximum / 127.0f;
 }
 
-static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t tokens, int64_t columns, int64_t first,
-                    int64_t last)
+static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t tokens,
+                    int64_t columns, int64_t first, int64_t last)
 {
     pare_tiles_q8 to = pare_tiles_q8_of(prepared, tokens, columns);
     int64_t subs = pare_subs(columns);
     for (int64_t t = first; t < last; t++) {
         pare_tile tile = pare_tile_of(t, tokens, PARE_TILE);
+        int64_t lane = t - tile.first;
         for (int64_t s = 0; s < subs; s++) {
             const float *from = x + t * x_stride + s * PARE_SUB;
             mask_pair masks = lane_masks(columns - s * PARE_SUB);
-            int64_t at = tile.first * subs + s * tile.width, one = at + tile.lane;
-            int64_t two = 2 * at + tile.lane; /* and two + width: the sums of 16 */
+            int64_t at = tile.first * subs + s * tile.width, one = at + lane;
+            int64_t two = 2 * at + lane; /* and two + width: the sums of 16 */
             int32_t sums[2];
             float scale = quantize_sub(_mm512_maskz_loadu_ps(masks.half[0], from),
                                        _mm512_maskz_loadu_ps(masks.half[1], from + 16),
-                                       to.codes + at * PARE_SUB + 4 * tile.lane, tile.width, sums);
+                                       to.codes + at * PARE_SUB + 4 * lane, tile.width, sums);
             to.scales[one] = scale;
             to.less32[one] = -(sums[0] + sums[1]);
             to.sums32[one] = scale * (float)(sums[0] + sums[1]);
@@ -286,35 +312,36 @@ static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t to
 
 /* ---- one entry for each layout with integer codes ---- */
 
-#define X(NAME, ...)                                                                                               \
-    static void unpack_##NAME(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)                  \
-    {                                                                                                              \
-        unpack(PARE_LAYOUT_##NAME, chunk, panel, first, count);                                                    \
-    }                                                                                                              \
-    static void multiply_##NAME(float *y, int64_t y_stride, const void *weights, pare_type type, const void *x,     \
-                                int64_t x_stride, const float *bias, int64_t rows, int64_t columns, int64_t tokens, \
-                                int64_t first, int64_t last, void *scratch)                                        \
-    {                                                                                                              \
-        pare_tiles_q8 tiled = pare_tiles_q8_of(x, tokens, columns);                                                \
-        if (tokens == 1)                                                                                           \
-            multiply_one(PARE_LAYOUT_##NAME, y, weights, tiled, bias, columns, first, last);                       \
-        else                                                                                                       \
-            multiply_many(PARE_LAYOUT_##NAME, unpack_##NAME, y, y_stride, weights, tiled, bias, columns, tokens,   \
-                          first, last, scratch);                                                                   \
+#define X(NAME, ...)                                                                               \
+    static void unpack_##NAME(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)  \
+    {                                                                                              \
+        unpack(PARE_LAYOUT_##NAME, chunk, panel, first, count);                                    \
+    }                                                                                              \
+    static void multiply_##NAME(float *y, int64_t y_stride, const void *weights, pare_type type,   \
+                                const void *x, int64_t x_stride, const float *bias, int64_t rows,  \
+                                int64_t columns, int64_t tokens, int64_t first, int64_t last,      \
+                                void *scratch)                                                     \
+    {                                                                                              \
+        pare_tiles_q8 tiled = pare_tiles_q8_of(x, tokens, columns);                                \
+        if (tokens == 1)                                                                           \
+            multiply_one(PARE_LAYOUT_##NAME, y, weights, tiled, bias, columns, first, last);       \
+        else                                                                                       \
+            multiply_many(PARE_LAYOUT_##NAME, unpack_##NAME, y, y_stride, weights, tiled, bias,    \
+                          columns, tokens, first, last, scratch);                                  \
     }
 PARE_CODE_LAYOUT_LIST(X)
 #undef X
 
 static const pare_matmul entries[PARE_LAYOUT_COUNT] = {
-#define X(NAME, text, ...)                                                                                         \
-    [PARE_LAYOUT_##NAME] = {.name = text " x q8, avx512vnni",                                                      \
-                            .row_step = PARE_PANEL,                                                                \
-                            .packed_bytes = pare_layout_bytes_##NAME,                                              \
-                            .pack = pare_layout_pack,                                                              \
-                            .layout = text,                                                                        \
-                            .prepared_bytes = pare_tiles_q8_bytes,                                                 \
-                            .prepare = prepare,                                                                    \
-                            .scratch_bytes = scratch_bytes,                                                        \
+#define X(NAME, text, ...)                                                                         \
+    [PARE_LAYOUT_##NAME] = {.name = text " x q8, avx512vnni",                                      \
+                            .row_step = PARE_PANEL,                                                \
+                            .packed_bytes = pare_layout_bytes_##NAME,                              \
+                            .pack = pare_layout_pack,                                              \
+                            .layout = text,                                                        \
+                            .prepared_bytes = pare_tiles_q8_bytes,                                 \
+                            .prepare = prepare,                                                    \
+                            .scratch_bytes = scratch_bytes,                                        \
                             .multiply = multiply_##NAME},
     PARE_CODE_LAYOUT_LIST(X)
 #undef X
@@ -325,6 +352,7 @@ void pare_kernels_add_avx512vnni_matmul(pare_kernels *kernels)
     for (pare_type type = 0; type < PARE_TYPE_COUNT; type++) {
         pare_layout layout = pare_layout_of(type);
         if (layout < PARE_LAYOUT_COUNT)
-            kernels->matmul[type][PARE_OPERAND_Q8] = entries[layout].multiply ? &entries[layout] : NULL;
+            kernels->matmul[type][PARE_OPERAND_Q8] =
+                entries[layout].multiply ? &entries[layout] : NULL;
     }
 }
