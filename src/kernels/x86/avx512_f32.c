@@ -44,7 +44,7 @@ PARE_INLINE void add_group(pare_layout layout, stream *streams, int count, int s
             const uint8_t *sub = streams[p].block + l->meta + s * l->sub;
 #pragma GCC unroll 2
             for (int h = 0; h < 2; h++) {
-                if (has_codes(layout) && k % 4 == 0)
+                if (by_bytes(layout) && k % 4 == 0)
                     quad[p][h] = load_signed_quad(layout, sub, k / 4, h);
                 part[p][h] =
                     _mm512_fmadd_ps(load_values(layout, sub, quad[p][h], k, h), value, part[p][h]);
@@ -72,9 +72,7 @@ PARE_INLINE void add_sub(pare_layout layout, stream *streams, int count, int s, 
     const pare_layout_traits *l = &pare_layouts[layout];
 #pragma GCC unroll 2
     for (int p = 0; p < count; p++)
-        for (int i = 0; i < l->sub; i += 64)
-            _mm_prefetch((const char *)streams[p].block + l->meta + s * l->sub + AHEAD + i,
-                         _MM_HINT_T0);
+        prefetch_ahead(layout, streams[p].block, s);
 #pragma GCC unroll 2
     for (int g = 0; g < PARE_SUB / l->group; g++)
         add_group(layout, streams, count, s, g, x.values + at * PARE_SUB,
@@ -142,7 +140,7 @@ PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *p
             __m512i quad = _mm512_setzero_si512();
 #pragma GCC unroll 32
             for (int k = 0; k < PARE_SUB; k++) {
-                if (has_codes(layout) && k % 4 == 0)
+                if (by_bytes(layout) && k % 4 == 0)
                     quad = load_signed_quad(layout, sub, k / 4, h);
                 _mm512_store_ps(&chunk->values[i * PARE_SUB + k][16 * h],
                                 load_values(layout, sub, quad, k, h));
@@ -158,11 +156,17 @@ PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *p
     }
 }
 
-/* totals [width][32] += chunk x tile over `groups` groups of columns. The next tile lies `ahead`
- * floats further. */
+/* A tile's part of the activations, from the chunk's first sub on. */
+typedef struct tile_x {
+    const float *values, *sums;
+    int64_t ahead; /* floats to the next tile's values */
+    prefetcher *weights;
+    int64_t weights_step; /* bytes for each group */
+} tile_x;
+
+/* totals [width][32] += chunk x tile over `groups` groups of columns. */
 PARE_INLINE void multiply_tile(int width, int group, bool minimums, float *totals,
-                               const panel_chunk *chunk, const float *x, const float *sums,
-                               int groups, int64_t ahead)
+                               const panel_chunk *chunk, tile_x x, int groups)
 {
     __m512 total[PARE_TILE][2];
 #pragma GCC unroll 6
@@ -172,18 +176,19 @@ PARE_INLINE void multiply_tile(int width, int group, bool minimums, float *total
     }
     const float *values = chunk->values[0];
     for (int g = 0; g < groups; g++) {
+        prefetch_some(x.weights, x.weights_step);
         __m512 part[PARE_TILE][2];
 #pragma GCC unroll 6
         for (int t = 0; t < width; t++)
             part[t][0] = part[t][1] = _mm512_setzero_ps();
 #pragma GCC unroll 4
-        for (int k = 0; k < group; k++, values += PARE_PANEL, x += width) {
+        for (int k = 0; k < group; k++, values += PARE_PANEL, x.values += width) {
             __m512 low = _mm512_load_ps(values), high = _mm512_load_ps(values + 16);
             if (k % 2 == 0)
-                _mm_prefetch((const char *)(x + ahead), _MM_HINT_T0);
+                _mm_prefetch((const char *)(x.values + x.ahead), _MM_HINT_T0);
 #pragma GCC unroll 6
             for (int t = 0; t < width; t++) {
-                __m512 value = _mm512_set1_ps(x[t]);
+                __m512 value = _mm512_set1_ps(x.values[t]);
                 part[t][0] = _mm512_fmadd_ps(low, value, part[t][0]);
                 part[t][1] = _mm512_fmadd_ps(high, value, part[t][1]);
             }
@@ -195,8 +200,9 @@ PARE_INLINE void multiply_tile(int width, int group, bool minimums, float *total
                 total[t][h] = _mm512_fmadd_ps(_mm512_load_ps(&chunk->scales[g][16 * h]), part[t][h],
                                               total[t][h]);
                 if (minimums)
-                    total[t][h] = _mm512_fmadd_ps(_mm512_load_ps(&chunk->minimums[g][16 * h]),
-                                                  _mm512_set1_ps(sums[g * width + t]), total[t][h]);
+                    total[t][h] =
+                        _mm512_fmadd_ps(_mm512_load_ps(&chunk->minimums[g][16 * h]),
+                                        _mm512_set1_ps(x.sums[g * width + t]), total[t][h]);
             }
         }
     }
@@ -207,15 +213,13 @@ PARE_INLINE void multiply_tile(int width, int group, bool minimums, float *total
     }
 }
 
-typedef void tile_function(float *totals, const panel_chunk *chunk, const float *x,
-                           const float *sums, int groups, int64_t ahead);
+typedef void tile_function(float *totals, const panel_chunk *chunk, tile_x x, int groups);
 
 #define TILE(width, group, minimums)                                                               \
     static void tile_##width##_##group##_##minimums(float *totals, const panel_chunk *chunk,       \
-                                                    const float *x, const float *sums, int groups, \
-                                                    int64_t ahead)                                 \
+                                                    tile_x x, int groups)                          \
     {                                                                                              \
-        multiply_tile(width, group, minimums, totals, chunk, x, sums, groups, ahead);              \
+        multiply_tile(width, group, minimums, totals, chunk, x, groups);                           \
     }
 #define TILES(group, minimums)                                                                     \
     TILE(1, group, minimums)                                                                       \
@@ -256,13 +260,17 @@ static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, con
     for (int64_t s = 0; s < subs; s += CHUNK) {
         int count = (int)(subs - s < CHUNK ? subs - s : CHUNK);
         unpack_subs(chunk, panel, s, count);
-        prefetch_subs(layout, panel, s + count, CHUNK);
+        prefetcher ahead = prefetch_subs(layout, panel, s + count, CHUNK);
+        int64_t lines =
+            (ahead.end - ahead.next) / pare_tile_count(tokens, PARE_TILE) / 64 / (count * per_sub) +
+            1;
         for (int64_t i = 0; i < pare_tile_count(tokens, PARE_TILE); i++) {
             pare_tile tile = pare_tile_at(i, tokens, PARE_TILE);
             int64_t at = tile.first * subs + s * tile.width;
-            tiles[per_sub == 1][l->minimums][tile.width - 1](
-                totals + tile.first * PARE_PANEL, chunk, x.values + at * PARE_SUB,
-                sums + at * per_sub, count * per_sub, tile.width * subs * PARE_SUB);
+            tile_x part = {x.values + at * PARE_SUB, sums + at * per_sub,
+                           tile.width * subs * PARE_SUB, &ahead, 64 * lines};
+            tiles[per_sub == 1][l->minimums][tile.width - 1](totals + tile.first * PARE_PANEL,
+                                                             chunk, part, count * per_sub);
         }
     }
 }

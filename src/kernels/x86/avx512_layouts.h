@@ -40,11 +40,22 @@ PARE_INLINE __m512i repeat(uint32_t word)
     return _mm512_set1_epi32((int)word);
 }
 
-/* True for the layouts whose values are integer codes times scales. */
-PARE_INLINE bool has_codes(pare_layout layout)
+/* True for the layouts whose values come from their codes by way of bytes, PARE_CODE_UNIT too
+ * large. The others are numbers, or codes of at most 4 bits, for which VPERMPS looks values up. */
+PARE_INLINE bool by_bytes(pare_layout layout)
 {
-    return layout != PARE_LAYOUT_F32 && layout != PARE_LAYOUT_F16 && layout != PARE_LAYOUT_BF16 &&
-           layout != PARE_LAYOUT_NF4 && layout != PARE_LAYOUT_FP4;
+    switch (layout) {
+    case PARE_LAYOUT_I8_CH:
+    case PARE_LAYOUT_Q8_0:
+    case PARE_LAYOUT_Q5_0:
+    case PARE_LAYOUT_Q5_1:
+    case PARE_LAYOUT_Q5_K:
+    case PARE_LAYOUT_Q6_K:
+    case PARE_LAYOUT_Q3_K:
+        return true;
+    default:
+        return false;
+    }
 }
 
 PARE_INLINE __m512i nibbles(const uint8_t *p, int q, int half)
@@ -253,14 +264,30 @@ PARE_INLINE __m512 load_minimum(pare_layout layout, const uint8_t *block, int s,
     }
 }
 
-/* The 16 values of nf4 and fp4. */
+/* The values of 4-bit codes. VPERMPS looks at the low 4 bits of each index only, so that codes need
+ * not be masked; 2-bit codes have other bits above them, which the table ignores. */
 PARE_INLINE __m512 value_table(pare_layout layout)
 {
-    return _mm512_loadu_ps(layout == PARE_LAYOUT_FP4 ? pare_fp4_values : pare_nf4_values);
+    switch (layout) {
+    case PARE_LAYOUT_NF4:
+        return _mm512_loadu_ps(pare_nf4_values);
+    case PARE_LAYOUT_FP4:
+        return _mm512_loadu_ps(pare_fp4_values);
+    case PARE_LAYOUT_IQ4_NL:
+    case PARE_LAYOUT_IQ4_XS:
+        return load_signed_bytes((const uint8_t *)pare_iq4_values);
+    case PARE_LAYOUT_Q2_K:
+        return _mm512_setr_ps(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
+    default: {
+        int bits = pare_layouts[layout].zero_bits;
+        __m512 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        return _mm512_sub_ps(codes, _mm512_set1_ps(bits ? (float)(1 << bits) : 0));
+    }
+    }
 }
 
 /* 16 rows of column k of a sub as FP32, to be multiplied with unit_scale below. `quad` is
- * load_signed_quad of k / 4 where the layout has codes. */
+ * load_signed_quad of k / 4 where by_bytes. */
 PARE_INLINE __m512 load_values(pare_layout layout, const uint8_t *sub, __m512i quad, int k,
                                int half)
 {
@@ -274,31 +301,58 @@ PARE_INLINE __m512 load_values(pare_layout layout, const uint8_t *sub, __m512i q
         return _mm512_castsi512_ps(k % 2 ? _mm512_and_si512(pair, repeat(0xffff0000))
                                          : _mm512_slli_epi32(pair, 16));
     }
-    case PARE_LAYOUT_NF4:
-    case PARE_LAYOUT_FP4: { /* VPERMPS looks at the low 4 bits of each index only */
+    case PARE_LAYOUT_Q2_K: {
+        __m512i word = load_words(sub + k / 16 * 128 + half * 64);
+        unsigned bit = (unsigned)(k % 4 * 8 + k / 4 % 4 * 2);
+        return _mm512_permutexvar_ps(_mm512_srli_epi32(word, bit), value_table(layout));
+    }
+    default: {
+        if (by_bytes(layout))
+            return code_values(quad, k % 4);
         __m512i word = load_words(sub + k / 8 * 128 + half * 64);
         unsigned bit = (unsigned)(k % 4 * 8 + k / 4 % 2 * 4);
         return _mm512_permutexvar_ps(_mm512_srli_epi32(word, bit), value_table(layout));
     }
-    default:
-        return code_values(quad, k % 4);
     }
 }
 
-/* Asks for the next subs of a panel (or of the panel behind it), which will be unpacked while
+enum { AHEAD = 4096 }; /* bytes that a stream of weights is prefetched ahead */
+
+/* The share of one sub in its block, metadata included. */
+PARE_INLINE void prefetch_ahead(pare_layout layout, const uint8_t *block, int s)
+{
+    int64_t step =
+        (int64_t)pare_layout_block_bytes(layout) * PARE_SUB / pare_layouts[layout].columns;
+    const char *from = (const char *)block + s * step + AHEAD;
+    for (int64_t i = 0; i < step; i += 64)
+        _mm_prefetch(from + i, _MM_HINT_T0);
+}
+
+/* A stretch of packed weights that will be needed soon, asked for a few lines at a time while
  * others are multiplied. */
-static inline void prefetch_subs(pare_layout layout, const uint8_t *panel, int64_t first, int count)
+typedef struct prefetcher {
+    const char *next, *end;
+} prefetcher;
+
+static inline prefetcher prefetch_subs(pare_layout layout, const uint8_t *panel, int64_t first,
+                                       int count)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     size_t sub_bytes = pare_layout_block_bytes(layout) * PARE_SUB / (size_t)l->columns;
-    const char *from = (const char *)panel + l->header + (size_t)first * sub_bytes;
-    for (size_t i = 0; i < (size_t)count * sub_bytes; i += 64)
-        _mm_prefetch(from + i, _MM_HINT_T1);
+    const char *next = (const char *)panel + l->header + (size_t)first * sub_bytes;
+    return (prefetcher){next, next + (size_t)count * sub_bytes};
+}
+
+PARE_INLINE void prefetch_some(prefetcher *p, int64_t bytes)
+{
+    const char *end = p->end - p->next > bytes ? p->next + bytes : p->end;
+    for (; p->next < end; p->next += 64)
+        _mm_prefetch(p->next, _MM_HINT_T0);
 }
 
 PARE_INLINE __m512 unit_scale(pare_layout layout, __m512 scale)
 {
-    return has_codes(layout) ? _mm512_mul_ps(scale, _mm512_set1_ps(PARE_CODE_UNIT)) : scale;
+    return by_bytes(layout) ? _mm512_mul_ps(scale, _mm512_set1_ps(PARE_CODE_UNIT)) : scale;
 }
 
 #endif

@@ -4,8 +4,6 @@
 
 #include "kernels/x86/avx512_layouts.h"
 
-enum { AHEAD = 4096 }; /* bytes that a stream of weights is prefetched ahead */
-
 typedef struct mask_pair {
     __mmask16 half[2];
 } mask_pair;

@@ -50,8 +50,7 @@ PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     const uint8_t *sub = block + l->meta + s * l->sub;
-    for (int i = 0; i < l->sub; i += 64)
-        _mm_prefetch((const char *)sub + AHEAD + i, _MM_HINT_T0);
+    prefetch_ahead(layout, block, s);
     __m512 x_scale = _mm512_set1_ps(x.scales[at]);
     int per_sub = PARE_SUB / l->group;
 #pragma GCC unroll 2
@@ -129,6 +128,8 @@ typedef struct tile_x {
     const float *scales, *sums;
     const int32_t *less;
     int64_t ahead; /* subs to the next tile */
+    prefetcher *weights;
+    int64_t weights_step; /* bytes for each group */
 } tile_x;
 
 /* totals [width][32] += chunk x tile over `subs` subs. */
@@ -144,6 +145,11 @@ PARE_INLINE void multiply_tile(int width, int per_sub, bool minimums, int zero_b
         total[t][1] = _mm512_load_ps(totals + t * PARE_PANEL + 16);
     }
     for (int g = 0; g < subs * per_sub; g++) {
+        prefetch_some(x.weights, x.weights_step);
+        _mm_prefetch((const char *)(x.scales + g / per_sub * width + x.ahead), _MM_HINT_T0);
+        _mm_prefetch((const char *)((minimums ? (const int32_t *)x.sums : x.less) + g * width +
+                                    x.ahead * per_sub),
+                     _MM_HINT_T0);
         __m512i sum[PARE_TILE][2];
 #pragma GCC unroll 6
         for (int t = 0; t < width; t++) {
@@ -233,13 +239,20 @@ static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, con
     for (int64_t s = 0; s < subs; s += CHUNK) {
         int count = (int)(subs - s < CHUNK ? subs - s : CHUNK);
         unpack_subs(chunk, panel, s, count);
-        prefetch_subs(layout, panel, s + count, CHUNK);
+        prefetcher ahead = prefetch_subs(layout, panel, s + count, CHUNK);
+        int64_t lines =
+            (ahead.end - ahead.next) / pare_tile_count(tokens, PARE_TILE) / 64 / (count * per_sub) +
+            1;
         for (int64_t i = 0; i < pare_tile_count(tokens, PARE_TILE); i++) {
             pare_tile tile = pare_tile_at(i, tokens, PARE_TILE);
             int64_t at = tile.first * subs + s * tile.width;
-            tile_x part = {x.codes + at * PARE_SUB, x.scales + at,
+            tile_x part = {x.codes + at * PARE_SUB,
+                           x.scales + at,
                            per_sub == 1 ? x.sums32 + at : x.sums16 + 2 * at,
-                           per_sub == 1 ? x.less32 + at : x.less16 + 2 * at, tile.width * subs};
+                           per_sub == 1 ? x.less32 + at : x.less16 + 2 * at,
+                           tile.width * subs,
+                           &ahead,
+                           64 * lines};
             tiles[per_sub - 1][l->minimums][tile.width - 1](totals + tile.first * PARE_PANEL, chunk,
                                                             part, count, l->zero_bits);
         }
