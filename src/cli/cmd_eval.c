@@ -1,6 +1,235 @@
 #include "cli/commands.h"
+#include "cli/session_args.h"
+#include "cli/term.h"
+
+#include <pare/eval.h>
+#include <pare/tokenizer.h>
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct eval_job {
+    const cli_command *command;
+    cli_common common;
+    const char *model_name, *base_name, *text_file, *ids_file;
+    bool wikitext, bos, no_bos;
+    pare_eval_options options;
+    pare_model *model, *base;
+    int32_t *ids;
+    int64_t count;
+    pare_eval_result result;
+} eval_job;
+
+static int read_text(eval_job *job, char **text, size_t *size)
+{
+    int code = cli_read_file(job->command, job->text_file, text, size);
+    if (code || !job->wikitext)
+        return code;
+    char *joined;
+    size_t joined_size;
+    pare_status status = pare_eval_join_wikitext(*text, *size, &joined, &joined_size);
+    if (status != PARE_OK)
+        return cli_failed(job->command, status);
+    free(*text);
+    *text = joined;
+    *size = joined_size;
+    return 0;
+}
+
+/* llama-perplexity puts BOS in front of every chunk where the tokenizer adds one. */
+static pare_status choose_bos(eval_job *job, const pare_tokenizer *tokenizer)
+{
+    int32_t *ids, bos = pare_tokenizer_bos(tokenizer);
+    size_t count;
+    if (job->options.protocol != PARE_PROTOCOL_LLAMA_CPP || job->no_bos)
+        return PARE_OK;
+    pare_status status = pare_tokenizer_encode(tokenizer, "a", 1, PARE_TOKENIZE_ADD_SPECIAL, &ids, &count);
+    if (status != PARE_OK)
+        return status;
+    if (bos >= 0 && (job->bos || (count > 0 && ids[0] == bos)))
+        job->options.bos = bos;
+    free(ids);
+    return PARE_OK;
+}
+
+static int read_tokens(eval_job *job)
+{
+    if (job->ids_file)
+        return cli_read_ids(job->command, job->ids_file, &job->ids, &job->count);
+    char *text;
+    size_t size, count = 0;
+    int code = read_text(job, &text, &size);
+    pare_tokenizer *tokenizer = NULL;
+    if (code == 0) {
+        pare_status status = pare_tokenizer_open(job->model_name, &tokenizer);
+        if (status == PARE_OK)
+            status = pare_tokenizer_encode(tokenizer, text, size, 0, &job->ids, &count);
+        if (status == PARE_OK)
+            status = choose_bos(job, tokenizer);
+        if (status != PARE_OK)
+            code = cli_failed(job->command, status);
+    }
+    job->count = (int64_t)count;
+    pare_tokenizer_close(tokenizer);
+    free(text);
+    return code;
+}
+
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static void add_comparison(json_t *object, const eval_job *job)
+{
+    const pare_eval_result *r = &job->result;
+    const char *note = pare_eval_baseline_note(job->base);
+    const struct { const char *key; double value; } numbers[] = {
+        {"kld_mean", r->kld_mean}, {"kld_se", r->kld_se}, {"kld_median", r->kld_median}, {"kld_p99", r->kld_p99},
+        {"kld_max", r->kld_max}, {"top1", r->top1}, {"top1_se", r->top1_se}, {"base_perplexity", r->base_perplexity},
+        {"base_mean_nll", r->base_mean_nll}, {"perplexity_ratio", r->perplexity_ratio},
+        {"perplexity_ratio_se", r->perplexity_ratio_se}};
+    json_object_set_new(object, "base", json_string(pare_model_get_info(job->base)->path));
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        json_object_set_new(object, numbers[i].key, number(numbers[i].value));
+    json_object_set_new(object, "positions", json_integer(r->positions));
+    json_object_set_new(object, "baseline_note", note ? json_string(note) : json_null());
+}
+
+static void print_json(const eval_job *job)
+{
+    const pare_eval_result *r = &job->result;
+    json_t *object = json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:i}", "model", pare_model_get_info(job->model)->path, "protocol",
+        pare_protocol_name(r->protocol), "context", (json_int_t)r->context, "stride", (json_int_t)r->stride, "windows",
+        (json_int_t)r->windows, "tokens", (json_int_t)r->tokens, "activations",
+        cli_activations_name(job->options.session.activations), "isa", r->isa, "threads", r->threads);
+    json_object_set_new(object, "perplexity", number(r->perplexity));
+    json_object_set_new(object, "perplexity_se", number(r->perplexity_se));
+    json_object_set_new(object, "mean_nll", number(r->mean_nll));
+    json_object_set_new(object, "mean_nll_se", number(r->mean_nll_se));
+    json_object_set_new(object, "kv_type", json_string(pare_type_name(job->options.session.kv_type)));
+    json_object_set_new(object, "bos", job->options.bos >= 0 ? json_integer(job->options.bos) : json_null());
+    json_object_set_new(object, "seconds", number(r->seconds));
+    if (r->compared)
+        add_comparison(object, job);
+    json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
+    putchar('\n');
+    json_decref(object);
+}
+
+static void print_with_error(const char *label, double value, double error, int decimals)
+{
+    printf("  %-22s %.*f", label, decimals, value);
+    if (isfinite(error))
+        printf(" +- %.*f", decimals, error);
+    putchar('\n');
+}
+
+static void print_text(const eval_job *job)
+{
+    const pare_eval_result *r = &job->result;
+    printf("%s\n", pare_model_get_info(job->model)->path);
+    printf("  protocol %s, context %lld, stride %lld, %lld windows, %lld tokens scored%s\n", pare_protocol_name(r->protocol),
+           (long long)r->context, (long long)r->stride, (long long)r->windows, (long long)r->tokens,
+           job->options.bos >= 0 ? ", BOS in front of each chunk" : "");
+    printf("  activations %s, KV cache %s, %s, %d threads, %.1f s\n", cli_activations_name(job->options.session.activations),
+           pare_type_name(job->options.session.kv_type), r->isa, r->threads, r->seconds);
+    print_with_error("perplexity", r->perplexity, r->perplexity_se, 4);
+    print_with_error("mean NLL", r->mean_nll, r->mean_nll_se, 5);
+    if (!r->compared)
+        return;
+    const char *note = pare_eval_baseline_note(job->base);
+    printf("against %s (%lld positions)\n", pare_model_get_info(job->base)->path, (long long)r->positions);
+    print_with_error("base perplexity", r->base_perplexity, NAN, 4);
+    print_with_error("perplexity ratio", r->perplexity_ratio, r->perplexity_ratio_se, 5);
+    print_with_error("KL divergence, mean", r->kld_mean, r->kld_se, 6);
+    printf("  %-22s %.6f, %.6f, %.6f\n", "median, 99 %, max", r->kld_median, r->kld_p99, r->kld_max);
+    print_with_error("same top-1", r->top1, r->top1_se, 5);
+    if (note)
+        printf("  note: %s\n", note);
+}
+
+static int execute(eval_job *job)
+{
+    cli_bar bar;
+    pare_status status = pare_model_open(job->model_name, &job->model);
+    if (status == PARE_OK && job->base_name)
+        status = pare_model_open(job->base_name, &job->base);
+    int code = status == PARE_OK ? read_tokens(job) : cli_failed(job->command, status);
+    if (code == 0) {
+        cli_bar_start(&bar, &job->common);
+        status = pare_eval_run(job->model, job->base, job->ids, job->count, &job->options, &bar.progress, &job->result);
+        cli_bar_end(&bar);
+        if (status != PARE_OK)
+            code = cli_failed(job->command, status);
+        else
+            job->common.json ? print_json(job) : print_text(job);
+    }
+    free(job->ids);
+    pare_model_close(job->base);
+    pare_model_close(job->model);
+    return code;
+}
+
+static int check(eval_job *job, const cli_list *positionals, const char *protocol)
+{
+    const cli_command *command = job->command;
+    if (positionals->count != 1)
+        return cli_usage_error(command, "give one MODEL");
+    if (!job->text_file == !job->ids_file)
+        return cli_usage_error(command, "give --text or --ids-file");
+    if (job->wikitext && !job->text_file)
+        return cli_usage_error(command, "--wikitext goes with --text");
+    if (job->bos && job->no_bos)
+        return cli_usage_error(command, "--bos and --no-bos exclude each other");
+    job->options.protocol = pare_protocol_from_name(protocol);
+    if (job->options.protocol == PARE_PROTOCOL_COUNT)
+        return cli_usage_error(command, "--protocol '%s': use windows, stride or llama.cpp", protocol);
+    if (job->options.max_windows < 0 || job->options.context < 0 || job->options.stride < 0)
+        return cli_usage_error(command, "--windows, --context and --stride take positive numbers");
+    job->model_name = positionals->items[0];
+    return 0;
+}
+
 static int run(int argc, char **argv, const cli_command *command)
 {
-    return cli_usage_error(command, "under construction");
+    eval_job job = {.command = command, .options = pare_eval_options_default()};
+    cli_session_args session = {.kv_type = "f32", .activations = "f32"};
+    cli_list positionals = {0};
+    const char *protocol = "windows";
+    int64_t context = 0;
+    const cli_option options[] = {
+        {"against", CLI_TEXT, &job.base_name, "BASE", "a model to compare with, on the same tokens"},
+        {"text", CLI_TEXT, &job.text_file, "FILE", "the text; - is standard input"},
+        {"wikitext", CLI_FLAG, &job.wikitext, NULL, "FILE is WikiText's raw file: rebuild and join its rows"},
+        {"ids-file", CLI_TEXT, &job.ids_file, "F.i32", "token ids instead of a text"},
+        {"protocol", CLI_TEXT, &protocol, "P", "windows (default), stride or llama.cpp"},
+        {"context", CLI_INT, &context, "N", "tokens of a window (1024; llama.cpp: 512)"},
+        {"stride", CLI_INT, &job.options.stride, "N", "with protocol stride: tokens between windows (half the context)"},
+        {"windows", CLI_INT, &job.options.max_windows, "N", "only the first N windows"},
+        {"bos", CLI_FLAG, &job.bos, NULL, "with llama.cpp: BOS in front of each chunk, also where the tokenizer adds none"},
+        {"no-bos", CLI_FLAG, &job.no_bos, NULL, "with llama.cpp: no BOS"},
+        {"kv-type", CLI_TEXT, &session.kv_type, "T", "KV cache in f32 (default) or f16"},
+        CLI_ACTIVATIONS_ROW(session),
+        {0},
+    };
+    cli_parse(argc, argv, command, options, &job.common, &positionals);
+    job.options.context = context;
+    int code = check(&job, &positionals, protocol);
+    if (code == 0)
+        code = cli_session_options(command, &session, &job.common, &job.options.session);
+    return code ? code : execute(&job);
 }
-const cli_command cmd_eval = {"eval", "under construction", "pare eval", NULL, run};
+
+const cli_command cmd_eval = {
+    "eval", "perplexity, and divergence from a base model",
+    "pare eval MODEL [--against BASE] --text FILE [--wikitext] [options]",
+    "Perplexity under a named protocol; with --against also KL divergence (base || model), top-1 agreement and perplexity\n"
+    "ratio on the same tokens. Errors (+-) are standard errors over windows as clusters. By default everything is in FP32;\n"
+    "--activations fast measures what the fast kernels compute.\n\n"
+    "  pare eval model-q4_0.gguf --against models/ref-llama-11m --text wiki.test.raw --wikitext\n",
+    run};
