@@ -1,6 +1,213 @@
 #include "cli/commands.h"
+#include "cli/term.h"
+
+#include <pare/model.h>
+#include <pare/quant.h>
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct quantize_job {
+    const cli_command *command;
+    cli_common common;
+    pare_model *model;
+    pare_quantize_options options;
+    pare_quantize_result result;
+} quantize_job;
+
+static int unknown_format(const cli_command *command, const char *name)
+{
+    char list[1024] = "";
+    for (int type = 0; type < PARE_TYPE_COUNT; type++) {
+        if (!pare_type_writable((pare_type)type))
+            continue;
+        strncat(list, " ", sizeof list - strlen(list) - 1);
+        strncat(list, pare_type_name((pare_type)type), sizeof list - strlen(list) - 1);
+    }
+    if (pare_type_from_name(name) != PARE_TYPE_COUNT)
+        return cli_usage_error(command, "format '%s' can be read but not written; writable:%s",
+                               name, list);
+    return cli_usage_error(command, "no format is called '%s'; there are:%s", name, list);
+}
+
+/* "regex=format", cut at the last '='; the pattern's copy lives until exit. */
+static int parse_rule(const cli_command *command, const char *text, pare_quantize_rule *rule)
+{
+    const char *equals = strrchr(text, '=');
+    if (!equals || equals == text)
+        return cli_usage_error(command, "--tensor takes 'regex=format', not '%s'", text);
+    rule->type = pare_type_from_name(equals + 1);
+    if (!pare_type_writable(rule->type))
+        return unknown_format(command, equals + 1);
+    rule->pattern = strndup(text, (size_t)(equals - text));
+    return rule->pattern ? 0 : cli_usage_error(command, "out of memory");
+}
+
+static json_t *fallbacks_json(const pare_quantize_result *result)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < result->count; i++) {
+        const pare_quantize_item *item = &result->items[i];
+        if (item->reason)
+            json_array_append_new(list,
+                                  json_pack("{s:s, s:s, s:s, s:s}", "tensor", item->name, "wanted",
+                                            pare_type_name(item->wanted), "used",
+                                            pare_type_name(item->type), "reason", item->reason));
+    }
+    return list;
+}
+
+static json_t *tensors_json(const pare_quantize_result *result)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < result->count; i++) {
+        const pare_quantize_item *item = &result->items[i];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I}", "tensor", item->name, "from",
+                                              pare_type_name(item->from), "to",
+                                              pare_type_name(item->type), "bytes",
+                                              (json_int_t)item->bytes));
+    }
+    return list;
+}
+
+static void print_json(const quantize_job *job)
+{
+    const pare_quantize_result *result = &job->result;
+    const pare_model_info *info = pare_model_get_info(job->model);
+    json_t *object =
+        json_pack("{s:I, s:f, s:f, s:o, s:s, s:s, s:s, s:b, s:b, s:b}", "predicted_bytes",
+                  (json_int_t)result->predicted_bytes, "bits_per_weight", result->bits_per_weight,
+                  "seconds", result->seconds, "fallbacks", fallbacks_json(result), "format",
+                  pare_type_name(job->options.type), "method",
+                  job->options.method ? job->options.method : pare_quantize_method_name(0),
+                  "source", info->path, "requantized", result->requantized, "llama_cpp",
+                  !result->llama_cpp_limit, "dry_run", job->options.dry_run);
+    if (job->options.dry_run) {
+        json_object_set_new(object, "tensors", tensors_json(result));
+    } else {
+        json_object_set_new(object, "bytes", json_integer((json_int_t)result->bytes));
+        json_object_set_new(object, "output", json_string(job->options.output));
+    }
+    json_dumpf(object, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(object);
+}
+
+static void print_plan(const pare_quantize_result *result)
+{
+    for (size_t i = 0; i < result->count; i++) {
+        const pare_quantize_item *item = &result->items[i];
+        printf("%-32s %6s -> %-12s %14llu bytes%s%s\n", item->name, pare_type_name(item->from),
+               pare_type_name(item->type), (unsigned long long)item->bytes,
+               item->reason ? "  " : "", item->reason ? item->reason : "");
+    }
+}
+
+static void print_text(const quantize_job *job)
+{
+    const pare_quantize_result *result = &job->result;
+    const pare_model_info *info = pare_model_get_info(job->model);
+    if (job->options.dry_run) {
+        print_plan(result);
+        printf("\n%s would have %.2f MB (%.3f bits per weight over the quantized tensors)\n",
+               job->options.output ? job->options.output : "the file",
+               (double)result->predicted_bytes / 1e6, result->bits_per_weight);
+    } else {
+        printf("%s: %.2f MB, %s, %.3f bits per weight over the quantized tensors, %.2f s (weights "
+               "were %.2f MB)\n",
+               job->options.output, (double)result->bytes / 1e6, pare_type_name(job->options.type),
+               result->bits_per_weight, result->seconds, (double)info->weights_bytes / 1e6);
+    }
+    for (size_t i = 0; !job->options.dry_run && i < result->count; i++) {
+        const pare_quantize_item *item = &result->items[i];
+        if (item->reason)
+            printf("  %s: %s instead of %s, %s\n", item->name, pare_type_name(item->type),
+                   pare_type_name(item->wanted), item->reason);
+    }
+    if (result->requantized)
+        printf("note: the source was quantized already; its rounding stays in the result\n");
+    if (result->llama_cpp_limit)
+        printf("note: %s\n", result->llama_cpp_limit);
+}
+
+static int execute(quantize_job *job, const char *model)
+{
+    pare_status status = pare_model_open(model, &job->model);
+    if (status != PARE_OK)
+        return cli_failed(job->command, status);
+    cli_bar bar;
+    cli_bar_start(&bar, &job->common);
+    job->options.progress = &bar.progress;
+    status = pare_quantize(job->model, &job->options, &job->result);
+    cli_bar_end(&bar);
+    int code = status == PARE_OK ? 0 : cli_failed(job->command, status);
+    if (code == 0 && job->common.json)
+        print_json(job);
+    else if (code == 0 && !job->common.quiet)
+        print_text(job);
+    pare_quantize_result_free(&job->result);
+    pare_model_close(job->model);
+    return code;
+}
+
 static int run(int argc, char **argv, const cli_command *command)
 {
-    return cli_usage_error(command, "under construction");
+    quantize_job job = {.command = command};
+    cli_list positionals = {0}, tensors = {0};
+    const char *format = NULL;
+    const cli_option options[] = {
+        {"output|o", CLI_TEXT, &job.options.output, "OUT.gguf", "the file to write"},
+        {"format|f", CLI_TEXT, &format, "F",
+         "format of the linear layers of the blocks (f32, f16, bf16: of all matrices)"},
+        {"pure", CLI_FLAG, &job.options.pure, NULL,
+         "all matrices in this format, embeddings and head too"},
+        {"tensor", CLI_LIST, &tensors, "RE=F",
+         "matrices whose GGUF name matches get format F; the last match wins"},
+        {"method", CLI_TEXT, &job.options.method, "M",
+         "how the stored values are chosen (default: rtn)"},
+        {"dry-run", CLI_FLAG, &job.options.dry_run, NULL, "only print the plan and the size"},
+        {0},
+    };
+    cli_parse(argc, argv, command, options, &job.common, &positionals);
+    if (positionals.count != 1)
+        return cli_usage_error(command, "give one MODEL");
+    if (!format)
+        return cli_usage_error(command, "give --format");
+    job.options.type = pare_type_from_name(format);
+    if (!pare_type_writable(job.options.type))
+        return unknown_format(command, format);
+    if (!job.options.output && !job.options.dry_run)
+        return cli_usage_error(command, "give the output with -o");
+    job.options.threads = (int)job.common.threads;
+    pare_quantize_rule *rules = calloc((size_t)tensors.count + 1, sizeof *rules);
+    if (!rules)
+        return cli_usage_error(command, "out of memory");
+    int code = 0;
+    for (int i = 0; i < tensors.count && code == 0; i++)
+        code = parse_rule(command, tensors.items[i], &rules[i]);
+    job.options.rules = rules;
+    job.options.rule_count = (size_t)tensors.count;
+    if (code == 0)
+        code = execute(&job, positionals.items[0]);
+    for (int i = 0; i < tensors.count; i++)
+        free((char *)rules[i].pattern);
+    free(rules);
+    return code;
 }
-const cli_command cmd_quantize = {"quantize", "under construction", "pare quantize", NULL, run};
+
+const cli_command cmd_quantize = {
+    "quantize", "write a model with its weights in fewer bits",
+    "pare quantize MODEL -o OUT.gguf --format F [--pure] [--tensor 'regex=format']... [--dry-run]",
+    "Writes a GGUF. Norms and biases are FP32; embeddings and head stay as they are stored unless "
+    "--pure or --tensor says\n"
+    "otherwise. Where a row is not a multiple of a format's block, the nearest format that fits is "
+    "used, printed, and\n"
+    "recorded in the file (pare.fallbacks).\n\n"
+    "formats: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs "
+    "(llama.cpp's);\n"
+    "i8_ch i4_g32 i4_g64 i4_g128 i4_g32_asym i4_g64_asym i4_g128_asym nf4 fp4 (only Pare reads "
+    "these)\n\n"
+    "  pare quantize models/ref-llama-11m -o small.gguf --format q4_k --tensor 'ffn_down=q6_k'\n",
+    run};

@@ -1,0 +1,82 @@
+/* Quantizing a model into a GGUF file. A format (pare/types.h) says how numbers are stored, a
+ * method how the stored ones are chosen. */
+#ifndef PARE_QUANT_H
+#define PARE_QUANT_H
+
+#include <pare/model.h>
+#include <pare/progress.h>
+#include <pare/types.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Gives matrices whose canonical (GGUF) name matches a format of their own; the last rule that
+ * matches wins. */
+typedef struct pare_quantize_rule {
+    const char
+        *pattern;   /* a PCRE2 regular expression, searched in names like "blk.3.ffn_down.weight" */
+    pare_type type; /* a writable one */
+} pare_quantize_rule;
+
+/* Starts as {0}. */
+typedef struct pare_quantize_options {
+    /* Applied to the linear layers of the blocks; embeddings and head stay as they are stored, or
+     * to all matrices where it is f32, f16 or bf16. Vectors and position embeddings are always
+     * written as FP32. */
+    pare_type type;
+    bool pure; /* all matrices, embeddings and head too */
+    const pare_quantize_rule *rules;
+    size_t rule_count;
+    const char *method;            /* NULL: "rtn" */
+    const char *output;            /* a .gguf file; appears under its name only when complete */
+    int threads;                   /* 0: all cores */
+    bool dry_run;                  /* plans and predicts, writes nothing; output may be NULL */
+    const pare_progress *progress; /* NULL: none. `done` and `total` count weights */
+} pare_quantize_options;
+
+/* One tensor of the plan, in file order. */
+typedef struct pare_quantize_item {
+    const char *name; /* canonical */
+    pare_type from;   /* as the source stores it */
+    pare_type wanted; /* by format and rules */
+    pare_type type;   /* what is written; differs from `wanted` where a row is not a multiple of its
+                         block */
+    const char *reason; /* why it differs; NULL where it does not */
+    bool chosen;        /* by format or rule; false: kept as it is (or FP32 for vectors) */
+    int64_t elements;
+    uint64_t bytes;
+} pare_quantize_item;
+
+typedef struct pare_quantize_result {
+    pare_quantize_item *items;
+    size_t count, fallbacks;
+    uint64_t predicted_bytes, bytes; /* of the file; bytes is 0 after a dry run */
+    double bits_per_weight;          /* over the chosen tensors */
+    double seconds;                  /* reading, encoding and writing */
+    bool requantized; /* some chosen tensor was itself below 16 bits and was decoded first */
+    const char *llama_cpp_limit; /* why llama.cpp cannot open the file, or computes something else;
+                                    NULL: it does */
+    void *memory;
+} pare_quantize_result;
+
+/* Writes `model` quantized. The model's own files are never touched: an output that is one of them
+ * is refused. A weight that is NaN, infinite or too large for the format is an error that names
+ * tensor, row and column. Memory: the plan, and a few MiB per thread; tensors are streamed. On
+ * success *result is the caller's, to be freed; it stays valid only as long as the model. On
+ * failure it is {0} and nothing was written: an old file of that name is still there. */
+pare_status pare_quantize(const pare_model *model, const pare_quantize_options *options,
+                          pare_quantize_result *result);
+void pare_quantize_result_free(pare_quantize_result *result); /* accepts {0} */
+
+/* The methods, for help texts; NULL past the end. (Formats: pare_type_writable.) */
+const char *pare_quantize_method_name(size_t index);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,66 @@
+#include "quant/metadata.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/fail.h"
+#include "model/export.h"
+#include "quant/types.h"
+
+static void set_text(pare_gguf_writer *writer, const char *key, const char *text)
+{
+    pare_gguf_set_text(writer, key, text, strlen(text));
+}
+
+/* One string for each rule and each fallback: "PATTERN=FORMAT", "NAME: WANTED -> USED, REASON". */
+static pare_status set_lists(const pare_quantize_options *options, const pare_quantize_result *plan,
+                             pare_gguf_writer *writer)
+{
+    pare_status status;
+    pare_gguf_string *list = NULL;
+    pare_arena arena = {0};
+    size_t count = options->rule_count > plan->fallbacks ? options->rule_count : plan->fallbacks,
+           n = 0;
+    char text[1024];
+    PARE_TRY(pare_allocate(count + 1, sizeof *list, "the metadata", &list));
+    for (size_t i = 0; i < options->rule_count; i++) {
+        snprintf(text, sizeof text, "%s=%s", options->rules[i].pattern,
+                 pare_type_name(options->rules[i].type));
+        list[i] = (pare_gguf_string){pare_arena_copy(&arena, text, strlen(text)), strlen(text)};
+    }
+    /* Empty lists too: they replace those of a source that Pare wrote. */
+    pare_gguf_set_strings(writer, "pare.tensor_rules", list, options->rule_count);
+    for (size_t i = 0; i < plan->count; i++) {
+        const pare_quantize_item *item = &plan->items[i];
+        if (!item->reason)
+            continue;
+        snprintf(text, sizeof text, "%s: %s -> %s, %s", item->name, pare_type_name(item->wanted),
+                 pare_type_name(item->type), item->reason);
+        list[n++] = (pare_gguf_string){pare_arena_copy(&arena, text, strlen(text)), strlen(text)};
+    }
+    pare_gguf_set_strings(writer, "pare.fallbacks", list, n);
+fail:
+    pare_arena_free(&arena);
+    free(list);
+    return status;
+}
+
+pare_status pare_quantize_describe(const pare_model *model, const pare_quantize_options *options,
+                                   const pare_method *method, const pare_quantize_result *plan,
+                                   pare_gguf_writer *writer)
+{
+    pare_status status = pare_model_export_metadata(model, writer);
+    if (status != PARE_OK)
+        return status;
+    pare_export_set_file_type(writer, options->type);
+    set_text(writer, "pare.version", PARE_VERSION);
+    set_text(writer, "pare.format", pare_type_name(options->type));
+    set_text(writer, "pare.method", method->name);
+    pare_gguf_set_bool(writer, "pare.pure", options->pure);
+    set_text(writer, "pare.source", model->info.name);
+    set_text(writer, "pare.source_format", model->info.format);
+    pare_gguf_set_bool(writer, "pare.requantized", plan->requantized);
+    return set_lists(options, plan, writer);
+}

@@ -1,0 +1,32 @@
+/* How the stored numbers are chosen: one row and one file method_NAME.c for each method. */
+#ifndef PARE_QUANT_METHODS_H
+#define PARE_QUANT_METHODS_H
+
+#include "formats/tensors.h"
+
+#include <pare/error.h>
+
+/* What a method knows about the matrix that it encodes. */
+typedef struct pare_method_matrix {
+    const char *name; /* canonical */
+    pare_type type;   /* to be written */
+    int64_t rows, columns;
+    const float *importance; /* [columns]: mean squared activation of each input; NULL: unknown */
+} pare_method_matrix;
+
+typedef struct pare_method {
+    const char *name;    /* "rtn" */
+    const char *summary; /* one line for the help */
+    /* Encodes one row of finite values. Called by several threads at once, for rows in any order.
+     */
+    void (*encode_row)(const pare_method_matrix *matrix, const float *values, void *stored);
+} pare_method;
+
+extern const pare_method pare_method_rtn;
+
+/* NULL past the end. */
+const pare_method *pare_method_at(size_t index);
+/* name NULL: rtn. The error lists what there is. */
+pare_status pare_method_find(const char *name, const pare_method **method);
+
+#endif

@@ -1,0 +1,138 @@
+#include <pare/quant.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "formats/gguf.h"
+#include "model/decoder.h"
+#include "quant/encode.h"
+#include "quant/metadata.h"
+#include "quant/plan.h"
+#include "quant/types.h"
+
+typedef struct job {
+    const pare_model *model;
+    const pare_quantize_options *options;
+    const pare_quantize_result *plan;
+    pare_encoder encoder;
+    double done, total; /* weights */
+    double last_update;
+    size_t tensor;
+} job;
+
+static pare_status advance(void *user, int64_t weights)
+{
+    enum { UPDATES_PER_SECOND = 20 };
+    job *work = user;
+    const pare_progress *progress = work->options->progress;
+    double now = pare_seconds();
+    work->done += (double)weights;
+    if (!progress ||
+        (now - work->last_update < 1.0 / UPDATES_PER_SECOND && work->done < work->total))
+        return PARE_OK;
+    work->last_update = now;
+    if (!progress->update(progress->user, work->done, work->total,
+                          work->plan->items[work->tensor].name))
+        return pare_fail(PARE_CANCELLED, "stopped at tensor '%s'",
+                         work->plan->items[work->tensor].name);
+    return PARE_OK;
+}
+
+static pare_status fill(void *user, size_t tensor, pare_output *output)
+{
+    job *work = user;
+    work->tensor = tensor;
+    return pare_encoder_write(&work->encoder, work->model,
+                              pare_quantize_tensor(work->model, tensor), &work->plan->items[tensor],
+                              output, advance, work);
+}
+
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat first, second;
+    return a && b && stat(a, &first) == 0 && stat(b, &second) == 0 &&
+           first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+static pare_status check_output(const pare_model *model, const char *output)
+{
+    bool own = is_same_file(output, model->info.path);
+    for (size_t i = 0; i < model->tensor_count && !own; i++) {
+        if (i == 0 || model->tensors[i].file != model->tensors[i - 1].file)
+            own = is_same_file(output, model->tensors[i].file);
+    }
+    if (own)
+        return pare_fail(PARE_INVALID_ARGUMENT, "%s: the output is a file of the model itself",
+                         output);
+    if (pare_is_folder(output))
+        return pare_fail(PARE_INVALID_ARGUMENT, "%s: the output is a folder; name a .gguf file",
+                         output);
+    return PARE_OK;
+}
+
+static pare_status check_options(const pare_model *model, const pare_quantize_options *options)
+{
+    if (!pare_type_writable(options->type))
+        return pare_fail(PARE_INVALID_ARGUMENT, "format %s cannot be written",
+                         pare_type_name(options->type));
+    if (options->dry_run)
+        return PARE_OK;
+    if (!options->output)
+        return pare_fail(PARE_INVALID_ARGUMENT, "no output file");
+    return check_output(model, options->output);
+}
+
+static pare_status write_file(job *work, pare_gguf_writer *writer, pare_quantize_result *result)
+{
+    struct stat written;
+    const char *output = work->options->output;
+    pare_status status = pare_gguf_write(writer, output, fill, work);
+    if (status != PARE_OK)
+        return status;
+    if (stat(output, &written) != 0)
+        return pare_fail(PARE_IO, "%s: not there after it was written", output);
+    if (!S_ISREG(written.st_mode))
+        return PARE_OK;
+    result->bytes = (uint64_t)written.st_size;
+    if (result->bytes != result->predicted_bytes)
+        return pare_fail(PARE_INTERNAL, "%s has %llu bytes, %llu were predicted", output,
+                         (unsigned long long)result->bytes,
+                         (unsigned long long)result->predicted_bytes);
+    return PARE_OK;
+}
+
+pare_status pare_quantize(const pare_model *model, const pare_quantize_options *options,
+                          pare_quantize_result *result)
+{
+    pare_status status;
+    pare_gguf_writer writer = {0};
+    const pare_method *method;
+    job work = {.model = model, .options = options, .plan = result};
+    const double start = pare_seconds();
+    *result = (pare_quantize_result){0};
+    PARE_TRY(pare_method_find(options->method, &method));
+    PARE_TRY(check_options(model, options));
+    PARE_TRY(pare_quantize_make_plan(model, options, result));
+    PARE_TRY(pare_quantize_describe(model, options, method, result, &writer));
+    for (size_t i = 0; i < result->count; i++) {
+        const pare_tensor *tensor = pare_quantize_tensor(model, i);
+        pare_gguf_add_tensor(&writer, tensor->name, result->items[i].type, tensor->dims,
+                             tensor->shape);
+        work.total += (double)result->items[i].elements;
+    }
+    PARE_TRY(pare_gguf_predict_size(&writer, &result->predicted_bytes));
+    if (!options->dry_run) {
+        PARE_TRY(pare_encoder_start(&work.encoder, method, options->threads));
+        PARE_TRY(write_file(&work, &writer, result));
+    }
+    result->seconds = pare_seconds() - start;
+fail:
+    pare_encoder_free(&work.encoder);
+    pare_gguf_writer_free(&writer);
+    if (status != PARE_OK)
+        pare_quantize_result_free(result);
+    return status;
+}
