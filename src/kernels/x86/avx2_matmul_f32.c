@@ -201,11 +201,12 @@ static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, con
     for (int64_t s = 0; s < subs; s += CHUNK) {
         int count = (int)(subs - s < CHUNK ? subs - s : CHUNK);
         unpack_subs(chunk, panel, s, count);
-        for (int64_t t = 0; t < tokens; t += PARE_TILE) {
-            int width = (int)(tokens - t < PARE_TILE ? tokens - t : PARE_TILE);
-            tiles[per_sub == 1][l->minimums][width - 1](totals + t * PARE_PANEL, chunk,
-                                                        x.values + (t * subs + s * width) * PARE_SUB,
-                                                        sums + (t * subs + s * width) * per_sub, count * per_sub);
+        for (int64_t i = 0; i < pare_tile_count(tokens, PARE_TILE); i++) {
+            pare_tile tile = pare_tile_at(i, tokens, PARE_TILE);
+            int64_t at = tile.first * subs + s * tile.width;
+            tiles[per_sub == 1][l->minimums][tile.width - 1](
+                totals + tile.first * PARE_PANEL, chunk, x.values + at * PARE_SUB,
+                sums + at * per_sub, count * per_sub);
         }
     }
 }
@@ -245,8 +246,9 @@ static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t to
     int64_t subs = pare_subs(columns);
     for (int64_t t = first; t < last; t++) {
         pare_tile tile = pare_tile_of(t, tokens, PARE_TILE);
-        float *values = to.values + tile.first * subs * PARE_SUB + tile.lane;
-        float *sums32 = to.sums32 + tile.first * subs + tile.lane, *sums16 = to.sums16 + tile.first * subs * 2 + tile.lane;
+        int64_t lane = t - tile.first;
+        float *values = to.values + tile.first * subs * PARE_SUB + lane;
+        float *sums32 = to.sums32 + tile.first * subs + lane, *sums16 = to.sums16 + tile.first * subs * 2 + lane;
         for (int64_t s = 0; s < subs; s++) {
             const float *from = x + t * x_stride + s * PARE_SUB;
             __m256 part[PARE_PARTS];

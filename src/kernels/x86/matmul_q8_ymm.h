@@ -359,10 +359,11 @@ static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, con
     for (int64_t s = 0; s < subs; s += CHUNK) {
         int count = (int)(subs - s < CHUNK ? subs - s : CHUNK);
         unpack_subs(chunk, panel, s, count);
-        for (int64_t t = 0; t < tokens; t += PARE_TILE) {
-            int width = (int)(tokens - t < PARE_TILE ? tokens - t : PARE_TILE);
-            tiles[width - 1](pare_layouts[layout].zero_bits, totals + t * PARE_PANEL, chunk,
-                             tile_at(p, x, subs, t, width, s), count * (PARE_SUB / p.group));
+        for (int64_t i = 0; i < pare_tile_count(tokens, PARE_TILE); i++) {
+            pare_tile tile = pare_tile_at(i, tokens, PARE_TILE);
+            tiles[tile.width - 1](pare_layouts[layout].zero_bits, totals + tile.first * PARE_PANEL, chunk,
+                                  tile_at(p, x, subs, tile.first, tile.width, s),
+                                  count * (PARE_SUB / p.group));
         }
     }
 }
@@ -430,8 +431,8 @@ static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t to
     int64_t subs = pare_subs(columns);
     for (int64_t t = first; t < last; t++) {
         pare_tile tile = pare_tile_of(t, tokens, PARE_TILE);
-        int64_t start = tile.first * subs, w = tile.width;
-        int8_t *codes = to.codes + start * PARE_SUB + tile.lane * 4;
+        int64_t start = tile.first * subs, w = tile.width, lane = t - tile.first;
+        int8_t *codes = to.codes + start * PARE_SUB + lane * 4;
         for (int64_t s = 0; s < subs; s++) {
             _Alignas(32) int32_t words[8];
             int32_t sum[2];
@@ -440,7 +441,7 @@ static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t to
             _mm256_store_si256((__m256i *)words, quantized);
             for (int q = 0; q < 8; q++)
                 memcpy(codes + (s * 8 + q) * w * 4, &words[q], 4);
-            int64_t at = start + s * w + tile.lane, at16 = 2 * start + 2 * s * w + tile.lane;
+            int64_t at = start + s * w + lane, at16 = 2 * start + 2 * s * w + lane;
             to.scales[at] = scale;
             to.less32[at] = -(sum[0] + sum[1]);
             to.sums32[at] = scale * (float)(sum[0] + sum[1]);
