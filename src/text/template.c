@@ -33,16 +33,18 @@ tpl_value tpl_range(tpl *t, int64_t start, int64_t stop, int64_t step)
 
 static tpl_value range(tpl *t, const tpl_call *call)
 {
-    int64_t first = tpl_arg_int(t, call, 0, 0), step = tpl_arg_int(t, call, 2, 1);
-    if (!tpl_is_integer(call->args[0]))
-        return tpl_fail(t, PARE_INVALID_ARGUMENT, "'%s' object cannot be interpreted as an integer",
-                        tpl_type_name(call->args[0]));
-    if (step == 0)
+    int64_t bounds[3] = {0, 0, 1};
+    for (size_t i = 0; i < 3 && call->args[i].type != TPL_ABSENT; i++) {
+        if (!tpl_is_integer(call->args[i]))
+            return tpl_fail(t, PARE_INVALID_ARGUMENT,
+                            "'%s' object cannot be interpreted as an integer",
+                            tpl_type_name(call->args[i]));
+        bounds[i] = tpl_integer(call->args[i]);
+    }
+    if (bounds[2] == 0)
         return tpl_fail(t, PARE_INVALID_ARGUMENT, "range() arg 3 must not be zero");
-    if (tpl_failed(t))
-        return call->args[0];
-    return call->args[1].type == TPL_ABSENT ? tpl_range(t, 0, first, 1)
-                                            : tpl_range(t, first, tpl_arg_int(t, call, 1, 0), step);
+    return call->args[1].type == TPL_ABSENT ? tpl_range(t, 0, bounds[0], 1)
+                                            : tpl_range(t, bounds[0], bounds[1], bounds[2]);
 }
 
 static void add_pairs(tpl *t, tpl_dict *dict, tpl_value pairs)

@@ -394,6 +394,8 @@ static tpl_value python_attribute(tpl *t, tpl_value object, const char *name)
 static tpl_value entry_of(tpl *t, tpl_value object, tpl_value key)
 {
     const tpl_value *value = NULL;
+    if (!tpl_is_hashable(t, key))
+        return (tpl_value){0};
     if (object.type == TPL_DICT || (object.type == TPL_NAMESPACE && key.type == TPL_STRING))
         value = tpl_dict_get(t, object.dict, key);
     return value ? *value : (tpl_value){0};

@@ -10,7 +10,7 @@ const char *tpl_type_name(tpl_value value)
                                         "dict_keys", "dict_values", "dict_items",  "generator"};
     switch (value.type) {
     case TPL_NONE:
-        return "None";
+        return "NoneType";
     case TPL_BOOL:
         return "bool";
     case TPL_INT:
@@ -198,8 +198,7 @@ int tpl_compare(tpl *t, tpl_value a, tpl_value b, const char *symbol)
         order = compare_sequences(t, a.sequence, b.sequence, symbol);
     } else {
         tpl_fail(t, PARE_INVALID_ARGUMENT, "'%s' not supported between instances of '%s' and '%s'",
-                 symbol, a.type == TPL_NONE ? "NoneType" : tpl_type_name(a),
-                 b.type == TPL_NONE ? "NoneType" : tpl_type_name(b));
+                 symbol, tpl_type_name(a), tpl_type_name(b));
     }
     tpl_leave(t);
     return order;

@@ -204,7 +204,11 @@ static void execute_block(tpl *t, const tpl_node *node)
         break;
     case TPL_FILTER_BLOCK:
         text = tpl_capture(t, tpl_scope_new(t, t->scope), node->list);
-        tpl_put_value(t, t->out, through_filters(t, node->a, text));
+        text = through_filters(t, node->a, text);
+        if (text.type != TPL_STRING)
+            tpl_fail(t, PARE_INVALID_ARGUMENT, "a filter block gives '%s', not a string",
+                     tpl_type_name(text));
+        tpl_put_value(t, t->out, text);
         break;
     case TPL_GENERATION:
         tpl_put_value(t, t->out, tpl_capture(t, tpl_scope_new(t, t->scope), node->list));

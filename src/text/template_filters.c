@@ -280,8 +280,18 @@ static tpl_value round_number(tpl *t, const tpl_call *call)
     return tpl_float((up ? ceil(scaled) : floor(scaled)) / scale);
 }
 
+static bool must_be_string(tpl *t, const tpl_call *call)
+{
+    if (call->self.type != TPL_STRING)
+        tpl_fail(t, PARE_INVALID_ARGUMENT, "the filter '%s' needs a string, not '%s'",
+                 call->builtin->name, tpl_type_name(call->self));
+    return !tpl_failed(t);
+}
+
 static tpl_value indent(tpl *t, const tpl_call *call)
 {
+    if (!must_be_string(t, call))
+        return call->self;
     tpl_value width = call->args[0];
     const tpl_string *text = tpl_str(t, call->self), newline = {.data = "\n", .length = 1};
     bool first = tpl_arg_truth(call, 1, false), blank = tpl_arg_truth(call, 2, false);
@@ -328,13 +338,13 @@ static tpl_value format(tpl *t, const tpl_call *call)
 static tpl_value truncate(tpl *t, const tpl_call *call)
 {
     static const tpl_string dots = {.data = "...", .length = 3, .characters = 3};
-    const tpl_string *text = tpl_str(t, call->self), *tail = tpl_arg_string(t, call, 2, &dots);
+    const tpl_string *tail = tpl_arg_string(t, call, 2, &dots), *text = call->self.string;
     int64_t length = tpl_arg_int(t, call, 0, 255), leeway = tpl_arg_int(t, call, 3, 5);
     int64_t kept = length - (int64_t)tpl_characters(tail);
     if (kept < 0 || leeway < 0)
         return tpl_fail(t, PARE_INVALID_ARGUMENT, "truncate: the length is less than the end's");
-    if ((int64_t)tpl_characters(text) <= length + leeway)
-        return string_value(text);
+    if ((int64_t)tpl_length(t, call->self) - leeway <= length || !must_be_string(t, call))
+        return call->self;
     const char *end = tpl_character_at(text, (size_t)kept);
     for (const char *at = end; !tpl_arg_truth(call, 1, false) && at > text->data; at--)
         if (at[-1] == ' ') { /* the last whole word */

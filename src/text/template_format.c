@@ -250,7 +250,7 @@ tpl_value tpl_format_percent(tpl *t, const tpl_string *format, tpl_value argumen
         if (stop)
             put_percent(t, &buffer, &p);
     }
-    bool mapping = arguments.type == TPL_DICT ||
+    bool mapping = arguments.type == TPL_DICT || arguments.type == TPL_UNDEFINED ||
                    (arguments.type == TPL_SEQUENCE && arguments.sequence->kind == TPL_LIST);
     if (p.used < p.count && !mapping)
         tpl_fail(t, PARE_INVALID_ARGUMENT, "not all arguments converted during string formatting");

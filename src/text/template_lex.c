@@ -258,7 +258,9 @@ static void lex_number(lexer *l)
     }
     at = take_digits(l, at, 10, text, &length);
     bool real = false;
-    if (at + 1 < l->end && *at == '.' && is_digit(at[1], 10)) {
+    bool index = l->cursor > l->start &&
+                 l->cursor[-1] == '.'; /* "a.0.1": two subscripts, no number with a point */
+    if (!index && at + 1 < l->end && *at == '.' && is_digit(at[1], 10)) {
         text[length++] = '.';
         at = take_digits(l, at + 1, 10, text, &length);
         real = true;
@@ -266,7 +268,8 @@ static void lex_number(lexer *l)
     const char *exponent = at + 1;
     if (exponent < l->end && (*exponent == '+' || *exponent == '-'))
         exponent++;
-    if (at < l->end && (*at == 'e' || *at == 'E') && exponent < l->end && is_digit(*exponent, 10)) {
+    if (!index && at < l->end && (*at == 'e' || *at == 'E') && exponent < l->end &&
+        is_digit(*exponent, 10)) {
         text[length++] = 'e';
         if (exponent > at + 1)
             text[length++] = exponent[-1];

@@ -23,10 +23,9 @@ static tpl_value no_operator(tpl *t, const char *symbol, tpl_value a, tpl_value 
 {
     if (a.type == TPL_STRING && *symbol == '+')
         return tpl_fail(t, PARE_INVALID_ARGUMENT, "can only concatenate str (not \"%s\") to str",
-                        b.type == TPL_NONE ? "NoneType" : tpl_type_name(b));
+                        tpl_type_name(b));
     return tpl_fail(t, PARE_INVALID_ARGUMENT, "unsupported operand type(s) for %s: '%s' and '%s'",
-                    symbol, a.type == TPL_NONE ? "NoneType" : tpl_type_name(a),
-                    b.type == TPL_NONE ? "NoneType" : tpl_type_name(b));
+                    symbol, tpl_type_name(a), tpl_type_name(b));
 }
 
 /* Python rounds the quotient down and gives the remainder the divisor's sign. */
@@ -327,7 +326,8 @@ tpl_value tpl_get_slice(tpl *t, tpl_value object, tpl_value start, tpl_value sto
         return tpl_fail_undefined(t, object);
     bool string = object.type == TPL_STRING;
     if (!string && !(object.type == TPL_SEQUENCE && object.sequence->kind <= TPL_RANGE))
-        return tpl_undefined_item(t, object, tpl_literal(t, "slice"));
+        return tpl_fail(t, PARE_INVALID_ARGUMENT, "'%s' object is not subscriptable",
+                        tpl_type_name(object));
     int64_t first, stride;
     int64_t length =
         string ? (int64_t)tpl_characters(object.string) : (int64_t)object.sequence->count;

@@ -337,7 +337,7 @@ static tpl_value map(tpl *t, const tpl_call *call)
         return tpl_fail(t, PARE_INVALID_ARGUMENT, "map requires a filter argument");
     if (!raw->count && raw->named.count > 1 + (size_t)(otherwise != NULL))
         return tpl_fail(t, PARE_INVALID_ARGUMENT, "map got an unexpected keyword argument");
-    tpl_items all = tpl_iterate(t, call->self);
+    tpl_items all = tpl_truth(call->self) ? tpl_iterate(t, call->self) : (tpl_items){0};
     const char *name = raw->count ? name_at(t, call, 0) : NULL;
     tpl_arguments rest = {.positional = raw->positional + (raw->count ? 1 : 0),
                           .count = raw->count - (raw->count ? 1 : 0),
@@ -357,7 +357,7 @@ static tpl_value select_items(tpl *t, const tpl_call *call)
     if (count < offset)
         return tpl_fail(t, PARE_INVALID_ARGUMENT, "Missing parameter for attribute name");
     tpl_value result = tpl_sequence_new(t, TPL_GENERATOR, 0);
-    tpl_items all = tpl_iterate(t, call->self);
+    tpl_items all = tpl_truth(call->self) ? tpl_iterate(t, call->self) : (tpl_items){0};
     const char *name = count > offset ? name_at(t, call, offset) : NULL;
     tpl_arguments rest = {.positional = name ? call->raw->positional + offset + 1 : NULL,
                           .count = name ? count - offset - 1 : 0,

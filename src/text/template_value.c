@@ -166,25 +166,25 @@ tpl_value tpl_dict_new(tpl *t)
     return dict ? (tpl_value){.type = TPL_DICT, .dict = dict} : (tpl_value){.type = TPL_UNDEFINED};
 }
 
-static bool hashable(tpl *t, tpl_value key)
+bool tpl_is_hashable(tpl *t, tpl_value key)
 {
-    bool is_tuple = key.type == TPL_SEQUENCE &&
-                    (key.sequence->kind == TPL_TUPLE || key.sequence->kind == TPL_GROUP);
-    if (key.type == TPL_DICT || (key.type == TPL_SEQUENCE && key.sequence->kind == TPL_LIST)) {
-        tpl_fail(t, PARE_INVALID_ARGUMENT, "unhashable type: '%s'", tpl_type_name(key));
-        return false;
-    }
-    if (is_tuple && tpl_enter(t)) {
-        for (size_t i = 0; i < key.sequence->count && !tpl_failed(t); i++)
-            hashable(t, key.sequence->items[i]);
+    bool hashable = key.type != TPL_DICT;
+    if (key.type == TPL_SEQUENCE && key.sequence->kind <= TPL_GROUP) {
+        hashable = key.sequence->kind != TPL_LIST;
+        if (!tpl_enter(t))
+            return false;
+        for (size_t i = 0; i < key.sequence->count && hashable && tpl_charge(t, 1); i++)
+            hashable = tpl_is_hashable(t, key.sequence->items[i]);
         tpl_leave(t);
     }
-    return !tpl_failed(t);
+    return hashable;
 }
 
 const tpl_value *tpl_dict_get(tpl *t, const tpl_dict *dict, tpl_value key)
 {
-    if (!hashable(t, key) || !tpl_charge(t, dict->count / 8))
+    if (key.type != TPL_STRING && !tpl_is_hashable(t, key))
+        tpl_fail(t, PARE_INVALID_ARGUMENT, "unhashable type: '%s'", tpl_type_name(key));
+    if (!tpl_charge(t, dict->count / 8))
         return NULL;
     for (size_t i = 0; i < dict->count; i++) {
         tpl_value other = dict->entries[i].key;
@@ -264,13 +264,15 @@ tpl_value tpl_fail_undefined(tpl *t, tpl_value value)
     pare_buffer key = {0};
     tpl_put_repr(t, &key, u->key);
     const char *text = key.data ? key.data : "";
+    char object[40] = "None";
+    if (u->object.type != TPL_NONE)
+        snprintf(object, sizeof object, "%s object", tpl_type_name(u->object));
     if (u->object.type == TPL_ABSENT)
         tpl_fail(t, PARE_INVALID_ARGUMENT, "%s is undefined", text);
     else
         tpl_fail(t, PARE_INVALID_ARGUMENT,
-                 u->key.type == TPL_STRING ? "'%s%s' has no attribute %s"
-                                           : "%s%s has no element %s",
-                 tpl_type_name(u->object), u->object.type == TPL_NONE ? "" : " object", text);
+                 u->key.type == TPL_STRING ? "'%s' has no attribute %s" : "%s has no element %s",
+                 object, text);
     pare_buffer_free(&key);
     return value;
 }

@@ -174,6 +174,7 @@ tpl_value tpl_undefined_item(tpl *t, tpl_value object, tpl_value key);
 tpl_value tpl_from_json(tpl *t, const json_t *json);
 
 /* Asking. */
+bool tpl_is_hashable(tpl *t, tpl_value key); /* whether it can be the key of a dict */
 bool tpl_is_string(tpl_value value, const char *text);
 bool tpl_is_number(tpl_value value); /* with bool, as in Python */
 double tpl_number(tpl_value value);
