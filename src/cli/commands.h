@@ -14,6 +14,7 @@
     X(eval)             \
     X(bench)            \
     X(inspect)          \
+    X(synth)            \
     X(results)          \
     X(demo)
 

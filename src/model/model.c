@@ -93,8 +93,7 @@ fail:
     return status;
 }
 
-/* llama.cpp gets Llama 3's scaling as divisors of the unscaled frequencies. */
-static pare_status make_rope_factors(pare_model *model)
+pare_status pare_model_make_rope_factors(pare_model *model)
 {
     pare_model_private *private = pare_model_get_private(model);
     const pare_decoder *decoder = &model->decoder;
@@ -243,7 +242,7 @@ pare_status pare_model_open(const char *name, pare_model **out)
         status = open_safetensors(model);
     if (status != PARE_OK)
         goto fail;
-    PARE_TRY(make_rope_factors(model));
+    PARE_TRY(pare_model_make_rope_factors(model));
     summarize(model);
     *out = model;
     return PARE_OK;

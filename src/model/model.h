@@ -56,6 +56,17 @@ pare_status pare_arch_finish(const char *file, pare_arena *arena, pare_decoder *
 /* Fills tensors and layers of the model from what its files hold. */
 pare_status pare_weights_bind(pare_model *model, const pare_tensors *source, const char *file);
 
+/* Calls `each` for every tensor that a model of this decoder and layout needs, in file order: canonical
+ * name, rows and columns (0 columns: a vector of `rows`). */
+pare_status pare_weights_each(const pare_decoder *decoder, const pare_layout *layout,
+                              pare_status (*each)(void *user, const char *name, int64_t rows,
+                                                  int64_t columns),
+                              void *user);
+
+/* Fills private->rope_factors: llama.cpp gets Llama 3's scaling as divisors of the unscaled
+ * frequencies. */
+pare_status pare_model_make_rope_factors(pare_model *model);
+
 static inline pare_model_private *pare_model_get_private(const pare_model *model)
 {
     return model->private;

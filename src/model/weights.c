@@ -451,3 +451,42 @@ fail:
     free(b.found);
     return status;
 }
+
+/* ---- what a model needs, without files ---- */
+
+typedef struct visit {
+    const pare_decoder *decoder;
+    const pare_layout *layout;
+    pare_status (*each)(void *user, const char *name, int64_t rows, int64_t columns);
+    void *user;
+} visit;
+
+static pare_status visit_role(const visit *v, const weight_role *role, int64_t layer)
+{
+    char name[PARE_NAME_BYTES];
+    if (need_of(role->group, v->decoder, v->layout) != PARE_NEED_YES)
+        return PARE_OK;
+    if (layer < 0)
+        snprintf(name, sizeof name, "%s", role->name);
+    else
+        snprintf(name, sizeof name, "blk.%" PRId64 ".%s", layer, role->name);
+    return v->each(v->user, name, size_of(role->rows, v->decoder),
+                   role->columns == NONE ? 0 : size_of(role->columns, v->decoder));
+}
+
+pare_status pare_weights_each(const pare_decoder *decoder, const pare_layout *layout,
+                              pare_status (*each)(void *user, const char *name, int64_t rows,
+                                                  int64_t columns),
+                              void *user)
+{
+    const visit v = {decoder, layout, each, user};
+    pare_status status = PARE_OK;
+    for (int i = 0; status == PARE_OK && i < GLOBAL_BEFORE_LAYERS; i++)
+        status = visit_role(&v, &global_roles[i], -1);
+    for (int64_t layer = 0; layer < decoder->layers; layer++)
+        for (int i = 0; status == PARE_OK && i < LAYER_ROLES; i++)
+            status = visit_role(&v, &layer_roles[i], layer);
+    for (int i = GLOBAL_BEFORE_LAYERS; status == PARE_OK && i < GLOBAL_ROLES; i++)
+        status = visit_role(&v, &global_roles[i], -1);
+    return status;
+}
