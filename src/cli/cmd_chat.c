@@ -191,7 +191,7 @@ static int execute(chat *c)
 static int run(int argc, char **argv, const cli_command *command)
 {
     chat c = {.command = command, .limit = 1024};
-    cli_session_args session = {.kv_type = "f32", .activations = "fast"};
+    cli_session_args session = {.kv_type = "f32", .activations = "f32"};
     cli_sampling_args sampling = {CLI_SAMPLING_DEFAULTS};
     cli_list positionals = {0};
     sampling.temperature = 0.8;
@@ -220,5 +220,5 @@ static int run(int argc, char **argv, const cli_command *command)
 const cli_command cmd_chat = {
     "chat", "talks with a chat model", "pare chat MODEL [--system TEXT] [options]",
     "One line is one message; /reset forgets the conversation, /exit or the end of input leaves. Messages may be piped in:\n"
-    "only the answers are written to standard output then. By default temperature 0.8, top-p 0.95, fast activations.\n",
+    "only the answers are written to standard output then. By default temperature 0.8, top-p 0.95.\n",
     run};
