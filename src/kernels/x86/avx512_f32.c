@@ -249,29 +249,35 @@ static size_t scratch_bytes(int64_t rows, int64_t columns, int64_t tokens)
     return sizeof(panel_chunk) + (size_t)tokens * PARE_PANEL * sizeof(float);
 }
 
+/* All tiles with the chunk of subs s..s+count-1, while `ahead` is fetched. */
+static void multiply_chunk(int per_sub, bool minimums, const panel_chunk *chunk, pare_tiles_f32 x,
+                           int64_t subs, int64_t s, int count, int64_t tokens, float *totals,
+                           prefetcher ahead)
+{
+    const float *sums = per_sub == 1 ? x.sums32 : x.sums16;
+    int64_t tile_count = pare_tile_count(tokens, PARE_TILE);
+    int64_t lines = (ahead.end - ahead.next) / tile_count / 64 / (count * per_sub) + 1;
+    for (int64_t i = 0; i < tile_count; i++) {
+        pare_tile tile = pare_tile_at(i, tokens, PARE_TILE);
+        int64_t at = tile.first * subs + s * tile.width;
+        tile_x part = {x.values + at * PARE_SUB, sums + at * per_sub, tile.width * subs * PARE_SUB,
+                       &ahead, 64 * lines};
+        tiles[per_sub == 1][minimums][tile.width - 1](totals + tile.first * PARE_PANEL, chunk, part,
+                                                      count * per_sub);
+    }
+}
+
 static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, const uint8_t *panel,
                            pare_tiles_f32 x, int64_t subs, int64_t tokens, panel_chunk *chunk,
                            float *totals)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
-    int per_sub = PARE_SUB / l->group;
-    const float *sums = per_sub == 1 ? x.sums32 : x.sums16;
     memset(totals, 0, (size_t)tokens * PARE_PANEL * sizeof *totals);
     for (int64_t s = 0; s < subs; s += CHUNK) {
         int count = (int)(subs - s < CHUNK ? subs - s : CHUNK);
         unpack_subs(chunk, panel, s, count);
-        prefetcher ahead = prefetch_subs(layout, panel, s + count, CHUNK);
-        int64_t lines =
-            (ahead.end - ahead.next) / pare_tile_count(tokens, PARE_TILE) / 64 / (count * per_sub) +
-            1;
-        for (int64_t i = 0; i < pare_tile_count(tokens, PARE_TILE); i++) {
-            pare_tile tile = pare_tile_at(i, tokens, PARE_TILE);
-            int64_t at = tile.first * subs + s * tile.width;
-            tile_x part = {x.values + at * PARE_SUB, sums + at * per_sub,
-                           tile.width * subs * PARE_SUB, &ahead, 64 * lines};
-            tiles[per_sub == 1][l->minimums][tile.width - 1](totals + tile.first * PARE_PANEL,
-                                                             chunk, part, count * per_sub);
-        }
+        multiply_chunk(PARE_SUB / l->group, l->minimums, chunk, x, subs, s, count, tokens, totals,
+                       prefetch_subs(layout, panel, s + count, CHUNK));
     }
 }
 
@@ -286,6 +292,69 @@ static void multiply_many(pare_layout layout, unpack_function *unpack_subs, floa
     for (int64_t r = first; r < last; r += PARE_PANEL) {
         multiply_panel(layout, unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x,
                        pare_subs(columns), tokens, chunk, totals);
+        store_totals(y, y_stride, bias, r, last, tokens, totals);
+    }
+}
+
+/* ---- formats without a layout: decoded as stored, 32 rows and some columns at a time ---- */
+
+enum { DECODED = 256 }; /* columns: every block size divides it */
+
+typedef struct decode_scratch {
+    float rows[PARE_PANEL][DECODED];
+    panel_chunk chunk;
+} decode_scratch;
+
+static size_t decode_scratch_bytes(int64_t rows, int64_t columns, int64_t tokens)
+{
+    return sizeof(decode_scratch) + (size_t)tokens * PARE_PANEL * sizeof(float);
+}
+
+/* Columns first.. of 32 rows to the chunk's order, all scales 1. */
+static void gather_chunk(const decode_scratch *from, panel_chunk *chunk, int first, int count)
+{
+    for (int c = 0; c < count * PARE_SUB; c++)
+        for (int r = 0; r < PARE_PANEL; r++)
+            chunk->values[c][r] = from->rows[r][first + c];
+    for (int s = 0; s < count; s++)
+        for (int r = 0; r < PARE_PANEL; r++)
+            chunk->scales[s][r] = 1;
+}
+
+/* The panel of up to 32 rows that starts at `stored`. */
+static void multiply_stored_panel(const uint8_t *stored, pare_type type, int64_t rows,
+                                  pare_tiles_f32 x, int64_t columns, int64_t tokens,
+                                  decode_scratch *scratch, float *totals)
+{
+    size_t row_bytes = pare_type_row_bytes(type, columns);
+    memset(totals, 0, (size_t)tokens * PARE_PANEL * sizeof *totals);
+    memset(scratch->rows, 0, sizeof scratch->rows);
+    for (int64_t c = 0; c < columns; c += DECODED) {
+        int64_t n = columns - c < DECODED ? columns - c : DECODED;
+        for (int64_t r = 0; r < PARE_PANEL && r < rows; r++)
+            pare_type_get_traits(type)->decode(
+                stored + (size_t)r * row_bytes + pare_type_row_bytes(type, c), scratch->rows[r], n);
+        for (int64_t done = 0; done < n; done += CHUNK * PARE_SUB) {
+            int64_t left = pare_subs(n - done);
+            int count = (int)(left < CHUNK ? left : CHUNK);
+            gather_chunk(scratch, &scratch->chunk, (int)done, count);
+            multiply_chunk(1, false, &scratch->chunk, x, pare_subs(columns), (c + done) / PARE_SUB,
+                           count, tokens, totals, (prefetcher){NULL, NULL});
+        }
+    }
+}
+
+static void multiply_stored(float *y, int64_t y_stride, const void *weights, pare_type type,
+                            const void *x, int64_t x_stride, const float *bias, int64_t rows,
+                            int64_t columns, int64_t tokens, int64_t first, int64_t last,
+                            void *scratch)
+{
+    float *totals = (float *)((decode_scratch *)scratch + 1);
+    for (int64_t r = first; r < last; r += PARE_PANEL) {
+        const uint8_t *stored = weights;
+        multiply_stored_panel(stored + (size_t)r * pare_type_row_bytes(type, columns), type,
+                              last - r, pare_tiles_f32_of(x, tokens, columns), columns, tokens,
+                              scratch, totals);
         store_totals(y, y_stride, bias, r, last, tokens, totals);
     }
 }
@@ -358,9 +427,24 @@ static const pare_matmul entries[PARE_LAYOUT_COUNT] = {
 #undef X
 };
 
+static const pare_matmul stored_entry = {.name = "stored x f32, avx512",
+                                         .row_step = PARE_PANEL,
+                                         .layout = "rows",
+                                         .prepared_bytes = pare_tiles_f32_bytes,
+                                         .prepare = prepare,
+                                         .scratch_bytes = decode_scratch_bytes,
+                                         .multiply = multiply_stored};
+
+/* Formats without a layout have no other path: the reference's would be slower than this one. */
 void pare_kernels_add_avx512_matmul(pare_kernels *kernels)
 {
-    for (pare_type type = 0; type < PARE_TYPE_COUNT; type++)
-        if (pare_layout_of(type) < PARE_LAYOUT_COUNT)
+    for (pare_type type = 0; type < PARE_TYPE_COUNT; type++) {
+        if (pare_layout_of(type) < PARE_LAYOUT_COUNT) {
             kernels->matmul[type][PARE_OPERAND_F32] = &entries[pare_layout_of(type)];
+        } else if (pare_type_get_traits(type)->decode) {
+            kernels->matmul[type][PARE_OPERAND_F32] = &stored_entry;
+            kernels->matmul[type][PARE_OPERAND_Q8] = kernels->matmul[type][PARE_OPERAND_BF16] =
+                NULL;
+        }
+    }
 }

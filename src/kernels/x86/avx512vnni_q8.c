@@ -43,10 +43,21 @@ PARE_INLINE __m512 add_scaled(__m512 total, __m512i sum, __m512 x_scale, __m512 
     return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), x_scale), scale, total);
 }
 
+/* Where several subs share a scale they are added, times the activations' scale only, before it is
+ * applied: fewer multiplications. How many: 2 and 4 for i4_g64 and i4_g128, 0 for a whole row
+ * (i8_ch), else 1. */
+PARE_INLINE int scale_span(pare_layout layout)
+{
+    return layout == PARE_LAYOUT_I8_CH     ? 0
+           : layout == PARE_LAYOUT_I4_G64  ? 2
+           : layout == PARE_LAYOUT_I4_G128 ? 4
+                                           : 1;
+}
+
 /* ---- one token ---- */
 
 PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s,
-                         pare_tiles_q8 x, int64_t at, __m512 total[2])
+                         pare_tiles_q8 x, int64_t at, __m512 part[2], __m512 total[2])
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     const uint8_t *sub = block + l->meta + s * l->sub;
@@ -65,13 +76,26 @@ PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t
         }
 #pragma GCC unroll 2
         for (int h = 0; h < 2; h++) {
-            total[h] =
-                add_scaled(total[h], sum[h], x_scale, load_scale(layout, panel, block, s, g, h));
+            if (scale_span(layout) != 1)
+                part[h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[h]), x_scale, part[h]);
+            else
+                total[h] = add_scaled(total[h], sum[h], x_scale,
+                                      load_scale(layout, panel, block, s, g, h));
             if (l->minimums) {
                 __m512 x_sum = _mm512_set1_ps(per_sub == 1 ? x.sums32[at] : x.sums16[2 * at + g]);
                 total[h] = _mm512_fmadd_ps(load_minimum(layout, block, s, g, h), x_sum, total[h]);
             }
         }
+    }
+}
+
+PARE_INLINE void apply_scale(pare_layout layout, const uint8_t *panel, const uint8_t *block,
+                             __m512 part[2], __m512 total[2])
+{
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; h++) {
+        total[h] = _mm512_fmadd_ps(load_scale(layout, panel, block, 0, 0, h), part[h], total[h]);
+        part[h] = _mm512_setzero_ps();
     }
 }
 
@@ -82,13 +106,19 @@ PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weigh
     size_t panel_bytes = pare_layout_panel_bytes(layout, columns),
            block_bytes = pare_layout_block_bytes(layout);
     int64_t subs = pare_subs(columns);
+    const __m512 none = _mm512_setzero_ps();
     for (int64_t r = first; r < last; r += PARE_PANEL) {
-        const uint8_t *panel = weights + (size_t)(r / PARE_PANEL) * panel_bytes,
-                      *block = panel + l->header;
-        __m512 total[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-        for (int64_t done = 0; done < subs; done += l->columns / PARE_SUB, block += block_bytes)
+        const uint8_t *panel = weights + (size_t)(r / PARE_PANEL) * panel_bytes;
+        const uint8_t *block = panel + l->header;
+        __m512 total[2] = {none, none}, part[2] = {none, none};
+        for (int64_t done = 0; done < subs; done += l->columns / PARE_SUB, block += block_bytes) {
             for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++)
-                add_sub(layout, panel, block, s, x, done + s, total);
+                add_sub(layout, panel, block, s, x, done + s, part, total);
+            if (scale_span(layout) > 1)
+                apply_scale(layout, panel, block, part, total);
+        }
+        if (scale_span(layout) == 0)
+            apply_scale(layout, panel, block, part, total);
         store_rows(y + r, bias ? bias + r : NULL, lane_masks(last - r), total[0], total[1]);
     }
 }
@@ -132,60 +162,121 @@ typedef struct tile_x {
     int64_t weights_step; /* bytes for each group */
 } tile_x;
 
+/* What the sums of a layout need: which products there are is what tiles are compiled for. */
+typedef enum tile_kind {
+    SCALED,         /* one scale for 32 columns */
+    SCALED_MINIMUM, /* likewise, and a minimum */
+    SCALED_16,      /* for 16 columns */
+    SCALED_16_MINIMUM,
+    SPAN_2, /* one scale for 2 subs */
+    SPAN_4,
+    SPAN_ROW,
+    TILE_KINDS
+} tile_kind;
+
+PARE_INLINE tile_kind kind_of(pare_layout layout)
+{
+    const pare_layout_traits *l = &pare_layouts[layout];
+    if (l->group == 16)
+        return l->minimums ? SCALED_16_MINIMUM : SCALED_16;
+    if (l->minimums)
+        return SCALED_MINIMUM;
+    int span = scale_span(layout);
+    return span == 2 ? SPAN_2 : span == 4 ? SPAN_4 : span == 0 ? SPAN_ROW : SCALED;
+}
+
+/* Adds the products of one group of columns: sum [width][2], of subs that start at `codes`. */
+PARE_INLINE void multiply_group(int width, int quads, const uint8_t *codes, const int8_t *x,
+                                int64_t ahead, __m512i sum[PARE_TILE][2])
+{
+#pragma GCC unroll 8
+    for (int q = 0; q < quads; q++, codes += PARE_PANEL * 4, x += 4 * width) {
+        __m512i low = _mm512_load_si512(codes), high = _mm512_load_si512(codes + 64);
+        if (q % 2 == 0)
+            _mm_prefetch((const char *)x + ahead * PARE_SUB, _MM_HINT_T0);
+#pragma GCC unroll 6
+        for (int t = 0; t < width; t++) {
+            __m512i quad = repeat_quad(x + 4 * t);
+            sum[t][0] = _mm512_dpbusd_epi32(sum[t][0], low, quad);
+            sum[t][1] = _mm512_dpbusd_epi32(sum[t][1], high, quad);
+        }
+    }
+}
+
+/* What the totals of a group are: FP32 sums times scales, minimums. For spans, without the weights'
+ * scale. */
+PARE_INLINE void add_group(int width, tile_kind kind, const panel_chunk *chunk, tile_x x, int g,
+                           const float *x_scales, __m512i sum[PARE_TILE][2],
+                           __m512 total[PARE_TILE][2])
+{
+    bool minimums = kind == SCALED_MINIMUM || kind == SCALED_16_MINIMUM;
+#pragma GCC unroll 6
+    for (int t = 0; t < width; t++) {
+        __m512 x_scale = _mm512_set1_ps(x_scales[t]);
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+            if (kind >= SPAN_2)
+                total[t][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[t][h]), x_scale, total[t][h]);
+            else
+                total[t][h] = add_scaled(total[t][h], sum[t][h], x_scale,
+                                         _mm512_load_ps(&chunk->scales[g][16 * h]));
+            if (minimums)
+                total[t][h] = _mm512_fmadd_ps(_mm512_load_ps(&chunk->minimums[g][16 * h]),
+                                              _mm512_set1_ps(x.sums[g * width + t]), total[t][h]);
+        }
+    }
+}
+
+/* totals += scale * total, and total = 0. */
+PARE_INLINE void flush_span(int width, const float scale[PARE_PANEL], float *totals,
+                            __m512 total[PARE_TILE][2])
+{
+#pragma GCC unroll 6
+    for (int t = 0; t < width; t++) {
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+            float *to = totals + t * PARE_PANEL + 16 * h;
+            _mm512_store_ps(to, _mm512_fmadd_ps(_mm512_load_ps(scale + 16 * h), total[t][h],
+                                                _mm512_load_ps(to)));
+            total[t][h] = _mm512_setzero_ps();
+        }
+    }
+}
+
 /* totals [width][32] += chunk x tile over `subs` subs. */
-PARE_INLINE void multiply_tile(int width, int per_sub, bool minimums, int zero_bits, float *totals,
+PARE_INLINE void multiply_tile(int width, tile_kind kind, int zero_bits, float *totals,
                                const panel_chunk *chunk, tile_x x, int subs)
 {
     const __m128i shift = _mm_cvtsi32_si128(zero_bits);
-    const uint8_t *codes = chunk->codes[0];
+    bool minimums = kind == SCALED_MINIMUM || kind == SCALED_16_MINIMUM;
+    int per_sub = kind == SCALED_16 || kind == SCALED_16_MINIMUM ? 2 : 1, quads = 8 / per_sub;
+    int span = kind == SPAN_2 ? 2 : kind == SPAN_4 ? 4 : 0;
     __m512 total[PARE_TILE][2];
 #pragma GCC unroll 6
     for (int t = 0; t < width; t++) {
-        total[t][0] = _mm512_load_ps(totals + t * PARE_PANEL);
-        total[t][1] = _mm512_load_ps(totals + t * PARE_PANEL + 16);
+        total[t][0] = span ? _mm512_setzero_ps() : _mm512_load_ps(totals + t * PARE_PANEL);
+        total[t][1] = span ? _mm512_setzero_ps() : _mm512_load_ps(totals + t * PARE_PANEL + 16);
     }
     for (int g = 0; g < subs * per_sub; g++) {
+        const float *x_scales = x.scales + g / per_sub * width;
+        const int32_t *less = minimums ? (const int32_t *)x.sums : x.less;
         prefetch_some(x.weights, x.weights_step);
-        _mm_prefetch((const char *)(x.scales + g / per_sub * width + x.ahead), _MM_HINT_T0);
-        _mm_prefetch((const char *)((minimums ? (const int32_t *)x.sums : x.less) + g * width +
-                                    x.ahead * per_sub),
-                     _MM_HINT_T0);
+        _mm_prefetch((const char *)(x_scales + x.ahead), _MM_HINT_T0);
+        _mm_prefetch((const char *)(less + g * width + x.ahead * per_sub), _MM_HINT_T0);
         __m512i sum[PARE_TILE][2];
 #pragma GCC unroll 6
-        for (int t = 0; t < width; t++) {
-            sum[t][0] = minimums
-                            ? _mm512_setzero_si512()
-                            : _mm512_sll_epi32(_mm512_set1_epi32(x.less[g * width + t]), shift);
-            sum[t][1] = sum[t][0];
-        }
-#pragma GCC unroll 8
-        for (int q = 0; q < 8 / per_sub; q++, codes += PARE_PANEL * 4, x.codes += 4 * width) {
-            __m512i low = _mm512_load_si512(codes), high = _mm512_load_si512(codes + 64);
-            if (q % 2 == 0)
-                _mm_prefetch((const char *)x.codes + x.ahead * PARE_SUB, _MM_HINT_T0);
-#pragma GCC unroll 6
-            for (int t = 0; t < width; t++) {
-                __m512i quad = repeat_quad(x.codes + 4 * t);
-                sum[t][0] = _mm512_dpbusd_epi32(sum[t][0], low, quad);
-                sum[t][1] = _mm512_dpbusd_epi32(sum[t][1], high, quad);
-            }
-        }
-#pragma GCC unroll 6
-        for (int t = 0; t < width; t++) {
-            __m512 x_scale = _mm512_set1_ps(x.scales[g / per_sub * width + t]);
-#pragma GCC unroll 2
-            for (int h = 0; h < 2; h++) {
-                total[t][h] = add_scaled(total[t][h], sum[t][h], x_scale,
-                                         _mm512_load_ps(&chunk->scales[g][16 * h]));
-                if (minimums)
-                    total[t][h] =
-                        _mm512_fmadd_ps(_mm512_load_ps(&chunk->minimums[g][16 * h]),
-                                        _mm512_set1_ps(x.sums[g * width + t]), total[t][h]);
-            }
-        }
+        for (int t = 0; t < width; t++)
+            sum[t][0] = sum[t][1] =
+                minimums ? _mm512_setzero_si512()
+                         : _mm512_sll_epi32(_mm512_set1_epi32(less[g * width + t]), shift);
+        multiply_group(width, quads, chunk->codes[g * quads], x.codes + g * quads * 4 * width,
+                       x.ahead, sum);
+        add_group(width, kind, chunk, x, g, x_scales, sum, total);
+        if (span && g % span == span - 1)
+            flush_span(width, chunk->scales[g], totals, total);
     }
 #pragma GCC unroll 6
-    for (int t = 0; t < width; t++) {
+    for (int t = 0; !span && t < width; t++) {
         _mm512_store_ps(totals + t * PARE_PANEL, total[t][0]);
         _mm512_store_ps(totals + t * PARE_PANEL + 16, total[t][1]);
     }
@@ -194,32 +285,25 @@ PARE_INLINE void multiply_tile(int width, int per_sub, bool minimums, int zero_b
 typedef void tile_function(float *totals, const panel_chunk *chunk, tile_x x, int subs,
                            int zero_bits);
 
-#define TILE(width, per_sub, minimums)                                                             \
-    static void tile_##width##_##per_sub##_##minimums(float *totals, const panel_chunk *chunk,     \
-                                                      tile_x x, int subs, int zero_bits)           \
+#define TILE(width, kind)                                                                          \
+    static void tile_##width##_##kind(float *totals, const panel_chunk *chunk, tile_x x, int subs, \
+                                      int zero_bits)                                               \
     {                                                                                              \
-        multiply_tile(width, per_sub, minimums, zero_bits, totals, chunk, x, subs);                \
+        multiply_tile(width, kind, zero_bits, totals, chunk, x, subs);                             \
     }
-#define TILES(per_sub, minimums)                                                                   \
-    TILE(1, per_sub, minimums)                                                                     \
-    TILE(2, per_sub, minimums)                                                                     \
-    TILE(3, per_sub, minimums)                                                                     \
-    TILE(4, per_sub, minimums)                                                                     \
-    TILE(5, per_sub, minimums)                                                                     \
-    TILE(6, per_sub, minimums)
-TILES(1, 0)
-TILES(1, 1)
-TILES(2, 0)
-TILES(2, 1)
+#define KINDS(X)                                                                                   \
+    X(SCALED) X(SCALED_MINIMUM) X(SCALED_16) X(SCALED_16_MINIMUM) X(SPAN_2) X(SPAN_4) X(SPAN_ROW)
+#define X(kind) TILE(1, kind) TILE(2, kind) TILE(3, kind) TILE(4, kind) TILE(5, kind) TILE(6, kind)
+KINDS(X)
+#undef X
 
-#define ROW(per_sub, minimums)                                                                     \
-    {                                                                                              \
-        tile_1_##per_sub##_##minimums, tile_2_##per_sub##_##minimums,                              \
-            tile_3_##per_sub##_##minimums, tile_4_##per_sub##_##minimums,                          \
-            tile_5_##per_sub##_##minimums, tile_6_##per_sub##_##minimums                           \
-    }
-static tile_function *const tiles[2][2][PARE_TILE] = {{ROW(1, 0), ROW(1, 1)},
-                                                      {ROW(2, 0), ROW(2, 1)}};
+static tile_function *const tiles[TILE_KINDS][PARE_TILE] = {
+#define X(kind)                                                                                    \
+    [kind] = {tile_1_##kind, tile_2_##kind, tile_3_##kind,                                         \
+              tile_4_##kind, tile_5_##kind, tile_6_##kind},
+    KINDS(X)
+#undef X
+};
 
 typedef void unpack_function(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count);
 
@@ -253,10 +337,22 @@ static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, con
                            tile.width * subs,
                            &ahead,
                            64 * lines};
-            tiles[per_sub - 1][l->minimums][tile.width - 1](totals + tile.first * PARE_PANEL, chunk,
-                                                            part, count, l->zero_bits);
+            tiles[kind_of(layout)][tile.width - 1](totals + tile.first * PARE_PANEL, chunk, part,
+                                                   count, l->zero_bits);
         }
     }
+}
+
+/* The row's scale, which the panel starts with. */
+static void scale_rows(const uint8_t *panel, int64_t tokens, float *totals)
+{
+    for (int64_t t = 0; t < tokens; t++)
+        for (int h = 0; h < 2; h++) {
+            float *to = totals + t * PARE_PANEL + 16 * h;
+            /* An addition of zero, as one token has it. */
+            _mm512_store_ps(to, _mm512_fmadd_ps(_mm512_load_ps(panel + 64 * h), _mm512_load_ps(to),
+                                                _mm512_setzero_ps()));
+        }
 }
 
 static void multiply_many(pare_layout layout, unpack_function *unpack_subs, float *y,
@@ -270,6 +366,8 @@ static void multiply_many(pare_layout layout, unpack_function *unpack_subs, floa
     for (int64_t r = first; r < last; r += PARE_PANEL) {
         multiply_panel(layout, unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x,
                        pare_subs(columns), tokens, chunk, totals);
+        if (scale_span(layout) == 0)
+            scale_rows(weights + (size_t)(r / PARE_PANEL) * panel_bytes, tokens, totals);
         store_totals(y, y_stride, bias, r, last, tokens, totals);
     }
 }
