@@ -10,7 +10,8 @@
 
 typedef struct pare_column {
     const char *title, *unit_text, *explanation;
-    size_t offset; /* of the pare_measure in pare_study_row */
+    const char *name; /* the field in pare_study_row, and the key in JSON */
+    size_t offset;    /* of the pare_measure */
     pare_unit unit;
     bool interval;
     int better; /* 1: more is better, -1: less is better, 0: neither */
