@@ -4,8 +4,8 @@
 
 #include <stdbool.h>
 
-/* A value and its 95 % interval (low = high = value where it has none), or nothing: what was not measured is absent,
- * never zero. */
+/* A value and its 95 % interval (low = high = value where it has none), or nothing: what was not
+ * measured is absent, never zero. */
 typedef struct pare_measure {
     double value, low, high;
     bool absent;

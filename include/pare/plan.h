@@ -10,19 +10,22 @@
 extern "C" {
 #endif
 
-/* What is known of one configuration. Ratios "against the baseline row" compare with pare_study.baseline (FP16). */
+/* What is known of one configuration. Ratios "against the baseline row" compare with
+ * pare_study.baseline (FP16). */
 typedef struct pare_study_row {
-    char *label;  /* "INT8" */
-    char *format; /* "q8_0" */
+    char *label;   /* "INT8" */
+    char *format;  /* "q8_0" */
     char *failure; /* why something of it could not be measured; NULL where all went well */
     pare_measure file_bytes, bits_per_weight;
     pare_measure peak_rss_bytes, weights_bytes;
     pare_measure prefill_tokens_per_s, decode_tokens_per_s;
     pare_measure bandwidth_share, peak_share;
-    pare_measure perplexity, perplexity_ratio, kld_mean, top1; /* against the model as it was given */
+    pare_measure perplexity, perplexity_ratio, kld_mean,
+        top1;                                     /* against the model as it was given */
     pare_measure prefill_speedup, decode_speedup; /* against the baseline row: 2 is twice as fast */
-    pare_measure memory_reduction;                /* share of the baseline row's peak memory that is saved */
-    pare_measure quality_loss; /* perplexity against the baseline row's, less one: 0.01 is one per cent worse */
+    pare_measure memory_reduction; /* share of the baseline row's peak memory that is saved */
+    pare_measure quality_loss; /* perplexity against the baseline row's, less one: 0.01 is one per
+                                  cent worse */
 } pare_study_row;
 
 typedef struct pare_study {
@@ -32,19 +35,21 @@ typedef struct pare_study {
     int baseline; /* the row that speed-ups and reductions refer to; -1 where there is none */
 } pare_study;
 
-/* Reads the rows of a study (records whose condition `study` has that value) and merges those of one format.
- * PARE_NOT_FOUND where the store has none. */
+/* Reads the rows of a study (records whose condition `study` has that value) and merges those of
+ * one format. PARE_NOT_FOUND where the store has none. */
 pare_status pare_study_load(pare_store *store, const char *name, pare_study *study);
 void pare_study_free(pare_study *study); /* accepts {0} */
 
 /* A configuration to deploy, and why. */
 typedef struct pare_recommendation {
     int row;            /* -1: none keeps the limits */
-    char sentence[640]; /* one sentence (two where something was rejected), every number with its unit */
+    char sentence[640]; /* one sentence (two where something was rejected), every number with its
+                           unit */
 } pare_recommendation;
 
-/* The row with the fastest decode among those whose quality loss, at the upper end of its interval, stays within max_loss
- * (0.01: one per cent of perplexity). A row without speed or quality is not considered. */
+/* The row with the fastest decode among those whose quality loss, at the upper end of its interval,
+ * stays within max_loss (0.01: one per cent of perplexity). A row without speed or quality is not
+ * considered. */
 void pare_recommend(const pare_study *study, double max_loss, pare_recommendation *out);
 
 #ifdef __cplusplus

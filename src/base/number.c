@@ -25,8 +25,8 @@ static style choose(double value, pare_unit unit)
     case PARE_UNIT_BYTES:
         while (power < 4 && fabs(value) / pow(1000, power) >= 999.5)
             power++;
-        return (style){pow(1000, -power), power ? decimals(value / pow(1000, power)) : 0, bytes[power],
-                       false};
+        return (style){pow(1000, -power), power ? decimals(value / pow(1000, power)) : 0,
+                       bytes[power], false};
     case PARE_UNIT_RATE:
         return (style){1, decimals(value), "", false};
     case PARE_UNIT_FACTOR:
@@ -45,7 +45,8 @@ static style choose(double value, pare_unit unit)
     return (style){1, 2, "", false};
 }
 
-const char *pare_number(char out[PARE_NUMBER_BYTES], pare_measure measure, pare_unit unit, bool interval)
+const char *pare_number(char out[PARE_NUMBER_BYTES], pare_measure measure, pare_unit unit,
+                        bool interval)
 {
     if (measure.absent || !isfinite(measure.value)) {
         snprintf(out, PARE_NUMBER_BYTES, "-");
@@ -62,7 +63,8 @@ const char *pare_number(char out[PARE_NUMBER_BYTES], pare_measure measure, pare_
         value = 0; /* no "-0.00" */
     int n = snprintf(out, PARE_NUMBER_BYTES, s.sign ? "%+.*f" : "%.*f", places, value);
     if (interval && half > 0)
-        n += snprintf(out + n, (size_t)(PARE_NUMBER_BYTES - n), " \xc2\xb1 %.*f", places, half * s.scale);
+        n += snprintf(out + n, (size_t)(PARE_NUMBER_BYTES - n), " \xc2\xb1 %.*f", places,
+                      half * s.scale);
     snprintf(out + n, (size_t)(PARE_NUMBER_BYTES - n), "%s", s.suffix);
     return out;
 }

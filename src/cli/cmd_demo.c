@@ -1,5 +1,5 @@
-/* pare demo: the main job from a model to an answer. Quantizes, evaluates and measures each format, stores the results, reads
- * them back as a study, and prints the table and a recommendation. */
+/* pare demo: the main job from a model to an answer. Quantizes, evaluates and measures each format,
+ * stores the results, reads them back as a study, and prints the table and a recommendation. */
 #include "cli/commands.h"
 #include "cli/embedded.h"
 #include "cli/record.h"
@@ -47,12 +47,14 @@ typedef struct demo {
 
 static cli_study_row row_of(const demo *d, int i)
 {
-    return (cli_study_row){d->command, &d->common, d->study, pare_type_name(d->formats[i]), d->base};
+    return (cli_study_row){d->command, &d->common, d->study, pare_type_name(d->formats[i]),
+                           d->base};
 }
 
 static int quantize_one(demo *d, int i)
 {
-    pare_quantize_options options = {.type = d->formats[i], .output = d->files[i], .threads = (int)d->common.threads};
+    pare_quantize_options options = {
+        .type = d->formats[i], .output = d->files[i], .threads = (int)d->common.threads};
     pare_quantize_result result;
     const cli_study_row row = row_of(d, i);
     pare_status status = pare_quantize(d->base, &options, &result);
@@ -63,7 +65,8 @@ static int quantize_one(demo *d, int i)
     return code;
 }
 
-/* What is deployed is what is judged: the quantized model runs with the fast path's activations, the base exactly. */
+/* What is deployed is what is judged: the quantized model runs with the fast path's activations,
+ * the base exactly. */
 static int evaluate_one(demo *d, int i, const pare_progress *progress)
 {
     pare_eval_options options = pare_eval_options_default();
@@ -77,16 +80,19 @@ static int evaluate_one(demo *d, int i, const pare_progress *progress)
     options.session.activations = PARE_ACTIVATIONS_FAST;
     pare_status status = pare_model_open(d->files[i], &model);
     if (status == PARE_OK)
-        status = pare_eval_run(model, d->base, d->ids, (int64_t)d->id_count, &options, progress, &result);
+        status = pare_eval_run(model, d->base, d->ids, (int64_t)d->id_count, &options, progress,
+                               &result);
     pare_model_close(model);
-    return status == PARE_OK ? cli_store_evaluated(&row, "fast", &result) : cli_failed(d->command, status);
+    return status == PARE_OK ? cli_store_evaluated(&row, "fast", &result)
+                             : cli_failed(d->command, status);
 }
 
 static int bench_all(demo *d, const pare_progress *progress)
 {
     pare_bench_config configs[MOST_FORMATS];
     pare_bench_result results[MOST_FORMATS];
-    pare_condition conditions[] = {{"study", d->study}, {"base_model", pare_model_get_info(d->base)->name}};
+    pare_condition conditions[] = {{"study", d->study},
+                                   {"base_model", pare_model_get_info(d->base)->name}};
     pare_bench_options options = pare_bench_options_default();
     pare_hw_limits limits;
     options.budget_s = d->budget;
@@ -179,7 +185,8 @@ static int prepare(demo *d)
     strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", gmtime_r(&now, &utc));
     snprintf(d->study, sizeof d->study, "demo-%.40s-%s-%ld", info->name, stamp, (long)getpid());
     for (int i = 0; i < d->count; i++)
-        snprintf(d->files[i], PATH_MAX, "%s/%s-%s.gguf", d->folder, info->name, pare_type_name(d->formats[i]));
+        snprintf(d->files[i], PATH_MAX, "%s/%s-%s.gguf", d->folder, info->name,
+                 pare_type_name(d->formats[i]));
     return 0;
 }
 
@@ -199,14 +206,15 @@ static int show(demo *d)
     if (d->common.json) {
         pare_report_print_json(&study, &advice, page, stdout);
     } else {
-        printf("%s on %s, %s threads, %s\n", study.model ? study.model : "", study.machine ? study.machine : "",
-               study.threads ? study.threads : "?", study.isa ? study.isa : "?");
+        printf("%s on %s, %s threads, %s\n", study.model ? study.model : "",
+               study.machine ? study.machine : "", study.threads ? study.threads : "?",
+               study.isa ? study.isa : "?");
         printf("quality: %s\n\n", study.protocol ? study.protocol : "not measured");
         pare_report_print(&study, stdout, cli_colour(STDOUT_FILENO));
         if (study.note)
             printf("\nnote: %s\n", study.note);
-        printf("\n%s\n\nresults: %s (study %s)\npage:    %s\n", advice.sentence, pare_store_path(d->store), d->study,
-               page);
+        printf("\n%s\n\nresults: %s (study %s)\npage:    %s\n", advice.sentence,
+               pare_store_path(d->store), d->study, page);
     }
     pare_study_free(&study);
     return status == PARE_OK ? 0 : cli_failed(d->command, status);
@@ -220,8 +228,9 @@ static int parse_formats(demo *d, const char *list)
         if (*name) {
             pare_type type = pare_type_from_name(name);
             if (!pare_type_writable(type))
-                return cli_usage_error(d->command, "'%s' is no format that can be written; pare quantize --help lists them",
-                                       name);
+                return cli_usage_error(
+                    d->command,
+                    "'%s' is no format that can be written; pare quantize --help lists them", name);
             if (d->count == MOST_FORMATS)
                 return cli_usage_error(d->command, "more than %d formats", MOST_FORMATS);
             d->formats[d->count++] = type;
@@ -233,14 +242,18 @@ static int check(demo *d, const cli_list *positionals)
 {
     if (positionals->count > 1)
         return cli_usage_error(d->command, "give one MODEL, or none for the embedded one");
-    if (d->max_loss <= 0 || d->budget <= 0 || d->context < 0 || d->windows < 0 || d->n_prompt <= 0 || d->n_gen <= 0)
+    if (d->max_loss <= 0 || d->budget <= 0 || d->context < 0 || d->windows < 0 ||
+        d->n_prompt <= 0 || d->n_gen <= 0)
         return cli_usage_error(d->command, "limits, lengths and budgets must be positive");
-    d->model_path = positionals->count ? positionals->items[0] : (d->embedded_model = cli_embedded_path("ref-llama-11m"));
+    d->model_path = positionals->count ? positionals->items[0]
+                                       : (d->embedded_model = cli_embedded_path("ref-llama-11m"));
     if (!d->text_path)
         d->text_path = d->embedded_text = cli_embedded_path("evaluation.txt");
     if (!d->model_path || !d->text_path)
-        return cli_usage_error(d->command, "the embedded model and text are not installed; give MODEL and --text, or set "
-                                           "PARE_MODELS");
+        return cli_usage_error(
+            d->command,
+            "the embedded model and text are not installed; give MODEL and --text, or set "
+            "PARE_MODELS");
     if (mkdir(d->folder, 0777) != 0 && errno != EEXIST)
         return cli_usage_error(d->command, "%s: %s", d->folder, strerror(errno));
     return 0;
@@ -248,7 +261,12 @@ static int check(demo *d, const cli_list *positionals)
 
 static int run(int argc, char **argv, const cli_command *command)
 {
-    demo d = {.command = command, .folder = "pare-demo", .max_loss = 1, .budget = 6, .context = 512, .n_prompt = 512,
+    demo d = {.command = command,
+              .folder = "pare-demo",
+              .max_loss = 1,
+              .budget = 6,
+              .context = 512,
+              .n_prompt = 512,
               .n_gen = 64};
     const char *formats = "f16,q8_0,q4_0";
     cli_list positionals = {0};
@@ -261,7 +279,8 @@ static int run(int argc, char **argv, const cli_command *command)
         {"prompt|p", CLI_INT, &d.n_prompt, "N", "tokens of the measured prefill (default: 512)"},
         {"gen|n", CLI_INT, &d.n_gen, "N", "tokens of the measured decode (default: 64)"},
         {"budget", CLI_NUMBER, &d.budget, "S", "seconds of measuring per format (default: 6)"},
-        {"max-loss", CLI_NUMBER, &d.max_loss, "PERCENT", "acceptable rise of the perplexity (default: 1)"},
+        {"max-loss", CLI_NUMBER, &d.max_loss, "PERCENT",
+         "acceptable rise of the perplexity (default: 1)"},
         {0},
     };
     cli_parse(argc, argv, command, options, &d.common, &positionals);
@@ -283,10 +302,13 @@ static int run(int argc, char **argv, const cli_command *command)
     return code;
 }
 
-const cli_command cmd_demo = {
-    "demo", "quantize, evaluate, measure and recommend, in one go", "pare demo [MODEL] [-o DIR] [options]",
-    "Writes MODEL in each format, compares its predictions with MODEL's own on the same text, measures speed and memory\n"
-    "in processes of their own, stores everything, and recommends the fastest format within the limit on quality.\n\n"
-    "  pare demo\n"
-    "  pare demo models/SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2 --formats f16,q8_0,q4_0,i4_g32\n",
-    run};
+const cli_command cmd_demo = {"demo", "quantize, evaluate, measure and recommend, in one go",
+                              "pare demo [MODEL] [-o DIR] [options]",
+                              "Writes MODEL in each format, compares its predictions with MODEL's "
+                              "own on the same text, measures speed and memory\n"
+                              "in processes of their own, stores everything, and recommends the "
+                              "fastest format within the limit on quality.\n\n"
+                              "  pare demo\n"
+                              "  pare demo models/SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2 "
+                              "--formats f16,q8_0,q4_0,i4_g32\n",
+                              run};

@@ -10,11 +10,14 @@ enum { MOST_CONDITIONS = 48 };
 
 static pare_metric exact(const char *name, const char *unit, double value)
 {
-    return (pare_metric){.name = name, .unit = unit, .measure = {value, value, value, !isfinite(value)},
+    return (pare_metric){.name = name,
+                         .unit = unit,
+                         .measure = {value, value, value, !isfinite(value)},
                          .absent_reason = isfinite(value) ? NULL : "not defined"};
 }
 
-/* An estimate with its standard error, as a 95 % interval. A standard error that one window cannot give is no interval. */
+/* An estimate with its standard error, as a 95 % interval. A standard error that one window cannot
+ * give is no interval. */
 static pare_metric estimate(const char *name, const char *unit, double value, double standard_error)
 {
     double half = isfinite(standard_error) ? 1.96 * standard_error : 0;
@@ -24,16 +27,20 @@ static pare_metric estimate(const char *name, const char *unit, double value, do
     return metric;
 }
 
-static int store(const cli_study_row *row, const char *kind, const pare_condition *further, int further_count,
-                 const pare_metric *metrics, int metric_count)
+static int store(const cli_study_row *row, const char *kind, const pare_condition *further,
+                 int further_count, const pare_metric *metrics, int metric_count)
 {
-    pare_condition conditions[MOST_CONDITIONS] = {{"study", row->study},
-                                                  {"base_model", pare_model_get_info(row->base)->name},
-                                                  {"format", row->format}};
+    pare_condition conditions[MOST_CONDITIONS] = {
+        {"study", row->study},
+        {"base_model", pare_model_get_info(row->base)->name},
+        {"format", row->format}};
     int count = 3;
     for (int i = 0; i < further_count; i++)
         conditions[count++] = further[i];
-    pare_record record = {.kind = kind, .conditions = conditions, .condition_count = count, .metrics = metrics,
+    pare_record record = {.kind = kind,
+                          .conditions = conditions,
+                          .condition_count = count,
+                          .metrics = metrics,
                           .metric_count = metric_count};
     return cli_store_record(row->command, row->common, &record);
 }
@@ -47,7 +54,8 @@ int cli_store_quantized(const cli_study_row *row, const pare_quantize_result *re
     return store(row, "quantize", conditions, 1, metrics, sizeof metrics / sizeof *metrics);
 }
 
-int cli_store_evaluated(const cli_study_row *row, const char *activations, const pare_eval_result *r)
+int cli_store_evaluated(const cli_study_row *row, const char *activations,
+                        const pare_eval_result *r)
 {
     char context[24], protocol[200];
     const pare_metric metrics[] = {
@@ -62,11 +70,15 @@ int cli_store_evaluated(const cli_study_row *row, const char *activations, const
     const char *note = pare_eval_baseline_note(row->base);
     snprintf(context, sizeof context, "%lld", (long long)r->context);
     snprintf(protocol, sizeof protocol,
-             "%lld tokens scored in %lld windows of %lld (protocol %s), %s activations, against the model as it was given",
-             (long long)r->tokens, (long long)r->windows, (long long)r->context, pare_protocol_name(r->protocol),
-             activations);
-    const pare_condition conditions[] = {{"context", context}, {"protocol", pare_protocol_name(r->protocol)},
-                                         {"protocol_text", protocol}, {"activations", activations}, {"isa", r->isa},
+             "%lld tokens scored in %lld windows of %lld (protocol %s), %s activations, against "
+             "the model as it was given",
+             (long long)r->tokens, (long long)r->windows, (long long)r->context,
+             pare_protocol_name(r->protocol), activations);
+    const pare_condition conditions[] = {{"context", context},
+                                         {"protocol", pare_protocol_name(r->protocol)},
+                                         {"protocol_text", protocol},
+                                         {"activations", activations},
+                                         {"isa", r->isa},
                                          {"baseline_note", note}};
     return store(row, "eval", conditions, note ? 6 : 5, metrics, sizeof metrics / sizeof *metrics);
 }
@@ -76,7 +88,8 @@ int cli_store_benched(const cli_study_row *row, const pare_record *record)
     pare_condition conditions[MOST_CONDITIONS];
     pare_record copy = *record;
     if (record->condition_count > MOST_CONDITIONS - 1)
-        return cli_usage_error(row->command, "a bench record has %d conditions", record->condition_count);
+        return cli_usage_error(row->command, "a bench record has %d conditions",
+                               record->condition_count);
     copy.condition_count = 0;
     for (int i = 0; i < record->condition_count; i++)
         if (strcmp(record->conditions[i].key, "format") != 0)

@@ -16,7 +16,8 @@ static bool better(const pare_study_row *a, const pare_study_row *b)
         return true;
     if (a->decode_tokens_per_s.high < b->decode_tokens_per_s.low)
         return false;
-    return !a->file_bytes.absent && !b->file_bytes.absent && a->file_bytes.value < b->file_bytes.value;
+    return !a->file_bytes.absent && !b->file_bytes.absent &&
+           a->file_bytes.value < b->file_bytes.value;
 }
 
 static int fastest_rejected(const pare_study *study, int chosen, double max_loss)
@@ -25,21 +26,26 @@ static int fastest_rejected(const pare_study *study, int chosen, double max_loss
     for (int r = 0; r < study->count; r++) {
         const pare_study_row *row = &study->rows[r];
         if (usable(row) && row->quality_loss.high > max_loss &&
-            (chosen < 0 || better(row, &study->rows[chosen])) && (best < 0 || better(row, &study->rows[best])))
+            (chosen < 0 || better(row, &study->rows[chosen])) &&
+            (best < 0 || better(row, &study->rows[best])))
             best = r;
     }
     return best;
 }
 
-static void explain(const pare_study *study, int chosen, int rejected, double max_loss, char *out, size_t size)
+static void explain(const pare_study *study, int chosen, int rejected, double max_loss, char *out,
+                    size_t size)
 {
-    char speed[PARE_NUMBER_BYTES], factor[PARE_NUMBER_BYTES], bytes[PARE_NUMBER_BYTES], loss[PARE_NUMBER_BYTES],
-        limit[PARE_NUMBER_BYTES];
-    pare_number(limit, (pare_measure){max_loss, max_loss, max_loss, false}, PARE_UNIT_PERCENT, false);
+    char speed[PARE_NUMBER_BYTES], factor[PARE_NUMBER_BYTES], bytes[PARE_NUMBER_BYTES],
+        loss[PARE_NUMBER_BYTES], limit[PARE_NUMBER_BYTES];
+    pare_number(limit, (pare_measure){max_loss, max_loss, max_loss, false}, PARE_UNIT_PERCENT,
+                false);
     int n;
     if (chosen < 0) {
-        n = snprintf(out, size, "No measured format keeps the perplexity within %s of the model as it was given.",
-                     limit);
+        n = snprintf(
+            out, size,
+            "No measured format keeps the perplexity within %s of the model as it was given.",
+            limit);
     } else {
         const pare_study_row *row = &study->rows[chosen];
         pare_number(speed, row->decode_tokens_per_s, PARE_UNIT_RATE, false);
@@ -47,7 +53,8 @@ static void explain(const pare_study *study, int chosen, int rejected, double ma
         pare_number(bytes, row->file_bytes, PARE_UNIT_BYTES, false);
         pare_number(loss, row->quality_loss, PARE_UNIT_CHANGE, true);
         n = snprintf(out, size,
-                     "Deploy %s (%s): it decodes %s tokens/s, %s the FP16 speed, from a file of %s, and changes the "
+                     "Deploy %s (%s): it decodes %s tokens/s, %s the FP16 speed, from a file of "
+                     "%s, and changes the "
                      "perplexity by %s, within the limit of %s.",
                      row->label, row->format, speed, factor, bytes, loss, limit);
     }
@@ -55,8 +62,9 @@ static void explain(const pare_study *study, int chosen, int rejected, double ma
         const pare_study_row *row = &study->rows[rejected];
         pare_number(factor, row->decode_speedup, PARE_UNIT_FACTOR, false);
         pare_number(loss, row->quality_loss, PARE_UNIT_CHANGE, true);
-        snprintf(out + n, size - (size_t)n, " %s (%s) would run at %s the FP16 speed but changes it by %s.",
-                 row->label, row->format, factor, loss);
+        snprintf(out + n, size - (size_t)n,
+                 " %s (%s) would run at %s the FP16 speed but changes it by %s.", row->label,
+                 row->format, factor, loss);
     }
 }
 

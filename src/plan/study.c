@@ -29,7 +29,8 @@ static const source sources[] = {
     {"eval", "top1", AT(top1)},
 };
 /* The measures made here, absent until they are. */
-static const size_t derived[] = {AT(prefill_speedup), AT(decode_speedup), AT(memory_reduction), AT(quality_loss)};
+static const size_t derived[] = {AT(prefill_speedup), AT(decode_speedup), AT(memory_reduction),
+                                 AT(quality_loss)};
 
 static pare_measure *measure_at(pare_study_row *row, size_t offset)
 {
@@ -47,15 +48,17 @@ static pare_status set_text(char **field, const char *text)
 /* "f16" is FP16 to readers; what has no such name keeps its own. */
 static const char *label_of(const char *format)
 {
-    static const char *const names[][2] = {{"f32", "FP32"}, {"f16", "FP16"}, {"bf16", "BF16"}, {"q8_0", "INT8"},
-                                           {"i8_ch", "INT8"}, {"q4_0", "INT4"}, {"q4_k", "INT4"}, {"i4_g32", "INT4"}};
+    static const char *const names[][2] = {{"f32", "FP32"},  {"f16", "FP16"},   {"bf16", "BF16"},
+                                           {"q8_0", "INT8"}, {"i8_ch", "INT8"}, {"q4_0", "INT4"},
+                                           {"q4_k", "INT4"}, {"i4_g32", "INT4"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(format, names[i][0]) == 0)
             return names[i][1];
     return format;
 }
 
-static pare_status find_row(pare_study *study, const char *format, const char *label, pare_study_row **out)
+static pare_status find_row(pare_study *study, const char *format, const char *label,
+                            pare_study_row **out)
 {
     pare_status status;
     for (int i = 0; i < study->count; i++)
@@ -91,8 +94,9 @@ static pare_status add_record(void *user, const pare_record *record)
     PARE_TRY(find_row(study, format, pare_record_condition(record, "label"), &row));
     PARE_TRY(set_text(&row->failure, record->failure));
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
-        const pare_metric *metric =
-            strcmp(sources[i].kind, record->kind) == 0 ? pare_record_metric(record, sources[i].metric) : NULL;
+        const pare_metric *metric = strcmp(sources[i].kind, record->kind) == 0
+                                        ? pare_record_metric(record, sources[i].metric)
+                                        : NULL;
         if (metric && !metric->measure.absent)
             *measure_at(row, sources[i].offset) = metric->measure;
     }
@@ -112,7 +116,8 @@ fail:
     return status;
 }
 
-/* a / b, with an interval by adding the relative half-widths in quadrature: the two were measured independently. */
+/* a / b, with an interval by adding the relative half-widths in quadrature: the two were measured
+ * independently. */
 static pare_measure ratio(pare_measure a, pare_measure b)
 {
     if (a.absent || b.absent || !(b.value > 0))
@@ -124,7 +129,8 @@ static pare_measure ratio(pare_measure a, pare_measure b)
 
 static pare_measure shifted(pare_measure m, double factor, double offset)
 {
-    pare_measure out = {m.value * factor + offset, m.low * factor + offset, m.high * factor + offset, m.absent};
+    pare_measure out = {m.value * factor + offset, m.low * factor + offset,
+                        m.high * factor + offset, m.absent};
     if (out.low > out.high) {
         double low = out.low;
         out.low = out.high;
@@ -164,7 +170,8 @@ pare_status pare_study_load(pare_store *store, const char *name, pare_study *stu
     PARE_TRY(set_text(&study->name, name));
     PARE_TRY(pare_store_query(store, &filter, false, add_record, study));
     if (!study->count) {
-        status = pare_fail(PARE_NOT_FOUND, "%s: has no results of a study '%s'", pare_store_path(store), name);
+        status = pare_fail(PARE_NOT_FOUND, "%s: has no results of a study '%s'",
+                           pare_store_path(store), name);
         goto fail;
     }
     compare_with_baseline(study);
@@ -176,8 +183,9 @@ fail:
 
 void pare_study_free(pare_study *study)
 {
-    char **const texts[] = {&study->name,     &study->model,   &study->machine, &study->time, &study->version,
-                            &study->protocol, &study->threads, &study->isa,     &study->note};
+    char **const texts[] = {&study->name,    &study->model,   &study->machine,
+                            &study->time,    &study->version, &study->protocol,
+                            &study->threads, &study->isa,     &study->note};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(*texts[i]);
     for (int i = 0; i < study->count; i++) {

@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* BLOCK columns are finished before their errors are carried to the columns behind them; ROWS rows share the reading of U. */
+/* BLOCK columns are finished before their errors are carried to the columns behind them; ROWS rows
+ * share the reading of U. */
 enum { BLOCK = 128, ROWS = 16 };
 
-static void scale_and_zero(const pare_grid *grid, float least, float most, float *scale, float *zero)
+static void scale_and_zero(const pare_grid *grid, float least, float most, float *scale,
+                           float *zero)
 {
     if (grid->symmetric) {
         float largest = fmaxf(fabsf(least), fabsf(most));
@@ -25,11 +27,12 @@ static void scale_and_zero(const pare_grid *grid, float least, float most, float
     if (grid->half_scales)
         *scale = pare_f16_to_f32(pare_f32_to_f16(*scale));
     if (!grid->symmetric && *scale > 0)
-        *zero = fminf(fmaxf(rintf((float)grid->low - least / *scale), (float)grid->low), (float)grid->high);
+        *zero = fminf(fmaxf(rintf((float)grid->low - least / *scale), (float)grid->low),
+                      (float)grid->high);
 }
 
-static double squared_error(const pare_grid *grid, const float *values, const float *weights, int64_t n, float scale,
-                            float zero)
+static double squared_error(const pare_grid *grid, const float *values, const float *weights,
+                            int64_t n, float scale, float zero)
 {
     double sum = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -39,8 +42,8 @@ static double squared_error(const pare_grid *grid, const float *values, const fl
     return sum;
 }
 
-void pare_grid_fit(const pare_grid *grid, const float *values, const float *weights, int64_t n, float *scale,
-                   float *zero)
+void pare_grid_fit(const pare_grid *grid, const float *values, const float *weights, int64_t n,
+                   float *scale, float *zero)
 {
     float least = 0, most = 0; /* the range holds zero, so that zero is on the grid */
     for (int64_t i = 0; i < n; i++) {
@@ -65,9 +68,9 @@ void pare_grid_fit(const pare_grid *grid, const float *values, const float *weig
 
 typedef struct job {
     float *w;
-    const float *u;         /* in the working order of columns */
-    const float *diagonal;  /* of H, in stored order */
-    const int64_t *order;   /* working position -> stored column */
+    const float *u;        /* in the working order of columns */
+    const float *diagonal; /* of H, in stored order */
+    const int64_t *order;  /* working position -> stored column */
     const pare_grid *grid;
     bool static_groups;
     int64_t rows, columns, groups;
@@ -85,15 +88,18 @@ static void fit_group(const job *j, const float *row, int64_t r, int64_t g)
                   &j->zeros[r * j->groups + g]);
 }
 
-/* One row, columns first..last-1 of the working order; the errors, divided by U's diagonal, go to `errors`. */
-static double quantize_block(const job *j, float *work, float *errors, int64_t r, int64_t first, int64_t last)
+/* One row, columns first..last-1 of the working order; the errors, divided by U's diagonal, go to
+ * `errors`. */
+static double quantize_block(const job *j, float *work, float *errors, int64_t r, int64_t first,
+                             int64_t last)
 {
     double sum = 0;
     for (int64_t k = first; k < last; k++) {
         int64_t column = j->order[k], g = column / j->grid->group;
         const float *u = j->u + k * j->columns;
         if (!j->static_groups && column % j->grid->group == 0)
-            fit_group(j, work, r, g); /* in stored order here: working and stored positions are equal */
+            fit_group(j, work, r,
+                      g); /* in stored order here: working and stored positions are equal */
         float scale = j->scales[r * j->groups + g], zero = j->zeros[r * j->groups + g];
         int code = pare_grid_code(j->grid, work[k], scale, zero);
         float value = scale * ((float)code - zero), e = (work[k] - value) / u[k];
@@ -106,21 +112,24 @@ static double quantize_block(const job *j, float *work, float *errors, int64_t r
     return sum;
 }
 
-/* Columns behind the block: work -= errors U, for all rows of the tile while a row of U is in the cache. */
-static void carry_errors(const job *j, float *work, const float *errors, int64_t tile_rows, int64_t first, int64_t last)
+/* Columns behind the block: work -= errors U, for all rows of the tile while a row of U is in the
+ * cache. */
+static void carry_errors(const job *j, float *work, const float *errors, int64_t tile_rows,
+                         int64_t first, int64_t last)
 {
     for (int64_t k = first; k < last; k++) {
         const float *u = j->u + k * j->columns;
         for (int64_t r = 0; r < tile_rows; r++)
-            pare_subtract_scaled(work + r * j->columns + last, u + last, errors[r * BLOCK + k - first],
-                                 j->columns - last);
+            pare_subtract_scaled(work + r * j->columns + last, u + last,
+                                 errors[r * BLOCK + k - first], j->columns - last);
     }
 }
 
 static void quantize_rows(void *argument, int index, int count)
 {
     const job *j = argument;
-    float *work = j->scratch + index * ROWS * (j->columns + BLOCK), *errors = work + ROWS * j->columns;
+    float *work = j->scratch + index * ROWS * (j->columns + BLOCK),
+          *errors = work + ROWS * j->columns;
     pare_range range = pare_share(j->rows, ROWS, index, count);
     for (int64_t tile = range.first; tile < range.last; tile += ROWS) {
         int64_t tile_rows = tile + ROWS < range.last ? ROWS : range.last - tile;
@@ -134,7 +143,8 @@ static void quantize_rows(void *argument, int index, int count)
         for (int64_t first = 0; first < j->columns; first += BLOCK) {
             int64_t last = first + BLOCK < j->columns ? first + BLOCK : j->columns;
             for (int64_t r = 0; r < tile_rows; r++)
-                j->errors[index] += quantize_block(j, work + r * j->columns, errors + r * BLOCK, tile + r, first, last);
+                j->errors[index] += quantize_block(j, work + r * j->columns, errors + r * BLOCK,
+                                                   tile + r, first, last);
             carry_errors(j, work, errors, tile_rows, first, last);
         }
     }
@@ -170,12 +180,14 @@ static pare_status choose_order(const float *diagonal, int64_t n, bool act_order
 }
 
 /* U for the damped and permuted H; the damping grows until the factorization succeeds. */
-static pare_status factor_with_damping(pare_pool *pool, const float *h, const float *diagonal, const int64_t *order,
-                                       int64_t n, float damping, float *u, float *used)
+static pare_status factor_with_damping(pare_pool *pool, const float *h, const float *diagonal,
+                                       const int64_t *order, int64_t n, float damping, float *u,
+                                       float *used)
 {
     float *copy;
     double mean = 0;
-    pare_status status = pare_allocate((size_t)n, (size_t)n * sizeof *copy, "GPTQ's Hessian", &copy);
+    pare_status status =
+        pare_allocate((size_t)n, (size_t)n * sizeof *copy, "GPTQ's Hessian", &copy);
     if (status != PARE_OK)
         return status;
     for (int64_t i = 0; i < n; i++)
@@ -196,9 +208,9 @@ static pare_status factor_with_damping(pare_pool *pool, const float *h, const fl
     return status;
 }
 
-pare_status pare_gptq(pare_pool *pool, float *w, int64_t rows, int64_t columns, const float *h, const pare_grid *grid,
-                      const pare_gptq_options *options, int8_t *codes, float *scales, float *zeros,
-                      float *damping_used, double *error)
+pare_status pare_gptq(pare_pool *pool, float *w, int64_t rows, int64_t columns, const float *h,
+                      const pare_grid *grid, const pare_gptq_options *options, int8_t *codes,
+                      float *scales, float *zeros, float *damping_used, double *error)
 {
     int threads = pare_pool_threads(pool);
     size_t n = (size_t)columns;
@@ -209,14 +221,18 @@ pare_status pare_gptq(pare_pool *pool, float *w, int64_t rows, int64_t columns, 
     PARE_TRY(pare_allocate(n, n * sizeof *u, "GPTQ's factor", &u));
     PARE_TRY(pare_allocate(n, sizeof *diagonal, "GPTQ", &diagonal));
     PARE_TRY(pare_allocate(n, sizeof *order, "GPTQ", &order));
-    PARE_TRY(pare_allocate((size_t)threads * ROWS, (n + BLOCK) * sizeof *scratch, "GPTQ", &scratch));
+    PARE_TRY(
+        pare_allocate((size_t)threads * ROWS, (n + BLOCK) * sizeof *scratch, "GPTQ", &scratch));
     PARE_TRY(pare_allocate((size_t)threads, sizeof *errors, "GPTQ", &errors));
     for (int64_t i = 0; i < columns; i++)
         diagonal[i] = h[i * columns + i];
     PARE_TRY(choose_order(diagonal, columns, options->act_order, order));
     PARE_TRY(factor_with_damping(pool, h, diagonal, order, columns, options->damping, u, &used));
-    job j = {w, u, diagonal, order, grid, options->static_groups || options->act_order, rows, columns,
-             (columns + grid->group - 1) / grid->group, codes, scales, zeros, errors, scratch};
+    job j = {w,      u,       diagonal,
+             order,  grid,    options->static_groups || options->act_order,
+             rows,   columns, (columns + grid->group - 1) / grid->group,
+             codes,  scales,  zeros,
+             errors, scratch};
     pare_pool_run(pool, quantize_rows, &j);
     if (damping_used)
         *damping_used = used;

@@ -9,9 +9,11 @@
 /* Columns eliminated together: their panel (BLOCK x n floats) stays in the second-level cache. */
 enum { BLOCK = 32, TILE = 8 };
 
-/* The inner loops are compiled for several instruction sets and chosen at load. They vectorize over independent elements and
- * nothing is contracted to FMA, so that every machine computes the same bits. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__) && \
+/* The inner loops are compiled for several instruction sets and chosen at load. They vectorize over
+ * independent elements and nothing is contracted to FMA, so that every machine computes the same
+ * bits. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
+    !defined(__SANITIZE_THREAD__) &&                                                               \
     !defined(__SANITIZE_ADDRESS__) /* the choice at load runs before a sanitizer is ready */
 #define CLONES __attribute__((target_clones("avx512f", "avx2", "default"), noinline))
 #else
@@ -19,10 +21,11 @@ enum { BLOCK = 32, TILE = 8 };
 #endif
 
 /* y[0..n) -= a[0] x0 + a[1] x1 + a[2] x2 + a[3] x3. */
-CLONES static void subtract4(float *restrict y, const float *restrict x, int64_t x_stride, const float *a, int64_t n)
+CLONES static void subtract4(float *restrict y, const float *restrict x, int64_t x_stride,
+                             const float *a, int64_t n)
 {
     const float *restrict x0 = x, *restrict x1 = x + x_stride, *restrict x2 = x + 2 * x_stride,
-                *restrict x3 = x + 3 * x_stride;
+                          *restrict x3 = x + 3 * x_stride;
     float a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3];
     for (int64_t j = 0; j < n; j++)
         y[j] -= (a0 * x0[j] + a1 * x1[j]) + (a2 * x2[j] + a3 * x3[j]);
@@ -40,7 +43,8 @@ typedef struct factor {
     int64_t n, bad_pivot; /* -1: none */
 } factor;
 
-/* Eliminates columns first..last-1 from the last down, on the rows above each; updates only those columns. */
+/* Eliminates columns first..last-1 from the last down, on the rows above each; updates only those
+ * columns. */
 static void eliminate_panel(factor *f, int64_t first, int64_t last)
 {
     float *h = f->h;
@@ -124,19 +128,21 @@ pare_status pare_inverse_factor(pare_pool *pool, float *h, float *u, int64_t n)
         pare_pool_run(pool, run_inverse, &f);
     free(f.panel);
     if (f.bad_pivot >= 0)
-        return pare_fail(PARE_LIMIT, "the Hessian is not positive definite at column %lld", (long long)f.bad_pivot);
+        return pare_fail(PARE_LIMIT, "the Hessian is not positive definite at column %lld",
+                         (long long)f.bad_pivot);
     return PARE_OK;
 }
 
 enum { GRAM = 4 };
 
 /* GRAM rows of H, from column 0 on, times GRAM rows of X: 16 products for 8 loads. */
-CLONES static void add_gram_tile(float *restrict h, int64_t h_stride, const float *restrict x, int64_t x_stride,
-                                 const float *a, int64_t n)
+CLONES static void add_gram_tile(float *restrict h, int64_t h_stride, const float *restrict x,
+                                 int64_t x_stride, const float *a, int64_t n)
 {
     const float *restrict x0 = x, *restrict x1 = x + x_stride, *restrict x2 = x + 2 * x_stride,
-                *restrict x3 = x + 3 * x_stride;
-    float *restrict h0 = h, *restrict h1 = h + h_stride, *restrict h2 = h + 2 * h_stride, *restrict h3 = h + 3 * h_stride;
+                          *restrict x3 = x + 3 * x_stride;
+    float *restrict h0 = h, *restrict h1 = h + h_stride, *restrict h2 = h + 2 * h_stride,
+                    *restrict h3 = h + 3 * h_stride;
     for (int64_t j = 0; j < n; j++) {
         float v0 = x0[j], v1 = x1[j], v2 = x2[j], v3 = x3[j];
         h0[j] += (a[0] * v0 + a[1] * v1) + (a[2] * v2 + a[3] * v3);
@@ -146,8 +152,10 @@ CLONES static void add_gram_tile(float *restrict h, int64_t h_stride, const floa
     }
 }
 
-/* Whole tiles from the diagonal on: up to GRAM - 1 elements below it are computed too, and overwritten by pare_mirror. */
-static void add_gram_rows(float *h, const float *x, int64_t x_stride, int64_t rows, int64_t n, int64_t i)
+/* Whole tiles from the diagonal on: up to GRAM - 1 elements below it are computed too, and
+ * overwritten by pare_mirror. */
+static void add_gram_rows(float *h, const float *x, int64_t x_stride, int64_t rows, int64_t n,
+                          int64_t i)
 {
     int64_t t = 0;
     for (; t + GRAM <= rows; t += GRAM) {
@@ -160,13 +168,16 @@ static void add_gram_rows(float *h, const float *x, int64_t x_stride, int64_t ro
     }
     for (; t < rows; t++)
         for (int r = 0; r < GRAM; r++)
-            pare_subtract_scaled(h + (i + r) * n + i, x + t * x_stride + i, -x[t * x_stride + i + r], n - i);
+            pare_subtract_scaled(h + (i + r) * n + i, x + t * x_stride + i,
+                                 -x[t * x_stride + i + r], n - i);
 }
 
-void pare_add_gram_share(float *h, const float *x, int64_t x_stride, int64_t rows, int64_t n, int index, int count)
+void pare_add_gram_share(float *h, const float *x, int64_t x_stride, int64_t rows, int64_t n,
+                         int index, int count)
 {
     int64_t whole = n / GRAM * GRAM;
-    for (int64_t i = (int64_t)index * GRAM; i < whole; i += (int64_t)count * GRAM) /* dealt out in turn: a triangle */
+    for (int64_t i = (int64_t)index * GRAM; i < whole;
+         i += (int64_t)count * GRAM) /* dealt out in turn: a triangle */
         add_gram_rows(h, x, x_stride, rows, n, i);
     for (int64_t i = whole; i < n && index == 0; i++)
         for (int64_t t = 0; t < rows; t++)

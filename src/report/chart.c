@@ -10,7 +10,7 @@
 static cairo_status_t write_bytes(void *closure, const unsigned char *data, unsigned length)
 {
     return pare_buffer_append(closure, data, length) == PARE_OK ? CAIRO_STATUS_SUCCESS
-                                                                 : CAIRO_STATUS_WRITE_ERROR;
+                                                                : CAIRO_STATUS_WRITE_ERROR;
 }
 
 pare_status pare_chart_draw(const pare_chart *chart, pare_chart_file kind, double width,

@@ -54,7 +54,10 @@ static double text(cairo_t *cr, double x, double y, anchor where, double size, b
     pango_layout_get_size(layout, &width, &height);
     double w = (double)width / PANGO_SCALE, h = (double)height / PANGO_SCALE;
     if (!measure_only) {
-        cairo_move_to(cr, x - (where == ANCHOR_RIGHT ? w : where == ANCHOR_CENTRE ? w / 2 : 0),
+        cairo_move_to(cr,
+                      x - (where == ANCHOR_RIGHT    ? w
+                           : where == ANCHOR_CENTRE ? w / 2
+                                                    : 0),
                       y - h / 2);
         pango_cairo_show_layout(cr, layout);
     }
@@ -295,8 +298,12 @@ static void draw_points(const frame *f)
 void pare_chart_paint(cairo_t *cr, const pare_chart *chart, double width, double height)
 {
     bool scatter = chart->kind == PARE_CHART_SCATTER;
-    frame f = {.cr = cr, .chart = chart, .left = 58, .top = chart->note ? 66 : 52,
-               .right = width - 16, .bottom = height - (scatter ? 44 : 26)};
+    frame f = {.cr = cr,
+               .chart = chart,
+               .left = 58,
+               .top = chart->note ? 66 : 52,
+               .right = width - 16,
+               .bottom = height - (scatter ? 44 : 26)};
     cairo_set_source_rgb(cr, 1, 1, 1);
     cairo_paint(cr);
     scale_axes(&f);

@@ -11,16 +11,19 @@
 #define AT(field) offsetof(pare_study_row, field)
 
 const pare_study_chart pare_study_charts[] = {
-    {"decode_speed", "Decode speed", NULL, "tokens / s", 0, AT(decode_tokens_per_s), 1, 1, false, false, NAN, NULL},
-    {"prefill_speed", "Prefill speed", NULL, "tokens / s", 0, AT(prefill_tokens_per_s), 1, 1, false, false, NAN,
-     NULL},
+    {"decode_speed", "Decode speed", NULL, "tokens / s", 0, AT(decode_tokens_per_s), 1, 1, false,
+     false, NAN, NULL},
+    {"prefill_speed", "Prefill speed", NULL, "tokens / s", 0, AT(prefill_tokens_per_s), 1, 1, false,
+     false, NAN, NULL},
     {"memory", "Peak memory", NULL, "MB", 0, AT(peak_rss_bytes), 1, 1e-6, false, false, NAN, NULL},
-    {"kl_divergence", "KL divergence from the given model", NULL, "nats per token (log scale)", 0, AT(kld_mean), 1, 1,
-     false, true, NAN, NULL},
-    {"accuracy_vs_speed", "Quality against speed", "decode, tokens / s", "perplexity change against FP16, %",
-     AT(decode_tokens_per_s), AT(quality_loss), 1, 100, true, false, NAN, NULL},
-    {"accuracy_vs_size", "Quality against size", "file size, MB", "perplexity change against FP16, %", AT(file_bytes),
-     AT(quality_loss), 1e-6, 100, true, false, NAN, NULL},
+    {"kl_divergence", "KL divergence from the given model", NULL, "nats per token (log scale)", 0,
+     AT(kld_mean), 1, 1, false, true, NAN, NULL},
+    {"accuracy_vs_speed", "Quality against speed", "decode, tokens / s",
+     "perplexity change against FP16, %", AT(decode_tokens_per_s), AT(quality_loss), 1, 100, true,
+     false, NAN, NULL},
+    {"accuracy_vs_size", "Quality against size", "file size, MB",
+     "perplexity change against FP16, %", AT(file_bytes), AT(quality_loss), 1e-6, 100, true, false,
+     NAN, NULL},
 };
 const int pare_study_chart_count = sizeof pare_study_charts / sizeof *pare_study_charts;
 
@@ -73,11 +76,19 @@ pare_status pare_study_chart_svg(const pare_study *study, int index, pare_buffer
         any |= !rows[i].y.absent && !(spec->scatter && rows[i].x.absent);
     }
     if (!any) {
-        status = pare_fail(PARE_NOT_FOUND, "chart '%s': no row of study '%s' has its data", spec->name, study->name);
+        status = pare_fail(PARE_NOT_FOUND, "chart '%s': no row of study '%s' has its data",
+                           spec->name, study->name);
         goto fail;
     }
-    pare_chart chart = {spec->scatter ? PARE_CHART_SCATTER : PARE_CHART_BARS, spec->title, study->model,
-                        spec->x_label, spec->y_label, rows, study->count, spec->log_y, spec->reference,
+    pare_chart chart = {spec->scatter ? PARE_CHART_SCATTER : PARE_CHART_BARS,
+                        spec->title,
+                        study->model,
+                        spec->x_label,
+                        spec->y_label,
+                        rows,
+                        study->count,
+                        spec->log_y,
+                        spec->reference,
                         spec->reference_label};
     PARE_TRY(pare_chart_draw(&chart, PARE_CHART_SVG, WIDTH, HEIGHT, &svg));
     const char *start = strstr(svg.data, "<svg");

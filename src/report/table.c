@@ -50,10 +50,11 @@ void pare_report_print(const pare_study *study, FILE *to, bool colour)
         const pare_column *column = &pare_columns[c];
         if (!any_value(study, column))
             continue;
-        widths[c] = cells(column->title) > cells(column->unit_text) ? cells(column->title) : cells(column->unit_text);
+        widths[c] = cells(column->title) > cells(column->unit_text) ? cells(column->title)
+                                                                    : cells(column->unit_text);
         for (int r = 0; r < study->count; r++) {
-            int n = cells(pare_number(text, pare_column_measure(column, &study->rows[r]), column->unit,
-                                      column->interval));
+            int n = cells(pare_number(text, pare_column_measure(column, &study->rows[r]),
+                                      column->unit, column->interval));
             widths[c] = n > widths[c] ? n : widths[c];
         }
     }
@@ -69,8 +70,9 @@ void pare_report_print(const pare_study *study, FILE *to, bool colour)
         fprintf(to, "%-*s", FIRST_WIDTH, name);
         for (int c = 0; c < pare_column_count; c++)
             if (widths[c])
-                pad_left(to, pare_number(text, pare_column_measure(&pare_columns[c], row), pare_columns[c].unit,
-                                         pare_columns[c].interval),
+                pad_left(to,
+                         pare_number(text, pare_column_measure(&pare_columns[c], row),
+                                     pare_columns[c].unit, pare_columns[c].interval),
                          widths[c]);
         fprintf(to, "\n");
         if (row->failure)

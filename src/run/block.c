@@ -8,17 +8,17 @@
 #include <string.h>
 
 struct pare_block {
-    pare_model model;      /* of one layer, without embedding and head */
+    pare_model model; /* of one layer, without embedding and head */
     pare_layer layer;
-    float scale;           /* attention_scale of this layer */
+    float scale; /* attention_scale of this layer */
     pare_tensor tensors[PARE_BLOCK_MATRICES];
     pare_block_matrix matrices[PARE_BLOCK_MATRICES];
     int count;
     cpu_state *cpu;
 };
 
-static pare_status add_matrix(pare_block *block, const pare_kernels *kernels, const pare_tensor **slot,
-                              pare_block_input input)
+static pare_status add_matrix(pare_block *block, const pare_kernels *kernels,
+                              const pare_tensor **slot, pare_block_input input)
 {
     const pare_tensor *source = *slot;
     if (!source)
@@ -28,8 +28,8 @@ static pare_status add_matrix(pare_block *block, const pare_kernels *kernels, co
     int64_t rows = pare_tensor_rows(source), columns = pare_tensor_columns(source);
     size_t row_bytes = pare_type_row_bytes(source->type, columns);
     if (!kernels->decode_row[source->type])
-        return pare_fail(PARE_UNSUPPORTED, "%s: tensor '%s' is stored as %s, which cannot be read", source->file,
-                         source->name, pare_type_name(source->type));
+        return pare_fail(PARE_UNSUPPORTED, "%s: tensor '%s' is stored as %s, which cannot be read",
+                         source->file, source->name, pare_type_name(source->type));
     pare_status status =
         pare_allocate((size_t)(rows * columns), sizeof(float), source->name, &matrix->weights);
     if (status != PARE_OK)
@@ -50,7 +50,8 @@ static pare_status add_matrix(pare_block *block, const pare_kernels *kernels, co
     return PARE_OK;
 }
 
-pare_status pare_block_create(const pare_model *model, int64_t layer, int threads, int64_t length, pare_block **out)
+pare_status pare_block_create(const pare_model *model, int64_t layer, int threads, int64_t length,
+                              pare_block **out)
 {
     pare_block *block;
     pare_status status;
@@ -70,8 +71,9 @@ pare_status pare_block_create(const pare_model *model, int64_t layer, int thread
     const struct {
         const pare_tensor **slot;
         pare_block_input input;
-    } all[] = {{&l->qkv, PARE_BLOCK_QKV},       {&l->q, PARE_BLOCK_QKV}, {&l->k, PARE_BLOCK_QKV},
-               {&l->v, PARE_BLOCK_QKV},         {&l->output, PARE_BLOCK_OUTPUT}, {&l->gate, PARE_BLOCK_UP},
+    } all[] = {{&l->qkv, PARE_BLOCK_QKV},       {&l->q, PARE_BLOCK_QKV},
+               {&l->k, PARE_BLOCK_QKV},         {&l->v, PARE_BLOCK_QKV},
+               {&l->output, PARE_BLOCK_OUTPUT}, {&l->gate, PARE_BLOCK_UP},
                {&l->up, PARE_BLOCK_UP},         {&l->down, PARE_BLOCK_DOWN}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         PARE_TRY(add_matrix(block, kernels, all[i].slot, all[i].input));
@@ -115,27 +117,35 @@ void pare_block_refresh(pare_block *block)
     cpu_pack_weights(block->cpu);
 }
 
-void pare_block_forward(pare_block *block, float *hidden, int64_t stride, int64_t tokens, pare_block_tap tap, void *user)
+void pare_block_forward(pare_block *block, float *hidden, int64_t stride, int64_t tokens,
+                        pare_block_tap tap, void *user)
 {
     cpu_state *cpu = block->cpu;
     cpu_extend_angles(cpu, tokens);
     for (int64_t done = 0; done < tokens;) {
         int64_t n = tokens - done < cpu->chunk ? tokens - done : cpu->chunk;
-        cpu_pass pass = {.cpu = cpu, .tokens = n, .past = done, .states = hidden + done * stride,
-                         .states_stride = stride, .tap = tap, .tap_user = user};
+        cpu_pass pass = {.cpu = cpu,
+                         .tokens = n,
+                         .past = done,
+                         .states = hidden + done * stride,
+                         .states_stride = stride,
+                         .tap = tap,
+                         .tap_user = user};
         cpu_run_pass(&pass);
         done += n;
     }
 }
 
-pare_status pare_block_embed(const pare_model *model, const int32_t *ids, int64_t tokens, float *hidden, int64_t stride)
+pare_status pare_block_embed(const pare_model *model, const int32_t *ids, int64_t tokens,
+                             float *hidden, int64_t stride)
 {
     const pare_kernels *kernels = pare_kernels_get(pare_isa_best());
     const pare_tensor *table = model->token_embedding, *positions = model->position_embedding;
     int64_t n = model->decoder.hidden;
     float *position;
     if (!kernels->decode_row[table->type] || (positions && !kernels->decode_row[positions->type]))
-        return pare_fail(PARE_UNSUPPORTED, "%s: the embeddings are stored as %s, which cannot be read", table->file,
+        return pare_fail(PARE_UNSUPPORTED,
+                         "%s: the embeddings are stored as %s, which cannot be read", table->file,
                          pare_type_name(table->type));
     pare_status status = pare_allocate((size_t)n, sizeof *position, "an embedding", &position);
     if (status != PARE_OK)
@@ -146,7 +156,8 @@ pare_status pare_block_embed(const pare_model *model, const int32_t *ids, int64_
             (const char *)table->data + (size_t)ids[t] * pare_type_row_bytes(table->type, n), x, n);
         if (positions) {
             kernels->decode_row[positions->type](
-                (const char *)positions->data + (size_t)t * pare_type_row_bytes(positions->type, n), position, n);
+                (const char *)positions->data + (size_t)t * pare_type_row_bytes(positions->type, n),
+                position, n);
             kernels->add(x, position, n);
         }
     }

@@ -18,7 +18,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Every FP16 value survives the way to FP32 and back, and rounding agrees with the nearest neighbours. */
+/* Every FP16 value survives the way to FP32 and back, and rounding agrees with the nearest
+ * neighbours. */
 static void half_round_trip(void **state)
 {
     for (uint32_t h = 0; h < 0x10000; h++) {
@@ -32,7 +33,8 @@ static void half_round_trip(void **state)
             assert_int_equal(pare_f32_to_bf16(value), h);
     }
     for (uint32_t h = 0; h < 0x7bff; h++) { /* halfway goes to even */
-        float low = pare_f16_to_f32((uint16_t)h), high = pare_f16_to_f32((uint16_t)(h + 1)), middle = (low + high) / 2;
+        float low = pare_f16_to_f32((uint16_t)h), high = pare_f16_to_f32((uint16_t)(h + 1)),
+              middle = (low + high) / 2;
         assert_int_equal(pare_f32_to_f16(middle), h & 1 ? h + 1 : h);
         assert_int_equal(pare_f32_to_f16(nextafterf(middle, INFINITY)), h + 1);
         assert_int_equal(pare_f32_to_f16(nextafterf(middle, 0)), h);

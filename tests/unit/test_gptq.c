@@ -1,4 +1,5 @@
-/* src/quant/linalg, src/quant/gptq: the factor is what it claims, and error feedback beats rounding under the Hessian. */
+/* src/quant/linalg, src/quant/gptq: the factor is what it claims, and error feedback beats rounding
+ * under the Hessian. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,7 +42,8 @@ static void factor_inverts(void **state)
         for (int64_t n = 1; n <= 130; n += 43) {
             pare_pool *pool;
             assert_int_equal(pare_pool_create(threads, &pool), PARE_OK);
-            float *h = correlated_gram(n, 4 * n + 10, 7), *copy = malloc(sizeof *h * (size_t)(n * n));
+            float *h = correlated_gram(n, 4 * n + 10, 7),
+                  *copy = malloc(sizeof *h * (size_t)(n * n));
             float *u = calloc((size_t)(n * n), sizeof *u);
             memcpy(copy, h, sizeof *h * (size_t)(n * n));
             assert_int_equal(pare_inverse_factor(pool, copy, u, n), PARE_OK);
@@ -72,18 +74,21 @@ static double loss(const float *w, const float *q, const float *h, int64_t rows,
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < n; i++)
             for (int64_t k = 0; k < n; k++)
-                sum += ((double)w[r * n + i] - q[r * n + i]) * h[i * n + k] * ((double)w[r * n + k] - q[r * n + k]);
+                sum += ((double)w[r * n + i] - q[r * n + i]) * h[i * n + k] *
+                       ((double)w[r * n + k] - q[r * n + k]);
     return sum;
 }
 
 static void feedback_beats_rounding(void **state)
 {
     enum { N = 192, R = 37 };
-    const pare_grid grids[] = {{64, -7, 7, true, true, 0}, {32, 0, 15, false, true, 0}, {N, 0, 7, false, true, 50}};
+    const pare_grid grids[] = {
+        {64, -7, 7, true, true, 0}, {32, 0, 15, false, true, 0}, {N, 0, 7, false, true, 50}};
     pare_pool *one, *two;
     assert_int_equal(pare_pool_create(1, &one), PARE_OK);
     assert_int_equal(pare_pool_create(2, &two), PARE_OK);
-    float *h = correlated_gram(N, 1000, 3), *w = malloc(sizeof *w * R * N), *q = malloc(sizeof *w * R * N);
+    float *h = correlated_gram(N, 1000, 3), *w = malloc(sizeof *w * R * N),
+          *q = malloc(sizeof *w * R * N);
     float *rounded = malloc(sizeof *w * R * N), *again = malloc(sizeof *w * R * N);
     int8_t *codes = malloc(R * N);
     float *scales = malloc(sizeof *w * R * N), *zeros = malloc(sizeof *w * R * N);
@@ -101,14 +106,17 @@ static void feedback_beats_rounding(void **state)
                         float s, z;
                         pare_grid_fit(&grids[g], w + r * N + c, NULL, grids[g].group, &s, &z);
                         for (int64_t i = c; i < c + grids[g].group; i++)
-                            rounded[r * N + i] = s * ((float)pare_grid_code(&grids[g], w[r * N + i], s, z) - z);
+                            rounded[r * N + i] =
+                                s * ((float)pare_grid_code(&grids[g], w[r * N + i], s, z) - z);
                     }
                 const pare_gptq_options options = {0.01f, act_order, act_order};
                 float damping;
                 double error;
-                assert_int_equal(pare_gptq(two, again, R, N, h, &grids[g], &options, codes, scales, zeros, NULL, NULL),
+                assert_int_equal(pare_gptq(two, again, R, N, h, &grids[g], &options, codes, scales,
+                                           zeros, NULL, NULL),
                                  PARE_OK);
-                assert_int_equal(pare_gptq(one, q, R, N, h, &grids[g], &options, codes, scales, zeros, &damping, &error),
+                assert_int_equal(pare_gptq(one, q, R, N, h, &grids[g], &options, codes, scales,
+                                           zeros, &damping, &error),
                                  PARE_OK);
                 assert_memory_equal(q, again, sizeof *w * R * N);
                 assert_true(damping == 0.01f && error > 0);

@@ -1,4 +1,5 @@
-/* src/base/number, src/plan, src/report: text of numbers, the recommendation, the table, the page, the charts. */
+/* src/base/number, src/plan, src/report: text of numbers, the recommendation, the table, the page,
+ * the charts. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,8 +38,10 @@ static void numbers_read_well(void **state)
     assert_string_equal(pare_number(text, exact(999600), PARE_UNIT_BYTES, false), "1.00 MB");
     assert_string_equal(pare_number(text, exact(12), PARE_UNIT_BYTES, false), "12 B");
     assert_string_equal(pare_number(text, around(412.3, 4.2), PARE_UNIT_RATE, true), "412 ± 4");
-    assert_string_equal(pare_number(text, around(38.24, 0.02), PARE_UNIT_RATE, true), "38.24 ± 0.02");
-    assert_string_equal(pare_number(text, around(0.01304, 0.0004), PARE_UNIT_CHANGE, true), "+1.30 ± 0.04 %");
+    assert_string_equal(pare_number(text, around(38.24, 0.02), PARE_UNIT_RATE, true),
+                        "38.24 ± 0.02");
+    assert_string_equal(pare_number(text, around(0.01304, 0.0004), PARE_UNIT_CHANGE, true),
+                        "+1.30 ± 0.04 %");
     assert_string_equal(pare_number(text, exact(-0.00001), PARE_UNIT_CHANGE, false), "+0.00 %");
     assert_string_equal(pare_number(text, exact(0.572), PARE_UNIT_PERCENT, false), "57.2 %");
     assert_string_equal(pare_number(text, nothing, PARE_UNIT_RATE, true), "-");
@@ -67,13 +70,18 @@ static void fill(pare_study *study, pare_study_row *rows)
         rows[i].prefill_tokens_per_s = nothing;
         rows[i].decode_tokens_per_s = absent ? nothing : around(values[i].decode, 5);
         rows[i].decode_speedup = absent ? nothing : exact(values[i].decode / 400);
-        rows[i].memory_reduction = rows[i].prefill_speedup = rows[i].perplexity = rows[i].perplexity_ratio = nothing;
+        rows[i].memory_reduction = rows[i].prefill_speedup = rows[i].perplexity =
+            rows[i].perplexity_ratio = nothing;
         rows[i].kld_mean = rows[i].top1 = rows[i].bandwidth_share = rows[i].peak_share = nothing;
         rows[i].weights_bytes = nothing;
         rows[i].quality_loss = absent ? nothing : around(values[i].loss, i ? 0.001 : 0);
     }
     rows[3].failure = "killed & gone";
-    *study = (pare_study){.name = "s", .model = "m<script>", .machine = "here", .rows = rows, .count = ROWS,
+    *study = (pare_study){.name = "s",
+                          .model = "m<script>",
+                          .machine = "here",
+                          .rows = rows,
+                          .count = ROWS,
                           .baseline = 0};
 }
 
@@ -156,10 +164,19 @@ static void charts_come_out_in_every_format(void **state)
     const char *const magic[] = {"\x89PNG", "<?xml", "%PDF"};
     for (int kind = 0; kind < 2; kind++)
         for (int file = 0; file < 3; file++) {
-            pare_chart chart = {kind ? PARE_CHART_SCATTER : PARE_CHART_BARS, "title", "note", "x", "y", rows, 3,
-                                false, 2, "line"};
+            pare_chart chart = {kind ? PARE_CHART_SCATTER : PARE_CHART_BARS,
+                                "title",
+                                "note",
+                                "x",
+                                "y",
+                                rows,
+                                3,
+                                false,
+                                2,
+                                "line"};
             pare_buffer out = {0};
-            assert_int_equal(pare_chart_draw(&chart, (pare_chart_file)file, 300, 200, &out), PARE_OK);
+            assert_int_equal(pare_chart_draw(&chart, (pare_chart_file)file, 300, 200, &out),
+                             PARE_OK);
             assert_memory_equal(out.data, magic[file], strlen(magic[file]));
             pare_buffer_free(&out);
         }
