@@ -53,8 +53,8 @@ static void print_token(const char *token)
     json_decref(string);
 }
 
-static void print_json(const pare_tokenizer *tokenizer, const request *want, const int32_t *ids, size_t count,
-                       const char *prompt)
+static void print_json(const pare_tokenizer *tokenizer, const request *want, const int32_t *ids,
+                       size_t count, const char *prompt)
 {
     json_t *object = json_object(), *list = json_array();
     for (size_t i = 0; i < count; i++)
@@ -73,7 +73,8 @@ static void print_json(const pare_tokenizer *tokenizer, const request *want, con
     json_decref(object);
 }
 
-static void print_text(const pare_tokenizer *tokenizer, const request *want, const int32_t *ids, size_t count)
+static void print_text(const pare_tokenizer *tokenizer, const request *want, const int32_t *ids,
+                       size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         printf("%s%d", i ? (want->tokens ? "\n" : " ") : "", (int)ids[i]);
@@ -84,8 +85,8 @@ static void print_text(const pare_tokenizer *tokenizer, const request *want, con
 }
 
 /* The text to encode: given, read, or rendered. *prompt is what a chat template made, or NULL. */
-static int get_text(const cli_command *command, const pare_tokenizer *tokenizer, const request *want, char **text,
-                    size_t *length, bool *rendered)
+static int get_text(const cli_command *command, const pare_tokenizer *tokenizer,
+                    const request *want, char **text, size_t *length, bool *rendered)
 {
     *rendered = want->messages;
     if (want->text) {
@@ -96,15 +97,16 @@ static int get_text(const cli_command *command, const pare_tokenizer *tokenizer,
     if (!*text || !want->messages)
         return *text ? 0 : 1;
     char *prompt;
-    pare_status status =
-        pare_tokenizer_render_chat(tokenizer, *text, !want->no_generation_prompt, want->variables, &prompt);
+    pare_status status = pare_tokenizer_render_chat(tokenizer, *text, !want->no_generation_prompt,
+                                                    want->variables, &prompt);
     free(*text);
     *text = prompt;
     *length = status == PARE_OK ? strlen(prompt) : 0;
     return status == PARE_OK ? 0 : cli_failed(command, status);
 }
 
-static int tokenize(const cli_command *command, const cli_common *common, const char *model, const request *want)
+static int tokenize(const cli_command *command, const cli_common *common, const char *model,
+                    const request *want)
 {
     pare_tokenizer *tokenizer;
     char *text = NULL;
@@ -119,7 +121,8 @@ static int tokenize(const cli_command *command, const cli_common *common, const 
     unsigned flags = rendered        ? PARE_TOKENIZE_PARSE_SPECIAL
                      : want->special ? PARE_TOKENIZE_ADD_SPECIAL | PARE_TOKENIZE_PARSE_SPECIAL
                                      : 0;
-    if (code == 0 && (status = pare_tokenizer_encode(tokenizer, text, length, flags, &ids, &count)) != PARE_OK)
+    if (code == 0 &&
+        (status = pare_tokenizer_encode(tokenizer, text, length, flags, &ids, &count)) != PARE_OK)
         code = cli_failed(command, status);
     if (code == 0 && common->json)
         print_json(tokenizer, want, ids, count, rendered ? text : NULL);
@@ -138,11 +141,16 @@ static int run(int argc, char **argv, const cli_command *command)
     cli_list models = {0};
     const cli_option options[] = {
         {"text", CLI_TEXT, &want.text, "TEXT", "the text to encode"},
-        {"file", CLI_TEXT, &want.file, "FILE", "a file to encode, byte for byte (- for standard input)"},
-        {"messages", CLI_TEXT, &want.messages, "FILE", "a conversation: a JSON list of {\"role\", \"content\"}"},
-        {"no-generation-prompt", CLI_FLAG, &want.no_generation_prompt, NULL, "do not open the assistant's turn"},
-        {"variables", CLI_TEXT, &want.variables, "JSON", "an object of further variables for the chat template"},
-        {"special", CLI_FLAG, &want.special, NULL, "add BOS / EOS, and read special tokens spelled in the text"},
+        {"file", CLI_TEXT, &want.file, "FILE",
+         "a file to encode, byte for byte (- for standard input)"},
+        {"messages", CLI_TEXT, &want.messages, "FILE",
+         "a conversation: a JSON list of {\"role\", \"content\"}"},
+        {"no-generation-prompt", CLI_FLAG, &want.no_generation_prompt, NULL,
+         "do not open the assistant's turn"},
+        {"variables", CLI_TEXT, &want.variables, "JSON",
+         "an object of further variables for the chat template"},
+        {"special", CLI_FLAG, &want.special, NULL,
+         "add BOS / EOS, and read special tokens spelled in the text"},
         {"tokens", CLI_FLAG, &want.tokens, NULL, "show each token beside its id"},
         {NULL, CLI_FLAG, NULL, NULL, NULL},
     };
@@ -152,7 +160,8 @@ static int run(int argc, char **argv, const cli_command *command)
     if (!!want.text + !!want.file + !!want.messages != 1)
         return cli_usage_error(command, "one of --text, --file, --messages is needed");
     if ((want.variables || want.no_generation_prompt) && !want.messages)
-        return cli_usage_error(command, "--variables and --no-generation-prompt belong to --messages");
+        return cli_usage_error(command,
+                               "--variables and --no-generation-prompt belong to --messages");
     return tokenize(command, &common, models.items[0], &want);
 }
 

@@ -14,8 +14,8 @@ typedef struct pare_added_node {
 
 pare_status pare_added_add(pare_added *added, const pare_added_token *token)
 {
-    pare_status status =
-        pare_grow(&added->tokens, &added->capacity, added->count + 1, sizeof *added->tokens, "added tokens");
+    pare_status status = pare_grow(&added->tokens, &added->capacity, added->count + 1,
+                                   sizeof *added->tokens, "added tokens");
     char *content;
     if (status == PARE_OK)
         status = pare_allocate(token->length + 1, 1, "an added token", &content);
@@ -30,7 +30,8 @@ pare_status pare_added_add(pare_added *added, const pare_added_token *token)
 static pare_status add_node(pare_added_tree *tree, uint8_t byte, int32_t sibling, int32_t *index)
 {
     size_t count = tree->count ? tree->count : 1; /* node 0 stands for none */
-    pare_status status = pare_grow(&tree->nodes, &tree->capacity, count + 1, sizeof *tree->nodes, "added tokens");
+    pare_status status =
+        pare_grow(&tree->nodes, &tree->capacity, count + 1, sizeof *tree->nodes, "added tokens");
     if (status != PARE_OK)
         return status;
     tree->nodes[count] = (node){byte, 0, sibling, -1};
@@ -80,8 +81,8 @@ void pare_added_free(pare_added *added)
 }
 
 /* The longest token at `at`, or NULL. */
-static const pare_added_token *longest(const pare_added *added, const pare_added_tree *tree, const char *text,
-                                       size_t size, size_t at, size_t *end)
+static const pare_added_token *longest(const pare_added *added, const pare_added_tree *tree,
+                                       const char *text, size_t size, size_t at, size_t *end)
 {
     const pare_added_token *best = NULL;
     int32_t from = 0;
@@ -100,7 +101,8 @@ static const pare_added_token *longest(const pare_added *added, const pare_added
 static bool touches_word(const char *text, size_t size, size_t start, size_t end)
 {
     size_t length;
-    return (start > 0 && pare_is_word(pare_utf8_decode(text + pare_utf8_previous(text, start), &length))) ||
+    return (start > 0 &&
+            pare_is_word(pare_utf8_decode(text + pare_utf8_previous(text, start), &length))) ||
            (end < size && pare_is_word(pare_utf8_decode(text + end, &length)));
 }
 
@@ -124,18 +126,21 @@ static size_t space_after(const char *text, size_t size, size_t end)
     return end;
 }
 
-pare_status pare_added_split(const pare_added *added, const pare_added_tree *tree, const char *text, size_t size,
-                             size_t base, bool plain_special, bool first, pare_pieces *pieces)
+pare_status pare_added_split(const pare_added *added, const pare_added_tree *tree, const char *text,
+                             size_t size, size_t base, bool plain_special, bool first,
+                             pare_pieces *pieces)
 {
     size_t from = 0, end, next;
     pare_status status = PARE_OK;
     for (size_t at = 0; tree->count && at < size && status == PARE_OK; at = next) {
         next = at + 1;
-        const pare_added_token *token = tree->roots[(uint8_t)text[at]] ? longest(added, tree, text, size, at, &end) : NULL;
+        const pare_added_token *token =
+            tree->roots[(uint8_t)text[at]] ? longest(added, tree, text, size, at, &end) : NULL;
         if (!token)
             continue;
         next = end;
-        if ((plain_special && token->special) || (token->single_word && touches_word(text, size, at, end)))
+        if ((plain_special && token->special) ||
+            (token->single_word && touches_word(text, size, at, end)))
             continue;
         size_t start = token->lstrip ? space_before(text, at, from) : at;
         if (from < start)

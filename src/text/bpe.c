@@ -17,8 +17,9 @@ typedef struct pare_bpe_symbol {
     int32_t id;
     uint32_t start, length; /* bytes of the piece */
     int32_t previous, next; /* -1 at the ends */
-    uint32_t rank;          /* of the merge with the next symbol: lower first; NO_MERGE where there is none */
-    int32_t merged;         /* what that merge makes */
+    uint32_t
+        rank; /* of the merge with the next symbol: lower first; NO_MERGE where there is none */
+    int32_t merged; /* what that merge makes */
 } symbol;
 
 typedef struct pare_bpe_cached {
@@ -30,8 +31,8 @@ typedef struct pare_bpe_cached {
 pare_status pare_bpe_append(pare_bpe_work *work, int32_t id)
 {
     if (work->count == work->capacity) {
-        pare_status status =
-            pare_grow(&work->ids, &work->capacity, 2 * work->count + 16, sizeof *work->ids, "token ids");
+        pare_status status = pare_grow(&work->ids, &work->capacity, 2 * work->count + 16,
+                                       sizeof *work->ids, "token ids");
         if (status != PARE_OK)
             return status;
     }
@@ -44,11 +45,13 @@ static void add_symbol(pare_bpe_work *work, int32_t id, size_t start, size_t len
     int32_t index = (int32_t)work->symbol_count++;
     if (index > 0)
         work->symbols[index - 1].next = index;
-    work->symbols[index] = (symbol){id, (uint32_t)start, (uint32_t)length, index - 1, -1, NO_MERGE, -1};
+    work->symbols[index] =
+        (symbol){id, (uint32_t)start, (uint32_t)length, index - 1, -1, NO_MERGE, -1};
 }
 
 /* The bytes of a character as byte tokens; false where one of them has none. */
-static bool add_bytes(const pare_bpe *bpe, pare_bpe_work *work, const char *text, size_t start, size_t length)
+static bool add_bytes(const pare_bpe *bpe, pare_bpe_work *work, const char *text, size_t start,
+                      size_t length)
 {
     for (size_t i = 0; i < length; i++)
         if (bpe->bytes[(uint8_t)text[start + i]] < 0)
@@ -64,9 +67,10 @@ static int32_t character_id(const pare_vocab *vocab, const char *text, size_t *l
     return c < PARE_VOCAB_CHARACTERS ? vocab->characters[c] : pare_vocab_find(vocab, text, *length);
 }
 
-/* The piece's characters as symbols, as the tokenizers library does it: a pending unknown token is put down before the next
- * known character, but not before byte tokens. */
-static pare_status split_characters(const pare_bpe *bpe, pare_bpe_work *work, const char *text, size_t size)
+/* The piece's characters as symbols, as the tokenizers library does it: a pending unknown token is
+ * put down before the next known character, but not before byte tokens. */
+static pare_status split_characters(const pare_bpe *bpe, pare_bpe_work *work, const char *text,
+                                    size_t size)
 {
     size_t unknown_start = 0, unknown_length = 0;
     for (size_t i = 0, length; i < size; i += length) {
@@ -95,7 +99,8 @@ static pare_status split_characters(const pare_bpe *bpe, pare_bpe_work *work, co
     return PARE_OK;
 }
 
-static void split_for_scores(const pare_bpe *bpe, pare_bpe_work *work, const char *text, size_t size)
+static void split_for_scores(const pare_bpe *bpe, pare_bpe_work *work, const char *text,
+                             size_t size)
 {
     for (size_t i = 0, length; i < size; i += length) {
         int32_t id = character_id(bpe->vocab, text + i, &length);
@@ -103,7 +108,8 @@ static void split_for_scores(const pare_bpe *bpe, pare_bpe_work *work, const cha
     }
 }
 
-/* Bits whose unsigned order is the reverse of the numbers' order: a higher score is a lower rank. */
+/* Bits whose unsigned order is the reverse of the numbers' order: a higher score is a lower rank.
+ */
 static uint32_t score_rank(float score)
 {
     uint32_t bits = pare_f32_to_bits(score);
@@ -162,8 +168,8 @@ static pare_status heap_push(pare_bpe_work *work, uint32_t rank, int32_t positio
     if (rank == NO_MERGE)
         return PARE_OK;
     if (work->heap_count == work->heap_capacity) {
-        pare_status status = pare_grow(&work->heap, &work->heap_capacity, 2 * work->heap_count + 64, sizeof *work->heap,
-                                       "a queue of merges");
+        pare_status status = pare_grow(&work->heap, &work->heap_capacity, 2 * work->heap_count + 64,
+                                       sizeof *work->heap, "a queue of merges");
         if (status != PARE_OK)
             return status;
     }
@@ -191,8 +197,8 @@ static uint64_t heap_pop(pare_bpe_work *work)
     return top;
 }
 
-/* The same merges in O(n log n): a queue of (rank, position), where an entry counts only while its rank is still that of
- * the pair at its position. */
+/* The same merges in O(n log n): a queue of (rank, position), where an entry counts only while its
+ * rank is still that of the pair at its position. */
 static pare_status merge_long(const pare_bpe *bpe, pare_bpe_work *work, const char *text)
 {
     symbol *symbols = work->symbols;
@@ -228,7 +234,8 @@ static pare_status merge_long(const pare_bpe *bpe, pare_bpe_work *work, const ch
 static pare_status emit(const pare_bpe *bpe, pare_bpe_work *work, const char *text)
 {
     pare_status status = PARE_OK;
-    for (int32_t i = work->symbol_count ? 0 : -1; i >= 0 && status == PARE_OK; i = work->symbols[i].next) {
+    for (int32_t i = work->symbol_count ? 0 : -1; i >= 0 && status == PARE_OK;
+         i = work->symbols[i].next) {
         const symbol *part = &work->symbols[i];
         if (part->id >= 0) {
             status = pare_bpe_append(work, part->id);
@@ -244,13 +251,15 @@ static pare_status emit(const pare_bpe *bpe, pare_bpe_work *work, const char *te
     return status;
 }
 
-static pare_status encode_word(const pare_bpe *bpe, pare_bpe_work *work, const char *text, size_t size)
+static pare_status encode_word(const pare_bpe *bpe, pare_bpe_work *work, const char *text,
+                               size_t size)
 {
     if (size > INT32_MAX)
-        return pare_fail(PARE_LIMIT, "a piece of text of %zu bytes is over the tokenizer's limit", size);
+        return pare_fail(PARE_LIMIT, "a piece of text of %zu bytes is over the tokenizer's limit",
+                         size);
     work->symbol_count = 0;
-    pare_status status = pare_grow(&work->symbols, &work->symbol_capacity, size + 1, sizeof *work->symbols,
-                                   "symbols of a text");
+    pare_status status = pare_grow(&work->symbols, &work->symbol_capacity, size + 1,
+                                   sizeof *work->symbols, "symbols of a text");
     if (status != PARE_OK)
         return status;
     if (bpe->kind == PARE_BPE_SCORES)
@@ -272,12 +281,14 @@ static pare_status repeat_cached(pare_bpe_work *work, const cached *entry)
     return status;
 }
 
-static pare_status encode_cached(const pare_bpe *bpe, pare_bpe_work *work, const char *text, size_t size)
+static pare_status encode_cached(const pare_bpe *bpe, pare_bpe_work *work, const char *text,
+                                 size_t size)
 {
     if (size > CACHED_LENGTH)
         return encode_word(bpe, work, text, size);
     if (!work->cache) {
-        pare_status status = pare_allocate(CACHE_SIZE, sizeof *work->cache, "a tokenizer's cache", &work->cache);
+        pare_status status =
+            pare_allocate(CACHE_SIZE, sizeof *work->cache, "a tokenizer's cache", &work->cache);
         if (status != PARE_OK)
             return status;
         work->cache_mask = CACHE_SIZE - 1;
@@ -319,7 +330,8 @@ static size_t word_end(const char *text, size_t size, size_t start)
     return size;
 }
 
-pare_status pare_bpe_encode(const pare_bpe *bpe, pare_bpe_work *work, const char *piece, size_t length)
+pare_status pare_bpe_encode(const pare_bpe *bpe, pare_bpe_work *work, const char *piece,
+                            size_t length)
 {
     if (bpe->ignore_merges) {
         int32_t id = pare_vocab_find(bpe->vocab, piece, length);

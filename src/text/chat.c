@@ -3,14 +3,15 @@
 #if __has_include("text/template.h")
 #include "text/template.h"
 #else /* until the interpreter lands */
-#define pare_template_render(source, name, variables, text) \
+#define pare_template_render(source, name, variables, text)                                        \
     pare_fail(PARE_UNSUPPORTED, "%s: chat templates are not supported yet", name)
 #endif
 #include "text/tokenizer.h"
 
 #include <string.h>
 
-static void set_token(json_t *variables, const pare_tokenizer *tokenizer, const char *key, int32_t id)
+static void set_token(json_t *variables, const pare_tokenizer *tokenizer, const char *key,
+                      int32_t id)
 {
     const char *text = pare_tokenizer_token(tokenizer, id);
     if (text)
@@ -33,13 +34,15 @@ static pare_status add_variables(json_t *variables, const char *text)
 }
 
 pare_status pare_tokenizer_render_chat(const pare_tokenizer *tokenizer, const char *messages_json,
-                                       bool add_generation_prompt, const char *variables_json, char **text)
+                                       bool add_generation_prompt, const char *variables_json,
+                                       char **text)
 {
     json_t *messages = NULL, *variables = NULL;
     *text = NULL;
     if (!tokenizer->chat_template)
         return pare_fail(PARE_NOT_FOUND, "%s: the model has no chat template", tokenizer->file);
-    pare_status status = pare_json_load_text(messages_json, strlen(messages_json), "messages", &messages);
+    pare_status status =
+        pare_json_load_text(messages_json, strlen(messages_json), "messages", &messages);
     if (status != PARE_OK)
         return status;
     if (!json_is_array(messages)) {

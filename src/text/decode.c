@@ -10,7 +10,8 @@
 
 /* What a stage keeps between tokens. */
 typedef struct stage {
-    pare_buffer held;  /* BYTES, BYTE_FALLBACK: bytes; a stage over a whole text that must see its end: the text */
+    pare_buffer held;  /* BYTES, BYTE_FALLBACK: bytes; a stage over a whole text that must see its
+                          end: the text */
     size_t stripped;   /* STRIP over a whole text: how many were stripped at its beginning */
     bool begun, ended; /* a token has come; STRIP: nothing more is stripped at the beginning */
 } stage;
@@ -23,7 +24,8 @@ struct pare_decoding {
 
 pare_status pare_decoding_create(const pare_decoder *decoder, pare_decoding **out)
 {
-    pare_status status = pare_allocate(1, sizeof **out + decoder->count * sizeof(stage), "a decoding", out);
+    pare_status status =
+        pare_allocate(1, sizeof **out + decoder->count * sizeof(stage), "a decoding", out);
     if (status == PARE_OK)
         (*out)->decoder = decoder;
     return status;
@@ -39,7 +41,8 @@ void pare_decoding_free(pare_decoding *decoding)
     free(decoding);
 }
 
-static pare_status pass(pare_decoding *decoding, size_t index, const char *token, size_t length, pare_buffer *out);
+static pare_status pass(pare_decoding *decoding, size_t index, const char *token, size_t length,
+                        pare_buffer *out);
 
 /* Appends what is certain of the held bytes; a cut character stays, unless `end`. */
 static void release_utf8(pare_buffer *held, bool end, pare_buffer *text)
@@ -76,13 +79,15 @@ static void append_token_bytes(pare_buffer *held, const char *token, size_t size
 }
 
 /* The decoder makes one token of all: what follows sees chunks of it. */
-static pare_status push_bytes(pare_decoding *decoding, size_t index, const char *token, size_t length, pare_buffer *out)
+static pare_status push_bytes(pare_decoding *decoding, size_t index, const char *token,
+                              size_t length, pare_buffer *out)
 {
     stage *state = &decoding->stages[index];
     pare_buffer text = {0};
     append_token_bytes(&state->held, token, length);
     release_utf8(&state->held, false, &text);
-    pare_status status = text.failed || state->held.failed ? pare_fail_memory(0, "decoded text") : PARE_OK;
+    pare_status status =
+        text.failed || state->held.failed ? pare_fail_memory(0, "decoded text") : PARE_OK;
     if (status == PARE_OK && text.size)
         status = pass(decoding, index + 1, text.data, text.size, out);
     pare_buffer_free(&text);
@@ -99,7 +104,9 @@ static int byte_token(const char *token, size_t length)
         char c = token[i];
         if (i == 3 && c == '+')
             continue;
-        int digit = c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+        int digit = c >= '0' && c <= '9'                     ? c - '0'
+                    : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                             : -1;
         if (digit < 0)
             return -1;
         value = 16 * value + digit;
@@ -121,8 +128,8 @@ static pare_status release_run(pare_decoding *decoding, size_t index, pare_buffe
     return status;
 }
 
-static pare_status push_fallback(pare_decoding *decoding, size_t index, const char *token, size_t length,
-                                 pare_buffer *out)
+static pare_status push_fallback(pare_decoding *decoding, size_t index, const char *token,
+                                 size_t length, pare_buffer *out)
 {
     int byte = byte_token(token, length);
     if (byte >= 0) {
@@ -133,8 +140,10 @@ static pare_status push_fallback(pare_decoding *decoding, size_t index, const ch
     return status == PARE_OK ? pass(decoding, index + 1, token, length, out) : status;
 }
 
-/* Strips the beginning of a token, or of the chunk where the token comes in chunks; `*stripped` counts. */
-static size_t strip_start(const pare_decoder_step *step, const char *token, size_t length, size_t *stripped, bool *ended)
+/* Strips the beginning of a token, or of the chunk where the token comes in chunks; `*stripped`
+ * counts. */
+static size_t strip_start(const pare_decoder_step *step, const char *token, size_t length,
+                          size_t *stripped, bool *ended)
 {
     size_t at = 0;
     while (!*ended && at < length) {
@@ -149,7 +158,8 @@ static size_t strip_start(const pare_decoder_step *step, const char *token, size
     return at;
 }
 
-static size_t strip_stop(const pare_decoder_step *step, const char *token, size_t start, size_t length)
+static size_t strip_stop(const pare_decoder_step *step, const char *token, size_t start,
+                         size_t length)
 {
     size_t end = length;
     for (size_t i = 0; i < step->stop && end >= start + step->string_length; i++) {
@@ -160,45 +170,51 @@ static size_t strip_stop(const pare_decoder_step *step, const char *token, size_
     return end;
 }
 
-static pare_status strip_token(pare_decoding *decoding, size_t index, const char *token, size_t length, pare_buffer *out)
+static pare_status strip_token(pare_decoding *decoding, size_t index, const char *token,
+                               size_t length, pare_buffer *out)
 {
     const pare_decoder_step *step = &decoding->decoder->steps[index];
     size_t stripped = 0;
     bool ended = false;
-    size_t start = strip_start(step, token, length, &stripped, &ended), end = strip_stop(step, token, start, length);
+    size_t start = strip_start(step, token, length, &stripped, &ended),
+           end = strip_stop(step, token, start, length);
     return pass(decoding, index + 1, token + start, end - start, out);
 }
 
-static pare_status replace_token(pare_decoding *decoding, size_t index, const char *token, size_t length,
-                                 pare_buffer *out)
+static pare_status replace_token(pare_decoding *decoding, size_t index, const char *token,
+                                 size_t length, pare_buffer *out)
 {
     const pare_decoder_step *step = &decoding->decoder->steps[index];
     pare_buffer text = {0};
-    pare_status status = pare_replace_all(token, length, step->string, step->string_length, step->regex,
-                                          &decoding->search, step->content, step->content_length, &text);
+    pare_status status =
+        pare_replace_all(token, length, step->string, step->string_length, step->regex,
+                         &decoding->search, step->content, step->content_length, &text);
     if (status == PARE_OK)
         status = pass(decoding, index + 1, text.data, text.size, out);
     pare_buffer_free(&text);
     return status;
 }
 
-static pare_status metaspace_token(pare_decoding *decoding, size_t index, const char *token, size_t length,
-                                   pare_buffer *out)
+static pare_status metaspace_token(pare_decoding *decoding, size_t index, const char *token,
+                                   size_t length, pare_buffer *out)
 {
     const pare_decoder_step *step = &decoding->decoder->steps[index];
     stage *state = &decoding->stages[index];
     pare_buffer text = {0};
     bool skip = step->skip_first && !state->begun;
     state->begun = true;
-    pare_status status = pare_replace_all(token, length, step->string, step->string_length, NULL, NULL, " ", !skip, &text);
+    pare_status status = pare_replace_all(token, length, step->string, step->string_length, NULL,
+                                          NULL, " ", !skip, &text);
     if (status == PARE_OK)
         status = pass(decoding, index + 1, text.data, text.size, out);
     pare_buffer_free(&text);
     return status;
 }
 
-/* A stage whose input is one token in chunks. Replacing and stripping at the end must wait for the whole. */
-static pare_status push_whole(pare_decoding *decoding, size_t index, const char *token, size_t length, pare_buffer *out)
+/* A stage whose input is one token in chunks. Replacing and stripping at the end must wait for the
+ * whole. */
+static pare_status push_whole(pare_decoding *decoding, size_t index, const char *token,
+                              size_t length, pare_buffer *out)
 {
     const pare_decoder_step *step = &decoding->decoder->steps[index];
     stage *state = &decoding->stages[index];
@@ -211,7 +227,8 @@ static pare_status push_whole(pare_decoding *decoding, size_t index, const char 
     return pare_buffer_append(&state->held, token, length);
 }
 
-static pare_status run_token(pare_decoding *decoding, size_t index, const char *token, size_t length, pare_buffer *out)
+static pare_status run_token(pare_decoding *decoding, size_t index, const char *token,
+                             size_t length, pare_buffer *out)
 {
     stage *state = &decoding->stages[index];
     switch (decoding->decoder->steps[index].kind) {
@@ -236,7 +253,8 @@ static pare_status run_token(pare_decoding *decoding, size_t index, const char *
     return pass(decoding, index + 1, token, length, out);
 }
 
-static pare_status pass(pare_decoding *decoding, size_t index, const char *token, size_t length, pare_buffer *out)
+static pare_status pass(pare_decoding *decoding, size_t index, const char *token, size_t length,
+                        pare_buffer *out)
 {
     if (index == decoding->decoder->count)
         return pare_buffer_append(out, token, length);
@@ -245,7 +263,8 @@ static pare_status pass(pare_decoding *decoding, size_t index, const char *token
     return run_token(decoding, index, token, length, out);
 }
 
-pare_status pare_decoding_push(pare_decoding *decoding, const char *token, size_t length, pare_buffer *out)
+pare_status pare_decoding_push(pare_decoding *decoding, const char *token, size_t length,
+                               pare_buffer *out)
 {
     return pass(decoding, 0, token, length, out);
 }
@@ -261,8 +280,8 @@ static pare_status release_end(pare_decoding *decoding, size_t index, pare_buffe
         return PARE_OK;
     pare_buffer text = {0};
     release_utf8(&state->held, true, &text);
-    pare_status status =
-        text.failed ? pare_fail_memory(0, "decoded text") : pass(decoding, index + 1, text.data, text.size, out);
+    pare_status status = text.failed ? pare_fail_memory(0, "decoded text")
+                                     : pass(decoding, index + 1, text.data, text.size, out);
     pare_buffer_free(&text);
     return status;
 }

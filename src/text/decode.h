@@ -9,11 +9,14 @@
 typedef enum pare_decoder_kind {
     PARE_DECODE_BYTES,         /* GPT-2's visible characters become bytes, and all together UTF-8 */
     PARE_DECODE_REPLACE,       /* in every token */
-    PARE_DECODE_BYTE_FALLBACK, /* a run of <0x..> becomes UTF-8, or U+FFFD for each where it is none */
+    PARE_DECODE_BYTE_FALLBACK, /* a run of <0x..> becomes UTF-8, or U+FFFD for each where it is none
+                                */
     PARE_DECODE_FUSE,          /* all tokens become one */
-    PARE_DECODE_STRIP,         /* up to `start` times `string` at every token's beginning, up to `stop` at its end */
-    PARE_DECODE_METASPACE,     /* `string` becomes " ", and nothing in the first token where `skip_first` */
-    PARE_DECODE_SPACED,        /* " " between tokens: what tokenizers does without a decoder */
+    PARE_DECODE_STRIP, /* up to `start` times `string` at every token's beginning, up to `stop` at
+                          its end */
+    PARE_DECODE_METASPACE, /* `string` becomes " ", and nothing in the first token where
+                              `skip_first` */
+    PARE_DECODE_SPACED,    /* " " between tokens: what tokenizers does without a decoder */
 } pare_decoder_kind;
 
 typedef struct pare_decoder_step {
@@ -33,9 +36,11 @@ typedef struct pare_decoder {
     size_t count, capacity;
 } pare_decoder;
 
-/* json: the value of "decoder"; NULL or null joins tokens by " ". An unknown kind is PARE_UNSUPPORTED and named. */
+/* json: the value of "decoder"; NULL or null joins tokens by " ". An unknown kind is
+ * PARE_UNSUPPORTED and named. */
 pare_status pare_decoder_load(pare_decoder *decoder, const json_t *json, const char *file);
-pare_status pare_decoder_add(pare_decoder *decoder, pare_decoder_kind kind, pare_decoder_step **step);
+pare_status pare_decoder_add(pare_decoder *decoder, pare_decoder_kind kind,
+                             pare_decoder_step **step);
 pare_status pare_decoder_set(char **string, size_t *length, const char *text, size_t size);
 /* After the last step. */
 void pare_decoder_finish(pare_decoder *decoder);
@@ -46,7 +51,8 @@ typedef struct pare_decoding pare_decoding;
 pare_status pare_decoding_create(const pare_decoder *decoder, pare_decoding **out);
 void pare_decoding_free(pare_decoding *decoding); /* accepts NULL */
 /* Appends what the token makes certain to `out`: whole characters. */
-pare_status pare_decoding_push(pare_decoding *decoding, const char *token, size_t length, pare_buffer *out);
+pare_status pare_decoding_push(pare_decoding *decoding, const char *token, size_t length,
+                               pare_buffer *out);
 pare_status pare_decoding_flush(pare_decoding *decoding, pare_buffer *out);
 
 #endif

@@ -6,10 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-pare_status pare_decoder_add(pare_decoder *decoder, pare_decoder_kind kind, pare_decoder_step **step)
+pare_status pare_decoder_add(pare_decoder *decoder, pare_decoder_kind kind,
+                             pare_decoder_step **step)
 {
-    pare_status status =
-        pare_grow(&decoder->steps, &decoder->capacity, decoder->count + 1, sizeof *decoder->steps, "decoders");
+    pare_status status = pare_grow(&decoder->steps, &decoder->capacity, decoder->count + 1,
+                                   sizeof *decoder->steps, "decoders");
     if (status != PARE_OK)
         return status;
     *step = &decoder->steps[decoder->count++];
@@ -32,7 +33,8 @@ static pare_status load_replace(const json_t *json, const char *file, pare_decod
     const json_t *content = json_object_get(json, "content");
     if (!json_is_string(content))
         return pare_fail(PARE_FORMAT, "%s: decoder Replace: 'content' is not a string", file);
-    pare_status status = pare_load_pattern(json, "decoder Replace", file, &step->string, &step->string_length, &step->regex);
+    pare_status status = pare_load_pattern(json, "decoder Replace", file, &step->string,
+                                           &step->string_length, &step->regex);
     if (status != PARE_OK)
         return status;
     return pare_decoder_set(&step->content, &step->content_length, json_string_value(content),
@@ -49,10 +51,13 @@ static pare_status load_strip(const json_t *json, const char *file, pare_decoder
     if (status != PARE_OK)
         return status;
     if (!json_is_string(content) || !json_string_length(content) || start < 0 || stop < 0)
-        return pare_fail(PARE_FORMAT, "%s: decoder Strip needs a 'content' and counts that are not negative", file);
+        return pare_fail(PARE_FORMAT,
+                         "%s: decoder Strip needs a 'content' and counts that are not negative",
+                         file);
     step->start = (size_t)start;
     step->stop = (size_t)stop;
-    return pare_decoder_set(&step->string, &step->string_length, json_string_value(content), json_string_length(content));
+    return pare_decoder_set(&step->string, &step->string_length, json_string_value(content),
+                            json_string_length(content));
 }
 
 static pare_status load_metaspace(const json_t *json, const char *file, pare_decoder_step *step)
@@ -79,9 +84,12 @@ static pare_status load_one(pare_decoder *decoder, const json_t *json, const cha
         pare_decoder_kind kind;
         pare_status (*load)(const json_t *json, const char *file, pare_decoder_step *step);
     } kinds[] = {
-        {"ByteLevel", PARE_DECODE_BYTES, NULL}, {"Replace", PARE_DECODE_REPLACE, load_replace},
-        {"ByteFallback", PARE_DECODE_BYTE_FALLBACK, NULL}, {"Fuse", PARE_DECODE_FUSE, NULL},
-        {"Strip", PARE_DECODE_STRIP, load_strip}, {"Metaspace", PARE_DECODE_METASPACE, load_metaspace},
+        {"ByteLevel", PARE_DECODE_BYTES, NULL},
+        {"Replace", PARE_DECODE_REPLACE, load_replace},
+        {"ByteFallback", PARE_DECODE_BYTE_FALLBACK, NULL},
+        {"Fuse", PARE_DECODE_FUSE, NULL},
+        {"Strip", PARE_DECODE_STRIP, load_strip},
+        {"Metaspace", PARE_DECODE_METASPACE, load_metaspace},
     };
     const char *name = json_string_value(json_object_get(json, "type"));
     if (!name)
@@ -108,8 +116,9 @@ static pare_status load_one(pare_decoder *decoder, const json_t *json, const cha
 pare_status pare_decoder_load(pare_decoder *decoder, const json_t *json, const char *file)
 {
     pare_decoder_step *step;
-    pare_status status = json && !json_is_null(json) ? load_one(decoder, json, file)
-                                                     : pare_decoder_add(decoder, PARE_DECODE_SPACED, &step);
+    pare_status status = json && !json_is_null(json)
+                             ? load_one(decoder, json, file)
+                             : pare_decoder_add(decoder, PARE_DECODE_SPACED, &step);
     if (status == PARE_OK)
         pare_decoder_finish(decoder);
     return status;
@@ -120,7 +129,8 @@ void pare_decoder_finish(pare_decoder *decoder)
     bool whole = false;
     for (size_t i = 0; i < decoder->count; i++) {
         decoder->steps[i].whole = whole;
-        whole |= decoder->steps[i].kind == PARE_DECODE_FUSE || decoder->steps[i].kind == PARE_DECODE_BYTES;
+        whole |= decoder->steps[i].kind == PARE_DECODE_FUSE ||
+                 decoder->steps[i].kind == PARE_DECODE_BYTES;
     }
 }
 

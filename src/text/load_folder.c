@@ -25,13 +25,16 @@ static pare_status load_optional(const char *folder, const char *name, char **pa
     return status;
 }
 
-/* "bos_token": "<s>" or {"content": "<s>", ...}: its id, where it is a token and the role is still free. */
-static void take_token(const pare_tokenizer *tokenizer, const json_t *json, const char *key, int32_t *id)
+/* "bos_token": "<s>" or {"content": "<s>", ...}: its id, where it is a token and the role is still
+ * free. */
+static void take_token(const pare_tokenizer *tokenizer, const json_t *json, const char *key,
+                       int32_t *id)
 {
     const json_t *value = json_object_get(json, key);
     const json_t *content = json_is_object(value) ? json_object_get(value, "content") : value;
     if (*id < 0 && json_is_string(content))
-        *id = pare_tokenizer_find(tokenizer, json_string_value(content), json_string_length(content));
+        *id =
+            pare_tokenizer_find(tokenizer, json_string_value(content), json_string_length(content));
 }
 
 static void take_tokens(pare_tokenizer *tokenizer, const json_t *json)
@@ -44,14 +47,16 @@ static void take_tokens(pare_tokenizer *tokenizer, const json_t *json)
 
 static bool is_token(const pare_tokenizer *tokenizer, const json_t *id)
 {
-    return json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) <= INT32_MAX &&
+    return json_is_integer(id) && json_integer_value(id) >= 0 &&
+           json_integer_value(id) <= INT32_MAX &&
            pare_tokenizer_token(tokenizer, (int32_t)json_integer_value(id));
 }
 
 /* "eos_token_id": 2 or [2, 32000]. All of them end a text. */
 static pare_status take_ids(pare_tokenizer *tokenizer, const json_t *json)
 {
-    const json_t *bos = json_object_get(json, "bos_token_id"), *eos = json_object_get(json, "eos_token_id");
+    const json_t *bos = json_object_get(json, "bos_token_id"),
+                 *eos = json_object_get(json, "eos_token_id");
     size_t count = json_is_array(eos) ? json_array_size(eos) : 1;
     if (tokenizer->bos < 0 && is_token(tokenizer, bos))
         tokenizer->bos = (int32_t)json_integer_value(bos);
@@ -78,7 +83,8 @@ static pare_status set_template(pare_tokenizer *tokenizer, const char *text, siz
 /* A text, or a list of {"name", "template"}, of which "default" is taken. */
 static pare_status take_template(pare_tokenizer *tokenizer, const json_t *json, const char *path)
 {
-    const json_t *value = json_object_get(json, "chat_template"), *text = json_is_string(value) ? value : NULL;
+    const json_t *value = json_object_get(json, "chat_template"),
+                 *text = json_is_string(value) ? value : NULL;
     if (!value || json_is_null(value))
         return PARE_OK;
     for (size_t i = 0; i < json_array_size(value); i++) {
@@ -88,17 +94,19 @@ static pare_status take_template(pare_tokenizer *tokenizer, const json_t *json, 
             text = json_object_get(entry, "template");
     }
     if (!json_is_string(text))
-        return pare_fail(PARE_FORMAT, "%s: 'chat_template' is neither a text nor a list of named templates", path);
+        return pare_fail(PARE_FORMAT,
+                         "%s: 'chat_template' is neither a text nor a list of named templates",
+                         path);
     return set_template(tokenizer, json_string_value(text), json_string_length(text));
 }
 
-/* transformers' Llama tokenizers put BOS and EOS as these options say, whatever tokenizer.json's post-processor does; its
- * other fast tokenizers follow the post-processor. */
+/* transformers' Llama tokenizers put BOS and EOS as these options say, whatever tokenizer.json's
+ * post-processor does; its other fast tokenizers follow the post-processor. */
 static pare_status take_bos_options(pare_tokenizer *tokenizer, const json_t *json, const char *path)
 {
-    static const char *const classes[] = {"LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer",
-                                          "CodeLlamaTokenizerFast", "GemmaTokenizer", "GemmaTokenizerFast",
-                                          "CohereTokenizer", "CohereTokenizerFast"};
+    static const char *const classes[] = {
+        "LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast",
+        "GemmaTokenizer", "GemmaTokenizerFast", "CohereTokenizer",    "CohereTokenizerFast"};
     const char *class = NULL;
     bool bos = false, eos = false, follows = false;
     pare_status status = pare_json_string(json, "tokenizer_class", path, &class);
@@ -134,7 +142,8 @@ fail:
     return status;
 }
 
-static pare_status load_roles(pare_tokenizer *tokenizer, const char *folder, const char *name, bool ids)
+static pare_status load_roles(pare_tokenizer *tokenizer, const char *folder, const char *name,
+                              bool ids)
 {
     char *path = NULL;
     json_t *json;

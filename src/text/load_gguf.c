@@ -1,4 +1,5 @@
-/* The vocabulary in a GGUF: models "gpt2" (byte-level BPE) and "llama" (SentencePiece BPE), as llama.cpp reads them. */
+/* The vocabulary in a GGUF: models "gpt2" (byte-level BPE) and "llama" (SentencePiece BPE), as
+ * llama.cpp reads them. */
 #define _GNU_SOURCE /* memmem */
 #include "base/fail.h"
 #include "text/tokenizer.h"
@@ -14,46 +15,54 @@ static bool text_is(pare_gguf_string text, const char *wanted)
 }
 
 /* An array of `kind` with at least `count` elements; NULL where the key is absent. */
-static pare_status find_array(const pare_tokenizer *tokenizer, const char *key, pare_gguf_kind kind, size_t count,
-                              const pare_gguf_value **value)
+static pare_status find_array(const pare_tokenizer *tokenizer, const char *key, pare_gguf_kind kind,
+                              size_t count, const pare_gguf_value **value)
 {
     const pare_gguf_value *found = pare_gguf_find(&tokenizer->gguf, key);
     *value = NULL;
     if (!found)
         return PARE_OK;
     if (found->kind != PARE_GGUF_ARRAY || found->count < count ||
-        (found->count && found->element != kind && !(kind == PARE_GGUF_F32 && found->element == PARE_GGUF_I32)))
-        return pare_fail(PARE_FORMAT, "%s: '%s' has the wrong type or fewer than %zu elements", tokenizer->file, key,
-                         count);
+        (found->count && found->element != kind &&
+         !(kind == PARE_GGUF_F32 && found->element == PARE_GGUF_I32)))
+        return pare_fail(PARE_FORMAT, "%s: '%s' has the wrong type or fewer than %zu elements",
+                         tokenizer->file, key, count);
     *value = found;
     return PARE_OK;
 }
 
-/* Added tokens are found in text before it is split. Phi-3's swallow the space behind them, which GGUF does not say. */
+/* Added tokens are found in text before it is split. Phi-3's swallow the space behind them, which
+ * GGUF does not say. */
 static pare_status add_special(pare_tokenizer *tokenizer, int32_t id, bool swallow)
 {
     pare_token *token = &tokenizer->vocab.tokens[id];
     bool special = token->type != PARE_TOKEN_USER_DEFINED;
-    pare_added_token added = {.id = id, .content = (char *)token->text, .length = token->length, .special = special,
+    pare_added_token added = {.id = id,
+                              .content = (char *)token->text,
+                              .length = token->length,
+                              .special = special,
                               .skipped = special};
-    added.rstrip = swallow && special && strcmp(token->text, "<unk>") != 0 && strcmp(token->text, "<s>") != 0 &&
-                   strcmp(token->text, "<|endoftext|>") != 0;
+    added.rstrip = swallow && special && strcmp(token->text, "<unk>") != 0 &&
+                   strcmp(token->text, "<s>") != 0 && strcmp(token->text, "<|endoftext|>") != 0;
     if (token->length == 0)
         return PARE_OK;
     token->added = (int32_t)tokenizer->added.count;
     pare_status status = pare_added_add(&tokenizer->added, &added);
-    return status == PARE_OK ? pare_added_index(&tokenizer->added, (size_t)token->added, token->text, token->length)
+    return status == PARE_OK ? pare_added_index(&tokenizer->added, (size_t)token->added,
+                                                token->text, token->length)
                              : status;
 }
 
-/* Tokens that are not UTF-8 or that repeat another one's text can never be found, but can be decoded. */
+/* Tokens that are not UTF-8 or that repeat another one's text can never be found, but can be
+ * decoded. */
 static pare_status add_token(pare_tokenizer *tokenizer, int32_t id, pare_gguf_string text)
 {
     pare_buffer valid = {0};
     bool taken, whole = pare_utf8_valid(text.data, text.length);
     pare_status status = pare_utf8_append_lossy(&valid, text.data, text.length);
     if (status == PARE_OK)
-        status = pare_vocab_add(&tokenizer->vocab, id, valid.data, valid.size, !whole || valid.size == 0, &taken);
+        status = pare_vocab_add(&tokenizer->vocab, id, valid.data, valid.size,
+                                !whole || valid.size == 0, &taken);
     if (status == PARE_OK && taken)
         status = pare_vocab_add(&tokenizer->vocab, id, valid.data, valid.size, true, &taken);
     pare_buffer_free(&valid);
@@ -79,10 +88,13 @@ static pare_status load_tokens(pare_tokenizer *tokenizer, size_t merges)
     pare_status status;
     PARE_TRY(find_array(tokenizer, "tokenizer.ggml.tokens", PARE_GGUF_STRING, 1, &tokens));
     if (!tokens)
-        return pare_fail(PARE_NOT_FOUND, "%s: the file has no vocabulary (tokenizer.ggml.tokens)", tokenizer->file);
+        return pare_fail(PARE_NOT_FOUND, "%s: the file has no vocabulary (tokenizer.ggml.tokens)",
+                         tokenizer->file);
     if (tokens->count > PARE_VOCAB_LIMIT)
-        return pare_fail(PARE_LIMIT, "%s: tokenizer.ggml.tokens has %zu entries", tokenizer->file, tokens->count);
-    PARE_TRY(find_array(tokenizer, "tokenizer.ggml.token_type", PARE_GGUF_I32, tokens->count, &types));
+        return pare_fail(PARE_LIMIT, "%s: tokenizer.ggml.tokens has %zu entries", tokenizer->file,
+                         tokens->count);
+    PARE_TRY(
+        find_array(tokenizer, "tokenizer.ggml.token_type", PARE_GGUF_I32, tokens->count, &types));
     PARE_TRY(find_array(tokenizer, "tokenizer.ggml.scores", PARE_GGUF_F32, tokens->count, &scores));
     PARE_TRY(pare_vocab_reserve(&tokenizer->vocab, tokens->count, merges));
     bool swallow = is_phi3(&tokenizer->gguf);
@@ -90,10 +102,12 @@ static pare_status load_tokens(pare_tokenizer *tokenizer, size_t merges)
         PARE_TRY(add_token(tokenizer, (int32_t)i, tokens->strings[i]));
         pare_token *token = &tokenizer->vocab.tokens[i];
         int64_t type = types ? pare_gguf_element_i64(types, i) : PARE_TOKEN_NORMAL;
-        token->type = type >= PARE_TOKEN_NORMAL && type <= PARE_TOKEN_BYTE ? (pare_token_type)type : PARE_TOKEN_UNUSED;
+        token->type = type >= PARE_TOKEN_NORMAL && type <= PARE_TOKEN_BYTE ? (pare_token_type)type
+                                                                           : PARE_TOKEN_UNUSED;
         token->score = scores ? (float)pare_gguf_element_f64(scores, i) : 0;
         if (token->score != token->score)
-            return pare_fail(PARE_FORMAT, "%s: tokenizer.ggml.scores: entry %zu is not a number", tokenizer->file, i);
+            return pare_fail(PARE_FORMAT, "%s: tokenizer.ggml.scores: entry %zu is not a number",
+                             tokenizer->file, i);
         if (token->type == PARE_TOKEN_CONTROL || token->type == PARE_TOKEN_UNKNOWN ||
             token->type == PARE_TOKEN_USER_DEFINED)
             PARE_TRY(add_special(tokenizer, (int32_t)i, swallow));
@@ -102,12 +116,15 @@ fail:
     return status;
 }
 
-/* "a b", split at the first space behind the first byte. Merges whose tokens are not in the vocabulary never happen. */
-static pare_status load_merge(pare_tokenizer *tokenizer, pare_gguf_string merge, uint32_t rank, pare_buffer *joined)
+/* "a b", split at the first space behind the first byte. Merges whose tokens are not in the
+ * vocabulary never happen. */
+static pare_status load_merge(pare_tokenizer *tokenizer, pare_gguf_string merge, uint32_t rank,
+                              pare_buffer *joined)
 {
     const char *space = merge.length > 1 ? memchr(merge.data + 1, ' ', merge.length - 1) : NULL;
     if (!space)
-        return pare_fail(PARE_FORMAT, "%s: tokenizer.ggml.merges: entry %u is not a pair of tokens", tokenizer->file, rank);
+        return pare_fail(PARE_FORMAT, "%s: tokenizer.ggml.merges: entry %u is not a pair of tokens",
+                         tokenizer->file, rank);
     size_t left = (size_t)(space - merge.data), right = merge.length - left - 1;
     joined->size = 0;
     pare_buffer_append(joined, merge.data, left);
@@ -132,7 +149,8 @@ static pare_status load_gpt2(pare_tokenizer *tokenizer, bool *add_bos)
     PARE_TRY(pare_gguf_text(&tokenizer->gguf, "tokenizer.ggml.pre", &name));
     const pare_pre *pre = pare_pre_find(name.data, name.length);
     if (!pre)
-        return pare_fail(PARE_UNSUPPORTED, "%s: the pre-tokenizer '%.*s' (tokenizer.ggml.pre) is not supported",
+        return pare_fail(PARE_UNSUPPORTED,
+                         "%s: the pre-tokenizer '%.*s' (tokenizer.ggml.pre) is not supported",
                          tokenizer->file, (int)(name.length < 80 ? name.length : 80), name.data);
     PARE_TRY(find_array(tokenizer, "tokenizer.ggml.merges", PARE_GGUF_STRING, 0, &merges));
     if (!merges)
@@ -141,7 +159,8 @@ static pare_status load_gpt2(pare_tokenizer *tokenizer, bool *add_bos)
     for (size_t i = 0; i < merges->count; i++)
         PARE_TRY(load_merge(tokenizer, merges->strings[i], (uint32_t)i, &joined));
     for (size_t i = 0; i < 6 && pre->patterns[i]; i++)
-        PARE_TRY(pare_pretokenizer_add_regex(&tokenizer->pretokenizer, pre->patterns[i], false, PARE_SPLIT_ISOLATED));
+        PARE_TRY(pare_pretokenizer_add_regex(&tokenizer->pretokenizer, pre->patterns[i], false,
+                                             PARE_SPLIT_ISOLATED));
     PARE_TRY(pare_pretokenizer_add_bytes(&tokenizer->pretokenizer, false));
     PARE_TRY(pare_decoder_add(&tokenizer->decoder, PARE_DECODE_BYTES, &step));
     tokenizer->bpe.ignore_merges = pre->ignore_merges;
@@ -179,7 +198,8 @@ fail:
     return status;
 }
 
-static pare_status load_id(const pare_tokenizer *tokenizer, const char *key, int32_t standard, int32_t *id)
+static pare_status load_id(const pare_tokenizer *tokenizer, const char *key, int32_t standard,
+                           int32_t *id)
 {
     int64_t value = standard, size = (int64_t)tokenizer->vocab.size;
     pare_status status = pare_gguf_i64(&tokenizer->gguf, key, &value);
@@ -194,7 +214,8 @@ static pare_status load_roles(pare_tokenizer *tokenizer, bool llama, bool add_bo
     pare_status status;
     PARE_TRY(load_id(tokenizer, "tokenizer.ggml.bos_token_id", llama ? 1 : -1, &tokenizer->bos));
     PARE_TRY(load_id(tokenizer, "tokenizer.ggml.eos_token_id", llama ? 2 : -1, &tokenizer->eos));
-    PARE_TRY(load_id(tokenizer, "tokenizer.ggml.unknown_token_id", llama ? 0 : -1, &tokenizer->unk));
+    PARE_TRY(
+        load_id(tokenizer, "tokenizer.ggml.unknown_token_id", llama ? 0 : -1, &tokenizer->unk));
     PARE_TRY(load_id(tokenizer, "tokenizer.ggml.padding_token_id", -1, &tokenizer->pad));
     PARE_TRY(load_id(tokenizer, "tokenizer.ggml.eot_token_id", -1, &eot));
     PARE_TRY(load_id(tokenizer, "tokenizer.ggml.eom_token_id", -1, &eom));
@@ -221,7 +242,8 @@ static pare_status load_template(pare_tokenizer *tokenizer)
     if (status != PARE_OK || !text.data)
         return status;
     if (!pare_utf8_valid(text.data, text.length))
-        return pare_fail(PARE_FORMAT, "%s: tokenizer.chat_template is not valid UTF-8", tokenizer->file);
+        return pare_fail(PARE_FORMAT, "%s: tokenizer.chat_template is not valid UTF-8",
+                         tokenizer->file);
     return pare_text_copy(text.data, text.length, &tokenizer->chat_template);
 }
 
@@ -235,10 +257,12 @@ pare_status pare_tokenizer_load_gguf(pare_tokenizer *tokenizer, const char *path
     PARE_TRY(pare_gguf_text(&tokenizer->gguf, "tokenizer.ggml.model", &model));
     bool llama = model.data && text_is(model, "llama");
     if (!model.data)
-        return pare_fail(PARE_NOT_FOUND, "%s: the file has no tokenizer (tokenizer.ggml.model)", path);
+        return pare_fail(PARE_NOT_FOUND, "%s: the file has no tokenizer (tokenizer.ggml.model)",
+                         path);
     if (!llama && !text_is(model, "gpt2"))
-        return pare_fail(PARE_UNSUPPORTED, "%s: the tokenizer model '%.*s' is not supported, only gpt2 and llama are", path,
-                         (int)(model.length < 40 ? model.length : 40), model.data);
+        return pare_fail(PARE_UNSUPPORTED,
+                         "%s: the tokenizer model '%.*s' is not supported, only gpt2 and llama are",
+                         path, (int)(model.length < 40 ? model.length : 40), model.data);
     PARE_TRY(llama ? load_llama(tokenizer, &add_bos) : load_gpt2(tokenizer, &add_bos));
     pare_decoder_finish(&tokenizer->decoder);
     PARE_TRY(load_roles(tokenizer, llama, add_bos));

@@ -28,18 +28,19 @@ static pare_status load_vocab(pare_tokenizer *tokenizer, const json_t *json, siz
         if (status != PARE_OK)
             return status;
         if (!json_is_integer(id) || number < 0 || number >= id_limit(count))
-            return pare_fail(PARE_FORMAT, "%s: model.vocab: the id of '%.80s' is not usable", tokenizer->file, text);
+            return pare_fail(PARE_FORMAT, "%s: model.vocab: the id of '%.80s' is not usable",
+                             tokenizer->file, text);
         status = pare_vocab_add(vocab, (int32_t)number, text, strlen(text), false, &taken);
         if (status == PARE_OK && taken)
-            return pare_fail(PARE_FORMAT, "%s: model.vocab: '%.80s' has id %lld, which is taken", tokenizer->file, text,
-                             (long long)number);
+            return pare_fail(PARE_FORMAT, "%s: model.vocab: '%.80s' has id %lld, which is taken",
+                             tokenizer->file, text, (long long)number);
     }
     return status;
 }
 
 /* "a b", or ["a", "b"]. */
-static bool merge_parts(const json_t *merge, const char **left, size_t *left_length, const char **right,
-                        size_t *right_length)
+static bool merge_parts(const json_t *merge, const char **left, size_t *left_length,
+                        const char **right, size_t *right_length)
 {
     if (json_is_array(merge)) {
         const json_t *a = json_array_get(merge, 0), *b = json_array_get(merge, 1);
@@ -59,23 +60,30 @@ static bool merge_parts(const json_t *merge, const char **left, size_t *left_len
     return true;
 }
 
-static pare_status load_merge(pare_tokenizer *tokenizer, const json_t *merge, uint32_t rank, pare_buffer *joined)
+static pare_status load_merge(pare_tokenizer *tokenizer, const json_t *merge, uint32_t rank,
+                              pare_buffer *joined)
 {
     const char *left, *right;
     size_t left_length, right_length;
     if (!merge_parts(merge, &left, &left_length, &right, &right_length))
-        return pare_fail(PARE_FORMAT, "%s: model.merges: entry %u is not a pair of tokens", tokenizer->file, rank);
+        return pare_fail(PARE_FORMAT, "%s: model.merges: entry %u is not a pair of tokens",
+                         tokenizer->file, rank);
     joined->size = 0;
     pare_buffer_append(joined, left, left_length);
     pare_status status = pare_buffer_append(joined, right, right_length);
     if (status != PARE_OK)
         return status;
     const pare_vocab *vocab = &tokenizer->vocab;
-    int32_t a = pare_vocab_find(vocab, left, left_length), b = pare_vocab_find(vocab, right, right_length);
+    int32_t a = pare_vocab_find(vocab, left, left_length),
+            b = pare_vocab_find(vocab, right, right_length);
     int32_t id = pare_vocab_find(vocab, joined->data, joined->size);
     if (a < 0 || b < 0 || id < 0)
-        return pare_fail(PARE_FORMAT, "%s: model.merges: entry %u names '%.80s', which is not in model.vocab",
-                         tokenizer->file, rank, a < 0 ? left : b < 0 ? right : joined->data);
+        return pare_fail(PARE_FORMAT,
+                         "%s: model.merges: entry %u names '%.80s', which is not in model.vocab",
+                         tokenizer->file, rank,
+                         a < 0   ? left
+                         : b < 0 ? right
+                                 : joined->data);
     pare_vocab_add_merge(&tokenizer->vocab, a, b, rank, id, true);
     return PARE_OK;
 }
@@ -95,7 +103,8 @@ static pare_status load_merges(pare_tokenizer *tokenizer, const json_t *merges)
     return status;
 }
 
-/* Options that change the meaning of the vocabulary and that no causal language model of today uses. */
+/* Options that change the meaning of the vocabulary and that no causal language model of today
+ * uses. */
 static pare_status refuse_options(const json_t *model, const char *file)
 {
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
@@ -104,13 +113,15 @@ static pare_status refuse_options(const json_t *model, const char *file)
     if (status != PARE_OK)
         return status;
     if (dropout > 0)
-        return pare_fail(PARE_UNSUPPORTED, "%s: model.dropout %g (random merges) is not supported", file, dropout);
+        return pare_fail(PARE_UNSUPPORTED, "%s: model.dropout %g (random merges) is not supported",
+                         file, dropout);
     for (int i = 0; i < 2; i++) {
         const char *text = NULL;
         if ((status = pare_json_string(model, affixes[i], file, &text)) != PARE_OK)
             return status;
         if (text && *text)
-            return pare_fail(PARE_UNSUPPORTED, "%s: model.%s '%.40s' is not supported", file, affixes[i], text);
+            return pare_fail(PARE_UNSUPPORTED, "%s: model.%s '%.40s' is not supported", file,
+                             affixes[i], text);
     }
     return PARE_OK;
 }
@@ -125,7 +136,9 @@ static pare_status load_model(pare_tokenizer *tokenizer, const json_t *model)
     if (status != PARE_OK)
         return status;
     if (type && strcmp(type, "BPE") != 0)
-        return pare_fail(PARE_UNSUPPORTED, "%s: the tokenizer model '%.40s' is not supported, only BPE is", file, type);
+        return pare_fail(PARE_UNSUPPORTED,
+                         "%s: the tokenizer model '%.40s' is not supported, only BPE is", file,
+                         type);
     if (!json_is_array(merges))
         return pare_fail(PARE_FORMAT, "%s: 'model.merges' is not a list", file);
     PARE_TRY(refuse_options(model, file));
@@ -145,20 +158,22 @@ fail:
 }
 
 /* A token of the model keeps the model's id; another one has the id that the file gives. */
-static pare_status place_added(pare_tokenizer *tokenizer, pare_added_token *token, int64_t id, size_t listed)
+static pare_status place_added(pare_tokenizer *tokenizer, pare_added_token *token, int64_t id,
+                               size_t listed)
 {
     pare_vocab *vocab = &tokenizer->vocab;
     token->id = pare_vocab_find(vocab, token->content, token->length);
     if (token->id >= 0)
         return PARE_OK;
     if (id < 0 || id >= id_limit(vocab->size + listed))
-        return pare_fail(PARE_FORMAT, "%s: added_tokens: the id of '%.80s' is not usable", tokenizer->file,
-                         token->content);
+        return pare_fail(PARE_FORMAT, "%s: added_tokens: the id of '%.80s' is not usable",
+                         tokenizer->file, token->content);
     bool taken;
-    pare_status status = pare_vocab_add(vocab, (int32_t)id, token->content, token->length, true, &taken);
+    pare_status status =
+        pare_vocab_add(vocab, (int32_t)id, token->content, token->length, true, &taken);
     if (status == PARE_OK && taken)
-        return pare_fail(PARE_FORMAT, "%s: added_tokens: '%.80s' has id %lld, which is taken", tokenizer->file,
-                         token->content, (long long)id);
+        return pare_fail(PARE_FORMAT, "%s: added_tokens: '%.80s' has id %lld, which is taken",
+                         tokenizer->file, token->content, (long long)id);
     token->id = (int32_t)id;
     return status;
 }
@@ -192,7 +207,8 @@ static pare_status load_added_token(pare_tokenizer *tokenizer, const json_t *jso
     }
     PARE_TRY(place_added(tokenizer, &token, id, listed));
     tokenizer->vocab.tokens[token.id].added = (int32_t)tokenizer->added.count;
-    tokenizer->vocab.tokens[token.id].type = token.special ? PARE_TOKEN_CONTROL : PARE_TOKEN_USER_DEFINED;
+    tokenizer->vocab.tokens[token.id].type =
+        token.special ? PARE_TOKEN_CONTROL : PARE_TOKEN_USER_DEFINED;
     status = pare_added_add(&tokenizer->added, &token);
 fail:
     return status;
@@ -207,7 +223,8 @@ static bool is_special_content(const pare_added *added, const char *text, size_t
     return false;
 }
 
-/* A normalized token decodes to its normal form, and is skipped where that is a special token's content. */
+/* A normalized token decodes to its normal form, and is skipped where that is a special token's
+ * content. */
 static pare_status normalize_added(pare_tokenizer *tokenizer)
 {
     pare_regex_search search = {0};
@@ -222,7 +239,8 @@ static pare_status normalize_added(pare_tokenizer *tokenizer)
         if (status == PARE_OK)
             status = pare_added_index(&tokenizer->added, i, text.data, text.size);
         token->skipped = token->special;
-        if (status == PARE_OK && (text.size != token->length || memcmp(text.data, token->content, text.size) != 0)) {
+        if (status == PARE_OK &&
+            (text.size != token->length || memcmp(text.data, token->content, text.size) != 0)) {
             token->skipped = is_special_content(&tokenizer->added, text.data, text.size);
             status = pare_text_copy(text.data, text.size, &token->decoded);
         }
@@ -249,11 +267,14 @@ pare_status pare_tokenizer_load_json(pare_tokenizer *tokenizer, const json_t *js
     const char *file = tokenizer->file;
     pare_status status;
     PARE_TRY(load_model(tokenizer, json_object_get(json, "model")));
-    PARE_TRY(pare_normalizer_load(&tokenizer->normalizer, json_object_get(json, "normalizer"), file));
-    PARE_TRY(pare_pretokenizer_load(&tokenizer->pretokenizer, json_object_get(json, "pre_tokenizer"), file));
+    PARE_TRY(
+        pare_normalizer_load(&tokenizer->normalizer, json_object_get(json, "normalizer"), file));
+    PARE_TRY(pare_pretokenizer_load(&tokenizer->pretokenizer,
+                                    json_object_get(json, "pre_tokenizer"), file));
     PARE_TRY(pare_decoder_load(&tokenizer->decoder, json_object_get(json, "decoder"), file));
     PARE_TRY(load_added(tokenizer, json_object_get(json, "added_tokens")));
-    PARE_TRY(pare_tokenizer_load_post_processor(tokenizer, json_object_get(json, "post_processor")));
+    PARE_TRY(
+        pare_tokenizer_load_post_processor(tokenizer, json_object_get(json, "post_processor")));
 fail:
     return status;
 }

@@ -9,8 +9,9 @@
 #include <string.h>
 #include <utf8proc.h>
 
-pare_status pare_replace_all(const char *text, size_t size, const char *pattern, size_t pattern_length,
-                             const pare_regex *regex, pare_regex_search *search, const char *with, size_t with_length,
+pare_status pare_replace_all(const char *text, size_t size, const char *pattern,
+                             size_t pattern_length, const pare_regex *regex,
+                             pare_regex_search *search, const char *with, size_t with_length,
                              pare_buffer *out)
 {
     size_t from = 0, start, end;
@@ -50,15 +51,16 @@ static pare_status normal_form(pare_normalizer_kind kind, pare_buffer *text)
     if (all_below(text, kind == PARE_NORMALIZE_NFC ? 0xcc : 0x80))
         return PARE_OK;
     utf8proc_option_t options = UTF8PROC_STABLE;
-    options |= kind == PARE_NORMALIZE_NFC || kind == PARE_NORMALIZE_NFKC ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
+    options |= kind == PARE_NORMALIZE_NFC || kind == PARE_NORMALIZE_NFKC ? UTF8PROC_COMPOSE
+                                                                         : UTF8PROC_DECOMPOSE;
     if (kind == PARE_NORMALIZE_NFKC || kind == PARE_NORMALIZE_NFKD)
         options |= UTF8PROC_COMPAT;
     utf8proc_uint8_t *result = NULL;
-    utf8proc_ssize_t size =
-        utf8proc_map((const utf8proc_uint8_t *)text->data, (utf8proc_ssize_t)text->size, &result, options);
+    utf8proc_ssize_t size = utf8proc_map((const utf8proc_uint8_t *)text->data,
+                                         (utf8proc_ssize_t)text->size, &result, options);
     if (size < 0)
-        return pare_fail(size == UTF8PROC_ERROR_NOMEM ? PARE_OUT_OF_MEMORY : PARE_INTERNAL, "normalizing text: %s",
-                         utf8proc_errmsg(size));
+        return pare_fail(size == UTF8PROC_ERROR_NOMEM ? PARE_OUT_OF_MEMORY : PARE_INTERNAL,
+                         "normalizing text: %s", utf8proc_errmsg(size));
     text->size = 0;
     pare_status status = pare_buffer_append(text, result, (size_t)size);
     free(result);
@@ -67,13 +69,14 @@ static pare_status normal_form(pare_normalizer_kind kind, pare_buffer *text)
 
 static bool nmt_removes(uint32_t c)
 {
-    return (c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f || c == 0x8f || c == 0x9f;
+    return (c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f || c == 0x8f ||
+           c == 0x9f;
 }
 
 static bool nmt_is_space(uint32_t c)
 {
-    return c == 9 || c == 10 || c == 12 || c == 13 || c == 0x1680 || (c >= 0x200b && c <= 0x200f) || c == 0x2028 ||
-           c == 0x2029 || c == 0x2581 || c == 0xfeff || c == 0xfffd;
+    return c == 9 || c == 10 || c == 12 || c == 13 || c == 0x1680 || (c >= 0x200b && c <= 0x200f) ||
+           c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xfeff || c == 0xfffd;
 }
 
 /* The characters that one becomes: none, one or two. */
@@ -98,7 +101,8 @@ static size_t map_character(pare_normalizer_kind kind, uint32_t c, uint32_t out[
     }
 }
 
-static pare_status map_characters(pare_normalizer_kind kind, const pare_buffer *text, pare_buffer *out)
+static pare_status map_characters(pare_normalizer_kind kind, const pare_buffer *text,
+                                  pare_buffer *out)
 {
     for (size_t i = 0, length; i < text->size; i += length) {
         uint32_t mapped[2], c = pare_utf8_decode(text->data + i, &length);
@@ -115,15 +119,18 @@ static pare_status map_bytes(const pare_buffer *text, pare_buffer *out)
 {
     for (size_t i = 0; i < text->size; i++) {
         char bytes[4];
-        pare_buffer_append(out, bytes, pare_utf8_encode(pare_byte_to_character((uint8_t)text->data[i]), bytes));
+        pare_buffer_append(out, bytes,
+                           pare_utf8_encode(pare_byte_to_character((uint8_t)text->data[i]), bytes));
     }
     return pare_buffer_append(out, "", 0);
 }
 
-static pare_status strip(const pare_normalizer_step *step, const pare_buffer *text, pare_buffer *out, bool *start_kept)
+static pare_status strip(const pare_normalizer_step *step, const pare_buffer *text,
+                         pare_buffer *out, bool *start_kept)
 {
     size_t start = 0, end = text->size, length;
-    while (step->left && start < end && pare_is_space(pare_utf8_decode(text->data + start, &length)))
+    while (step->left && start < end &&
+           pare_is_space(pare_utf8_decode(text->data + start, &length)))
         start += length;
     while (step->right && end > start) {
         size_t last = pare_utf8_previous(text->data, end);
@@ -136,8 +143,8 @@ static pare_status strip(const pare_normalizer_step *step, const pare_buffer *te
     return pare_buffer_append(out, text->data + start, end - start);
 }
 
-static pare_status run_step(const pare_normalizer_step *step, pare_regex_search *search, const pare_buffer *text,
-                            pare_buffer *out, bool *start_kept)
+static pare_status run_step(const pare_normalizer_step *step, pare_regex_search *search,
+                            const pare_buffer *text, pare_buffer *out, bool *start_kept)
 {
     switch (step->kind) {
     case PARE_NORMALIZE_PREPEND:
@@ -145,8 +152,8 @@ static pare_status run_step(const pare_normalizer_step *step, pare_regex_search 
             pare_buffer_append(out, step->text, step->text_length);
         return pare_buffer_append(out, text->data, text->size);
     case PARE_NORMALIZE_REPLACE:
-        return pare_replace_all(text->data, text->size, step->pattern, step->pattern_length, step->regex, search,
-                                step->text, step->text_length, out);
+        return pare_replace_all(text->data, text->size, step->pattern, step->pattern_length,
+                                step->regex, search, step->text, step->text_length, out);
     case PARE_NORMALIZE_STRIP:
         return strip(step, text, out, start_kept);
     case PARE_NORMALIZE_BYTES:
@@ -156,8 +163,8 @@ static pare_status run_step(const pare_normalizer_step *step, pare_regex_search 
     }
 }
 
-pare_status pare_normalize(const pare_normalizer *normalizer, pare_regex_search *search, pare_buffer *text,
-                           bool *start_kept)
+pare_status pare_normalize(const pare_normalizer *normalizer, pare_regex_search *search,
+                           pare_buffer *text, bool *start_kept)
 {
     pare_status status = PARE_OK;
     for (size_t i = 0; i < normalizer->count && status == PARE_OK && text->size; i++) {
@@ -174,7 +181,8 @@ pare_status pare_normalize(const pare_normalizer *normalizer, pare_regex_search 
     return status;
 }
 
-static pare_status add_step(pare_normalizer *normalizer, pare_normalizer_kind kind, pare_normalizer_step **step)
+static pare_status add_step(pare_normalizer *normalizer, pare_normalizer_kind kind,
+                            pare_normalizer_step **step)
 {
     pare_status status = pare_grow(&normalizer->steps, &normalizer->capacity, normalizer->count + 1,
                                    sizeof *normalizer->steps, "normalizers");
@@ -199,53 +207,66 @@ pare_status pare_normalizer_add_prepend(pare_normalizer *normalizer, const char 
 {
     pare_normalizer_step *step;
     pare_status status = add_step(normalizer, PARE_NORMALIZE_PREPEND, &step);
-    return status == PARE_OK ? copy_text(text, strlen(text), &step->text, &step->text_length) : status;
+    return status == PARE_OK ? copy_text(text, strlen(text), &step->text, &step->text_length)
+                             : status;
 }
 
-pare_status pare_normalizer_add_replace(pare_normalizer *normalizer, const char *pattern, const char *text)
+pare_status pare_normalizer_add_replace(pare_normalizer *normalizer, const char *pattern,
+                                        const char *text)
 {
     pare_normalizer_step *step;
     pare_status status = add_step(normalizer, PARE_NORMALIZE_REPLACE, &step);
     if (status == PARE_OK)
         status = copy_text(pattern, strlen(pattern), &step->pattern, &step->pattern_length);
-    return status == PARE_OK ? copy_text(text, strlen(text), &step->text, &step->text_length) : status;
+    return status == PARE_OK ? copy_text(text, strlen(text), &step->text, &step->text_length)
+                             : status;
 }
 
-pare_status pare_load_pattern(const json_t *step, const char *kind, const char *file, char **string, size_t *length,
-                              pare_regex **regex)
+pare_status pare_load_pattern(const json_t *step, const char *kind, const char *file, char **string,
+                              size_t *length, pare_regex **regex)
 {
     const json_t *pattern = json_object_get(step, "pattern");
-    const json_t *text = json_object_get(pattern, "String"), *expression = json_object_get(pattern, "Regex");
+    const json_t *text = json_object_get(pattern, "String"),
+                 *expression = json_object_get(pattern, "Regex");
     const json_t *given = text ? text : expression;
     if (!json_is_string(given))
-        return pare_fail(PARE_FORMAT, "%s: the pattern of %s is neither {\"String\": ...} nor {\"Regex\": ...}", file,
-                         kind);
+        return pare_fail(PARE_FORMAT,
+                         "%s: the pattern of %s is neither {\"String\": ...} nor {\"Regex\": ...}",
+                         file, kind);
     if (text && json_string_length(text))
         return copy_text(json_string_value(text), json_string_length(text), string, length);
-    pare_status status = pare_regex_compile(json_string_value(given), json_string_length(given), regex);
+    pare_status status =
+        pare_regex_compile(json_string_value(given), json_string_length(given), regex);
     return status == PARE_OK ? status : pare_fail_in(status, "%s: %s", file, kind);
 }
 
-static pare_status load_text(const json_t *json, const char *kind, const char *key, const char *file,
-                             pare_normalizer_step *step)
+static pare_status load_text(const json_t *json, const char *kind, const char *key,
+                             const char *file, pare_normalizer_step *step)
 {
     const json_t *text = json_object_get(json, key);
     if (!json_is_string(text))
         return pare_fail(PARE_FORMAT, "%s: normalizer %s: '%s' is not a string", file, kind, key);
-    return copy_text(json_string_value(text), json_string_length(text), &step->text, &step->text_length);
+    return copy_text(json_string_value(text), json_string_length(text), &step->text,
+                     &step->text_length);
 }
 
-static pare_status load_one(pare_normalizer *normalizer, const json_t *json, const char *name, const char *file)
+static pare_status load_one(pare_normalizer *normalizer, const json_t *json, const char *name,
+                            const char *file)
 {
     static const struct {
         const char *name;
         pare_normalizer_kind kind;
     } kinds[] = {
-        {"NFC", PARE_NORMALIZE_NFC},         {"NFD", PARE_NORMALIZE_NFD},
-        {"NFKC", PARE_NORMALIZE_NFKC},       {"NFKD", PARE_NORMALIZE_NFKD},
-        {"Lowercase", PARE_NORMALIZE_LOWERCASE}, {"Prepend", PARE_NORMALIZE_PREPEND},
-        {"Replace", PARE_NORMALIZE_REPLACE}, {"Strip", PARE_NORMALIZE_STRIP},
-        {"StripAccents", PARE_NORMALIZE_STRIP_ACCENTS}, {"ByteLevel", PARE_NORMALIZE_BYTES},
+        {"NFC", PARE_NORMALIZE_NFC},
+        {"NFD", PARE_NORMALIZE_NFD},
+        {"NFKC", PARE_NORMALIZE_NFKC},
+        {"NFKD", PARE_NORMALIZE_NFKD},
+        {"Lowercase", PARE_NORMALIZE_LOWERCASE},
+        {"Prepend", PARE_NORMALIZE_PREPEND},
+        {"Replace", PARE_NORMALIZE_REPLACE},
+        {"Strip", PARE_NORMALIZE_STRIP},
+        {"StripAccents", PARE_NORMALIZE_STRIP_ACCENTS},
+        {"ByteLevel", PARE_NORMALIZE_BYTES},
         {"Nmt", PARE_NORMALIZE_NMT},
     };
     size_t k = 0;
@@ -261,7 +282,8 @@ static pare_status load_one(pare_normalizer *normalizer, const json_t *json, con
     case PARE_NORMALIZE_PREPEND:
         return load_text(json, name, "prepend", file, step);
     case PARE_NORMALIZE_REPLACE:
-        status = pare_load_pattern(json, "normalizer Replace", file, &step->pattern, &step->pattern_length, &step->regex);
+        status = pare_load_pattern(json, "normalizer Replace", file, &step->pattern,
+                                   &step->pattern_length, &step->regex);
         return status == PARE_OK ? load_text(json, name, "content", file, step) : status;
     case PARE_NORMALIZE_STRIP:
         if ((status = pare_json_bool(json, "strip_left", file, &step->left)) != PARE_OK)

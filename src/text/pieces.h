@@ -23,7 +23,8 @@ typedef struct pare_pieces {
 } pare_pieces;
 
 /* Empty pieces of text are left out. */
-pare_status pare_pieces_add(pare_pieces *pieces, size_t offset, size_t length, int32_t id, bool first);
+pare_status pare_pieces_add(pare_pieces *pieces, size_t offset, size_t length, int32_t id,
+                            bool first);
 void pare_pieces_free(pare_pieces *pieces);
 
 /* A part of a piece, and whether a pattern matched it. */

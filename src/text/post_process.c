@@ -1,4 +1,5 @@
-/* The post-processors of tokenizer.json: the tokens around one text. (A second text, "B", does not occur here.) */
+/* The post-processors of tokenizer.json: the tokens around one text. (A second text, "B", does not
+ * occur here.) */
 #include "base/fail.h"
 #include "text/tokenizer.h"
 
@@ -9,11 +10,14 @@ static pare_status add_ids(pare_tokenizer *tokenizer, pare_id_list *list, const 
 {
     pare_status status = PARE_OK;
     if (!json_is_array(ids))
-        return pare_fail(PARE_FORMAT, "%s: post_processor: a special token has no 'ids'", tokenizer->file);
+        return pare_fail(PARE_FORMAT, "%s: post_processor: a special token has no 'ids'",
+                         tokenizer->file);
     for (size_t i = 0; i < json_array_size(ids) && status == PARE_OK; i++) {
         const json_t *id = json_array_get(ids, i);
-        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
-            return pare_fail(PARE_FORMAT, "%s: post_processor: an id is not usable", tokenizer->file);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) > INT32_MAX)
+            return pare_fail(PARE_FORMAT, "%s: post_processor: an id is not usable",
+                             tokenizer->file);
         status = pare_id_list_add(list, (int32_t)json_integer_value(id));
     }
     return status;
@@ -33,36 +37,49 @@ static pare_status wrap(pare_tokenizer *tokenizer, pare_id_list *before, pare_id
     return status;
 }
 
-static pare_status load_template(pare_tokenizer *tokenizer, const json_t *json, pare_id_list *before, pare_id_list *after)
+static pare_status load_template(pare_tokenizer *tokenizer, const json_t *json,
+                                 pare_id_list *before, pare_id_list *after)
 {
-    const json_t *single = json_object_get(json, "single"), *specials = json_object_get(json, "special_tokens");
+    const json_t *single = json_object_get(json, "single"),
+                 *specials = json_object_get(json, "special_tokens");
     int texts = 0;
     pare_status status = PARE_OK;
     if (!json_is_array(single))
-        return pare_fail(PARE_FORMAT, "%s: post_processor TemplateProcessing: 'single' is not a list", tokenizer->file);
+        return pare_fail(PARE_FORMAT,
+                         "%s: post_processor TemplateProcessing: 'single' is not a list",
+                         tokenizer->file);
     for (size_t i = 0; i < json_array_size(single) && status == PARE_OK; i++) {
-        const json_t *part = json_array_get(single, i), *special = json_object_get(part, "SpecialToken");
+        const json_t *part = json_array_get(single, i),
+                     *special = json_object_get(part, "SpecialToken");
         const char *id = json_string_value(json_object_get(special, "id"));
         if (json_object_get(part, "Sequence"))
             texts++;
         else if (!id)
-            return pare_fail(PARE_FORMAT, "%s: post_processor TemplateProcessing: entry %zu of 'single' is neither a "
-                             "SpecialToken nor a Sequence", tokenizer->file, i);
+            return pare_fail(
+                PARE_FORMAT,
+                "%s: post_processor TemplateProcessing: entry %zu of 'single' is neither a "
+                "SpecialToken nor a Sequence",
+                tokenizer->file, i);
         else
-            status = add_ids(tokenizer, texts ? after : before, json_object_get(json_object_get(specials, id), "ids"));
+            status = add_ids(tokenizer, texts ? after : before,
+                             json_object_get(json_object_get(specials, id), "ids"));
     }
     if (status == PARE_OK && texts != 1)
-        return pare_fail(PARE_UNSUPPORTED, "%s: post_processor TemplateProcessing: 'single' holds the text %d times",
+        return pare_fail(PARE_UNSUPPORTED,
+                         "%s: post_processor TemplateProcessing: 'single' holds the text %d times",
                          tokenizer->file, texts);
     return status;
 }
 
 /* ["</s>", 2] */
-static pare_status load_pair(pare_tokenizer *tokenizer, const json_t *json, const char *key, pare_id_list *list)
+static pare_status load_pair(pare_tokenizer *tokenizer, const json_t *json, const char *key,
+                             pare_id_list *list)
 {
     const json_t *id = json_array_get(json_object_get(json, key), 1);
     if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
-        return pare_fail(PARE_FORMAT, "%s: post_processor: '%s' is not a pair of a token and its id", tokenizer->file, key);
+        return pare_fail(PARE_FORMAT,
+                         "%s: post_processor: '%s' is not a pair of a token and its id",
+                         tokenizer->file, key);
     return pare_id_list_add(list, (int32_t)json_integer_value(id));
 }
 
@@ -78,7 +95,8 @@ static pare_status load_one(pare_tokenizer *tokenizer, const json_t *json, const
         PARE_TRY(load_pair(tokenizer, json, "cls", &before));
         PARE_TRY(load_pair(tokenizer, json, "sep", &after));
     } else {
-        return pare_fail(PARE_UNSUPPORTED, "%s: the post-processor '%.40s' is not supported", tokenizer->file, name);
+        return pare_fail(PARE_UNSUPPORTED, "%s: the post-processor '%.40s' is not supported",
+                         tokenizer->file, name);
     }
     status = wrap(tokenizer, &before, &after);
 fail:
@@ -98,7 +116,8 @@ pare_status pare_tokenizer_load_post_processor(pare_tokenizer *tokenizer, const 
         return load_one(tokenizer, json, name);
     const json_t *list = json_object_get(json, "processors");
     if (!json_is_array(list))
-        return pare_fail(PARE_FORMAT, "%s: post-processor Sequence: 'processors' is not a list", tokenizer->file);
+        return pare_fail(PARE_FORMAT, "%s: post-processor Sequence: 'processors' is not a list",
+                         tokenizer->file);
     pare_status status = PARE_OK;
     for (size_t i = 0; i < json_array_size(list) && status == PARE_OK; i++)
         status = pare_tokenizer_load_post_processor(tokenizer, json_array_get(list, i));

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+/* clang-format off */
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 #define CONTRACTIONS "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
 #define TAIL "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
@@ -103,6 +104,7 @@ static const pare_pre names[] = {
     {"bailingmoe2", BAILING_STEPS, false, false},
     {"llada-moe", BAILING_STEPS, false, false},
 };
+/* clang-format on */
 
 const pare_pre *pare_pre_find(const char *name, size_t length)
 {

@@ -7,9 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Appends the parts of a text by matches of a regular expression or a string: gaps are parts that do not match. */
-static pare_status match_pattern(const pare_split_step *step, pare_regex_search *search, const char *text, size_t size,
-                                 pare_parts *parts)
+/* Appends the parts of a text by matches of a regular expression or a string: gaps are parts that
+ * do not match. */
+static pare_status match_pattern(const pare_split_step *step, pare_regex_search *search,
+                                 const char *text, size_t size, pare_parts *parts)
 {
     size_t from = 0, start, end;
     pare_status status = PARE_OK;
@@ -46,7 +47,8 @@ static bool in_class(pare_split_kind kind, uint32_t c)
                                             : pare_is_space(c);
 }
 
-static pare_status match_characters(pare_split_kind kind, const char *text, size_t size, pare_parts *parts)
+static pare_status match_characters(pare_split_kind kind, const char *text, size_t size,
+                                    pare_parts *parts)
 {
     size_t from = 0;
     pare_status status = PARE_OK;
@@ -64,15 +66,17 @@ static pare_status match_characters(pare_split_kind kind, const char *text, size
     return status;
 }
 
-/* Joins neighbours as the behavior says, in place. Going backwards for WITH_NEXT, so that both directions share the rule:
- * a match joins what came before it, unless that was a match too; CONTIGUOUS joins equals. */
+/* Joins neighbours as the behavior says, in place. Going backwards for WITH_NEXT, so that both
+ * directions share the rule: a match joins what came before it, unless that was a match too;
+ * CONTIGUOUS joins equals. */
 static void join(pare_split_behavior behavior, pare_parts *parts)
 {
     size_t count = parts->count, kept = 0;
     bool backwards = behavior == PARE_SPLIT_WITH_NEXT, previous = false;
     for (size_t n = 0; n < count; n++) {
         pare_part part = parts->items[backwards ? count - 1 - n : n];
-        bool joins = behavior == PARE_SPLIT_CONTIGUOUS ? part.match == previous : part.match && !previous;
+        bool joins =
+            behavior == PARE_SPLIT_CONTIGUOUS ? part.match == previous : part.match && !previous;
         previous = part.match;
         pare_part *last = kept == 0 ? NULL : &parts->items[backwards ? count - kept : kept - 1];
         if (joins && last && backwards)
@@ -87,8 +91,9 @@ static void join(pare_split_behavior behavior, pare_parts *parts)
     parts->count = kept;
 }
 
-static pare_status split_piece(const pare_split_step *step, pare_regex_search *search, const pare_pieces *from,
-                               const pare_piece *piece, pare_parts *parts, pare_pieces *to)
+static pare_status split_piece(const pare_split_step *step, pare_regex_search *search,
+                               const pare_pieces *from, const pare_piece *piece, pare_parts *parts,
+                               pare_pieces *to)
 {
     const char *text = from->text.data + piece->offset;
     parts->count = 0;
@@ -108,7 +113,8 @@ static pare_status split_piece(const pare_split_step *step, pare_regex_search *s
     return status;
 }
 
-static pare_status split_all(const pare_split_step *step, pare_regex_search *search, pare_pieces *pieces)
+static pare_status split_all(const pare_split_step *step, pare_regex_search *search,
+                             pare_pieces *pieces)
 {
     pare_pieces to = {0};
     pare_parts parts = {0};
@@ -138,11 +144,13 @@ static void append_bytes(pare_buffer *out, const char *text, size_t size)
     }
 }
 
-static void append_metaspace(pare_buffer *out, const pare_split_step *step, const char *text, size_t size, bool first)
+static void append_metaspace(pare_buffer *out, const pare_split_step *step, const char *text,
+                             size_t size, bool first)
 {
     bool has = size && (text[0] == ' ' || (size >= step->string_length &&
                                            memcmp(text, step->string, step->string_length) == 0));
-    if (size && !has && (step->prepend == PARE_PREPEND_ALWAYS || (step->prepend == PARE_PREPEND_FIRST && first)))
+    if (size && !has &&
+        (step->prepend == PARE_PREPEND_ALWAYS || (step->prepend == PARE_PREPEND_FIRST && first)))
         pare_buffer_append(out, step->string, step->string_length);
     for (size_t i = 0; i < size;) {
         const char *space = memchr(text + i, ' ', size - i);
@@ -167,8 +175,9 @@ static pare_status rewrite_all(const pare_split_step *step, pare_pieces *pieces)
             append_metaspace(&to.text, step, text, piece->length, piece->first);
         else if (piece->id < 0)
             append_bytes(&to.text, text, piece->length);
-        status = to.text.failed ? pare_buffer_append(&to.text, "", 0)
-                                : pare_pieces_add(&to, offset, to.text.size - offset, piece->id, piece->first);
+        status = to.text.failed
+                     ? pare_buffer_append(&to.text, "", 0)
+                     : pare_pieces_add(&to, offset, to.text.size - offset, piece->id, piece->first);
     }
     pare_pieces_free(pieces);
     *pieces = to;
@@ -195,7 +204,8 @@ static pare_status prefix_spaces(pare_pieces *pieces)
     return status;
 }
 
-pare_status pare_pretokenize(const pare_pretokenizer *pretokenizer, pare_regex_search *search, pare_pieces *pieces)
+pare_status pare_pretokenize(const pare_pretokenizer *pretokenizer, pare_regex_search *search,
+                             pare_pieces *pieces)
 {
     pare_status status = PARE_OK;
     for (size_t i = 0; i < pretokenizer->count && status == PARE_OK; i++) {
@@ -203,7 +213,9 @@ pare_status pare_pretokenize(const pare_pretokenizer *pretokenizer, pare_regex_s
         if (step->kind == PARE_SPLIT_BYTES) {
             status = step->prepend ? prefix_spaces(pieces) : PARE_OK;
             if (status == PARE_OK && step->regex)
-                status = split_all(&(pare_split_step){.kind = PARE_SPLIT_REGEX, .regex = step->regex}, search, pieces);
+                status =
+                    split_all(&(pare_split_step){.kind = PARE_SPLIT_REGEX, .regex = step->regex},
+                              search, pieces);
             if (status == PARE_OK)
                 status = rewrite_all(step, pieces);
         } else if (step->kind == PARE_SPLIT_METASPACE) {

@@ -6,13 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char pare_gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const char pare_gpt2_pattern[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-static pare_status add_step(pare_pretokenizer *pretokenizer, pare_split_kind kind, pare_split_behavior behavior,
-                            pare_split_step **step)
+static pare_status add_step(pare_pretokenizer *pretokenizer, pare_split_kind kind,
+                            pare_split_behavior behavior, pare_split_step **step)
 {
-    pare_status status = pare_grow(&pretokenizer->steps, &pretokenizer->capacity, pretokenizer->count + 1,
-                                   sizeof *pretokenizer->steps, "pre-tokenizers");
+    pare_status status =
+        pare_grow(&pretokenizer->steps, &pretokenizer->capacity, pretokenizer->count + 1,
+                  sizeof *pretokenizer->steps, "pre-tokenizers");
     if (status != PARE_OK)
         return status;
     *step = &pretokenizer->steps[pretokenizer->count++];
@@ -28,8 +30,8 @@ static pare_status copy_string(const char *text, char **copy)
     return status;
 }
 
-pare_status pare_pretokenizer_add_regex(pare_pretokenizer *pretokenizer, const char *pattern, bool invert,
-                                        pare_split_behavior behavior)
+pare_status pare_pretokenizer_add_regex(pare_pretokenizer *pretokenizer, const char *pattern,
+                                        bool invert, pare_split_behavior behavior)
 {
     pare_split_step *step;
     pare_status status = add_step(pretokenizer, PARE_SPLIT_REGEX, behavior, &step);
@@ -50,9 +52,11 @@ pare_status pare_pretokenizer_add_bytes(pare_pretokenizer *pretokenizer, bool pr
     return status;
 }
 
-static pare_status load_behavior(const json_t *json, const char *file, pare_split_behavior *behavior)
+static pare_status load_behavior(const json_t *json, const char *file,
+                                 pare_split_behavior *behavior)
 {
-    static const char *const names[] = {"Isolated", "Removed", "Contiguous", "MergedWithPrevious", "MergedWithNext"};
+    static const char *const names[] = {"Isolated", "Removed", "Contiguous", "MergedWithPrevious",
+                                        "MergedWithNext"};
     const char *name = NULL;
     pare_status status = pare_json_string(json, "behavior", file, &name);
     if (status != PARE_OK || !name)
@@ -75,12 +79,14 @@ static pare_status load_split(pare_pretokenizer *pretokenizer, const json_t *jso
     if (status == PARE_OK)
         status = pare_json_bool(json, "invert", file, &step->invert);
     if (status == PARE_OK)
-        status = pare_load_pattern(json, "pre-tokenizer Split", file, &step->string, &step->string_length, &step->regex);
+        status = pare_load_pattern(json, "pre-tokenizer Split", file, &step->string,
+                                   &step->string_length, &step->regex);
     if (status != PARE_OK)
         return status;
     if (step->regex)
         step->kind = PARE_SPLIT_REGEX;
-    const char *source = json_string_value(json_object_get(json_object_get(json, "pattern"), "Regex"));
+    const char *source =
+        json_string_value(json_object_get(json_object_get(json, "pattern"), "Regex"));
     return source ? copy_string(source, &step->source) : PARE_OK;
 }
 
@@ -100,7 +106,8 @@ static pare_status load_bytes(pare_pretokenizer *pretokenizer, const json_t *jso
     return pare_regex_compile(pare_gpt2_pattern, strlen(pare_gpt2_pattern), &step->regex);
 }
 
-static pare_status load_metaspace(pare_pretokenizer *pretokenizer, const json_t *json, const char *file)
+static pare_status load_metaspace(pare_pretokenizer *pretokenizer, const json_t *json,
+                                  const char *file)
 {
     const char *scheme = "always", *replacement = NULL;
     bool prefix = true;
@@ -122,22 +129,26 @@ static pare_status load_metaspace(pare_pretokenizer *pretokenizer, const json_t 
     else if (strcmp(scheme, "first") == 0)
         step->prepend = PARE_PREPEND_FIRST;
     else if (strcmp(scheme, "never") != 0)
-        return pare_fail(PARE_UNSUPPORTED, "%s: the prepend_scheme '%s' is not known", file, scheme);
+        return pare_fail(PARE_UNSUPPORTED, "%s: the prepend_scheme '%s' is not known", file,
+                         scheme);
 fail:
     return status;
 }
 
-static pare_status load_digits(pare_pretokenizer *pretokenizer, const json_t *json, const char *file)
+static pare_status load_digits(pare_pretokenizer *pretokenizer, const json_t *json,
+                               const char *file)
 {
     bool individual = false;
     pare_split_step *step;
     pare_status status = pare_json_bool(json, "individual_digits", file, &individual);
     if (status != PARE_OK)
         return status;
-    return add_step(pretokenizer, PARE_SPLIT_NUMBERS, individual ? PARE_SPLIT_ISOLATED : PARE_SPLIT_CONTIGUOUS, &step);
+    return add_step(pretokenizer, PARE_SPLIT_NUMBERS,
+                    individual ? PARE_SPLIT_ISOLATED : PARE_SPLIT_CONTIGUOUS, &step);
 }
 
-static pare_status load_one(pare_pretokenizer *pretokenizer, const json_t *json, const char *name, const char *file)
+static pare_status load_one(pare_pretokenizer *pretokenizer, const json_t *json, const char *name,
+                            const char *file)
 {
     pare_split_step *step;
     pare_status status;
@@ -150,8 +161,9 @@ static pare_status load_one(pare_pretokenizer *pretokenizer, const json_t *json,
     if (strcmp(name, "Digits") == 0)
         return load_digits(pretokenizer, json, file);
     if (strcmp(name, "Whitespace") == 0) /* here \w also has the two joiners, as in Rust's regex */
-        return pare_pretokenizer_add_regex(pretokenizer, "[\\w\\x{200c}\\x{200d}]+|[^\\w\\s\\x{200c}\\x{200d}]+", true,
-                                           PARE_SPLIT_REMOVED);
+        return pare_pretokenizer_add_regex(pretokenizer,
+                                           "[\\w\\x{200c}\\x{200d}]+|[^\\w\\s\\x{200c}\\x{200d}]+",
+                                           true, PARE_SPLIT_REMOVED);
     if (strcmp(name, "WhitespaceSplit") == 0 || strcmp(name, "BertPreTokenizer") == 0) {
         status = add_step(pretokenizer, PARE_SPLIT_SPACES, PARE_SPLIT_REMOVED, &step);
         if (status != PARE_OK || strcmp(name, "WhitespaceSplit") == 0)
@@ -165,7 +177,8 @@ static pare_status load_one(pare_pretokenizer *pretokenizer, const json_t *json,
     return pare_fail(PARE_UNSUPPORTED, "%s: the pre-tokenizer '%s' is not supported", file, name);
 }
 
-pare_status pare_pretokenizer_load(pare_pretokenizer *pretokenizer, const json_t *json, const char *file)
+pare_status pare_pretokenizer_load(pare_pretokenizer *pretokenizer, const json_t *json,
+                                   const char *file)
 {
     if (!json || json_is_null(json))
         return PARE_OK;
@@ -176,7 +189,8 @@ pare_status pare_pretokenizer_load(pare_pretokenizer *pretokenizer, const json_t
         return load_one(pretokenizer, json, name, file);
     const json_t *list = json_object_get(json, "pretokenizers");
     if (!json_is_array(list))
-        return pare_fail(PARE_FORMAT, "%s: pre-tokenizer Sequence: 'pretokenizers' is not a list", file);
+        return pare_fail(PARE_FORMAT, "%s: pre-tokenizer Sequence: 'pretokenizers' is not a list",
+                         file);
     pare_status status = PARE_OK;
     for (size_t i = 0; i < json_array_size(list) && status == PARE_OK; i++)
         status = pare_pretokenizer_load(pretokenizer, json_array_get(list, i), file);

@@ -28,21 +28,24 @@ pare_status pare_regex_compile(const char *pattern, size_t length, pare_regex **
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     if (context) {
         pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-        (*out)->code = pcre2_compile((PCRE2_SPTR)translated.data, translated.size,
-                                     PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset,
-                                     context);
+        (*out)->code =
+            pcre2_compile((PCRE2_SPTR)translated.data, translated.size,
+                          PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
+                          &offset, context);
         pcre2_compile_context_free(context);
     }
     if (!context || !(*out)->code) {
         PCRE2_UCHAR text[128] = "out of memory";
         if (context)
             pcre2_get_error_message(error, text, sizeof text);
-        status = pare_fail(PARE_UNSUPPORTED, "the regular expression '%.200s' is not usable: %s", pattern, (char *)text);
+        status = pare_fail(PARE_UNSUPPORTED, "the regular expression '%.200s' is not usable: %s",
+                           pattern, (char *)text);
         pare_regex_free(*out);
         *out = NULL;
         goto done;
     }
-    pcre2_jit_compile((*out)->code, PCRE2_JIT_COMPLETE); /* where there is none, the interpreter gives the same */
+    pcre2_jit_compile((*out)->code,
+                      PCRE2_JIT_COMPLETE); /* where there is none, the interpreter gives the same */
 done:
     pare_buffer_free(&translated);
     return status;
@@ -55,7 +58,8 @@ void pare_regex_free(pare_regex *regex)
     free(regex);
 }
 
-void pare_regex_begin(pare_regex_search *search, const pare_regex *regex, const char *text, size_t size)
+void pare_regex_begin(pare_regex_search *search, const pare_regex *regex, const char *text,
+                      size_t size)
 {
     search->regex = regex;
     search->text = text;
@@ -83,20 +87,24 @@ pare_status pare_regex_next(pare_regex_search *search, size_t *start, size_t *en
     pare_status status = prepare(search);
     *found = false;
     while (status == PARE_OK && search->position <= search->size) {
-        int rc = pcre2_match(search->regex->code, (PCRE2_SPTR)search->text, search->size, search->position,
-                             PCRE2_NO_UTF_CHECK, search->data, search->context);
+        int rc = pcre2_match(search->regex->code, (PCRE2_SPTR)search->text, search->size,
+                             search->position, PCRE2_NO_UTF_CHECK, search->data, search->context);
         if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-            rc = pcre2_match(search->regex->code, (PCRE2_SPTR)search->text, search->size, search->position,
-                             PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, search->data, search->context);
+            rc = pcre2_match(search->regex->code, (PCRE2_SPTR)search->text, search->size,
+                             search->position, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, search->data,
+                             search->context);
         if (rc == PCRE2_ERROR_NOMATCH)
             break;
         if (rc < 0)
-            return pare_fail(PARE_LIMIT, "a regular expression of the tokenizer gives up at byte %zu (PCRE2 error %d)",
-                             search->position, rc);
+            return pare_fail(
+                PARE_LIMIT,
+                "a regular expression of the tokenizer gives up at byte %zu (PCRE2 error %d)",
+                search->position, rc);
         PCRE2_SIZE *range = pcre2_get_ovector_pointer(search->data);
         if (range[0] == range[1] && search->matched && range[1] == search->last_end) {
-            search->position +=
-                search->position < search->size ? pare_utf8_length(search->text[search->position]) : 1;
+            search->position += search->position < search->size
+                                    ? pare_utf8_length(search->text[search->position])
+                                    : 1;
             continue;
         }
         *start = range[0];

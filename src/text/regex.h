@@ -23,9 +23,10 @@ typedef struct pare_regex_search {
     bool matched;
 } pare_regex_search;
 
-void pare_regex_begin(pare_regex_search *search, const pare_regex *regex, const char *text, size_t size);
-/* The next match from the left, *found false at the end; an empty match at the end of the one before is passed over.
- * PARE_LIMIT where the pattern backtracks without end. */
+void pare_regex_begin(pare_regex_search *search, const pare_regex *regex, const char *text,
+                      size_t size);
+/* The next match from the left, *found false at the end; an empty match at the end of the one
+ * before is passed over. PARE_LIMIT where the pattern backtracks without end. */
 pare_status pare_regex_next(pare_regex_search *search, size_t *start, size_t *end, bool *found);
 void pare_regex_search_free(pare_regex_search *search);
 

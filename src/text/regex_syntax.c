@@ -14,9 +14,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SPACES "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define NOT_SPACES                                                                                                      \
-    "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}"         \
+#define SPACES                                                                                     \
+    "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{"    \
+    "205f}\\x{3000}"
+#define NOT_SPACES                                                                                 \
+    "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{"   \
+    "200b}-\\x{2027}"                                                                              \
     "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
 #define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
 #define HEX "0-9a-fA-F"
@@ -34,7 +37,9 @@ typedef struct translator {
 
 static pare_status unsupported(const translator *t, const char *what)
 {
-    return pare_fail(PARE_UNSUPPORTED, "the regular expression '%.200s' uses %s, which Pare does not handle", t->in, what);
+    return pare_fail(PARE_UNSUPPORTED,
+                     "the regular expression '%.200s' uses %s, which Pare does not handle", t->in,
+                     what);
 }
 
 static char peek(const translator *t, size_t ahead)
@@ -42,17 +47,31 @@ static char peek(const translator *t, size_t ahead)
     return t->at + ahead < t->size ? t->in[t->at + ahead] : 0;
 }
 
-/* \p{...} from behind the p. General categories (one or two letters) and PCRE2's own names pass; scripts become sc:. */
+/* \p{...} from behind the p. General categories (one or two letters) and PCRE2's own names pass;
+ * scripts become sc:. */
 static pare_status property(translator *t, char p)
 {
-    static const char *const plain[][2] = {{"alnum", "Xan"},       {"alpha", "Alphabetic"}, {"alphabetic", "Alphabetic"},
-                                           {"digit", "Nd"},        {"punct", "P"},          {"punctuation", "P"},
-                                           {"upper", "Uppercase"}, {"uppercase", "Uppercase"}, {"lower", "Lowercase"},
-                                           {"lowercase", "Lowercase"}, {"letter", "L"},     {"number", "N"},
-                                           {"mark", "M"},          {"symbol", "S"},         {"separator", "Z"},
-                                           {"any", "Any"},         {"cntrl", "Cc"},         {"emoji", "Emoji"},
+    static const char *const plain[][2] = {{"alnum", "Xan"},
+                                           {"alpha", "Alphabetic"},
+                                           {"alphabetic", "Alphabetic"},
+                                           {"digit", "Nd"},
+                                           {"punct", "P"},
+                                           {"punctuation", "P"},
+                                           {"upper", "Uppercase"},
+                                           {"uppercase", "Uppercase"},
+                                           {"lower", "Lowercase"},
+                                           {"lowercase", "Lowercase"},
+                                           {"letter", "L"},
+                                           {"number", "N"},
+                                           {"mark", "M"},
+                                           {"symbol", "S"},
+                                           {"separator", "Z"},
+                                           {"any", "Any"},
+                                           {"cntrl", "Cc"},
+                                           {"emoji", "Emoji"},
                                            {"extendedpictographic", "Extended_Pictographic"},
-                                           {"ideographic", "Ideographic"}, {"decimalnumber", "Nd"}};
+                                           {"ideographic", "Ideographic"},
+                                           {"decimalnumber", "Nd"}};
     const char *close = peek(t, 0) == '{' ? memchr(t->in + t->at, '}', t->size - t->at) : NULL;
     if (!close)
         return unsupported(t, "\\p without {}");
@@ -69,14 +88,15 @@ static pare_status property(translator *t, char p)
     folded[f] = 0;
     snprintf(name, sizeof name, "%.*s", (int)length, from);
     t->at = (size_t)(close - t->in) + 1;
-    if (strcmp(folded, "space") == 0 || strcmp(folded, "whitespace") == 0 || strcmp(folded, "word") == 0)
+    if (strcmp(folded, "space") == 0 || strcmp(folded, "whitespace") == 0 ||
+        strcmp(folded, "word") == 0)
         return unsupported(t, "\\p{Space} or \\p{Word}");
     const char *mapped = f <= 2 ? name : NULL;
     for (size_t i = 0; i < sizeof plain / sizeof *plain && !mapped; i++)
         if (strcmp(folded, plain[i][0]) == 0)
             mapped = plain[i][1];
-    return pare_buffer_printf(t->out, "\\%c{%s%s}", inverse ? (p == 'p' ? 'P' : 'p') : p, mapped ? "" : "sc:",
-                              mapped ? mapped : name);
+    return pare_buffer_printf(t->out, "\\%c{%s%s}", inverse ? (p == 'p' ? 'P' : 'p') : p,
+                              mapped ? "" : "sc:", mapped ? mapped : name);
 }
 
 static pare_status set_or_member(translator *t, bool in_class, bool inverse, const char *members)
@@ -110,9 +130,11 @@ static pare_status escape(translator *t, bool in_class)
     case 'b':
         if (in_class)
             break;
-        return pare_buffer_text(t->out, "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))");
+        return pare_buffer_text(t->out,
+                                "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))");
     case 'B':
-        return pare_buffer_text(t->out, "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))");
+        return pare_buffer_text(t->out,
+                                "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))");
     case 'u': {
         char digits[5] = {peek(t, 0), peek(t, 1), peek(t, 2), peek(t, 3), 0};
         if (strspn(digits, "0123456789abcdefABCDEF") != 4)

@@ -20,7 +20,8 @@ pare_status pare_text_copy(const char *text, size_t length, char **copy)
 
 pare_status pare_id_list_add(pare_id_list *list, int32_t id)
 {
-    pare_status status = pare_grow(&list->ids, &list->capacity, list->count + 1, sizeof *list->ids, "token ids");
+    pare_status status =
+        pare_grow(&list->ids, &list->capacity, list->count + 1, sizeof *list->ids, "token ids");
     if (status == PARE_OK)
         list->ids[list->count++] = id;
     return status;
@@ -53,8 +54,9 @@ static bool is_special(const pare_tokenizer *tokenizer, int32_t id)
 
 pare_status pare_tokenizer_finish(pare_tokenizer *tokenizer)
 {
-    static const char *const turn_ends[] = {"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>",
-                                            "<|endoftext|>", "<|end_of_text|>", "<|end_of_turn|>"};
+    static const char *const turn_ends[] = {"<|im_end|>",      "<|eot_id|>",     "<|eom_id|>",
+                                            "<|end|>",         "<end_of_turn>",  "<|endoftext|>",
+                                            "<|end_of_text|>", "<|end_of_turn|>"};
     pare_vocab *vocab = &tokenizer->vocab;
     pare_status status = PARE_OK;
     pare_vocab_finish(vocab);
@@ -65,10 +67,12 @@ pare_status pare_tokenizer_finish(pare_tokenizer *tokenizer)
         tokenizer->bpe.bytes[byte] = pare_vocab_find(vocab, text, 6);
     }
     for (size_t i = 0; i < tokenizer->prefix.count + tokenizer->suffix.count; i++) {
-        int32_t id = i < tokenizer->prefix.count ? tokenizer->prefix.ids[i]
-                                                 : tokenizer->suffix.ids[i - tokenizer->prefix.count];
+        int32_t id = i < tokenizer->prefix.count
+                         ? tokenizer->prefix.ids[i]
+                         : tokenizer->suffix.ids[i - tokenizer->prefix.count];
         if ((size_t)id >= vocab->size || !vocab->tokens[id].text)
-            return pare_fail(PARE_FORMAT, "%s: post_processor adds id %d, which is no token", tokenizer->file, (int)id);
+            return pare_fail(PARE_FORMAT, "%s: post_processor adds id %d, which is no token",
+                             tokenizer->file, (int)id);
     }
     if (tokenizer->eos >= 0 && !in_list(&tokenizer->ends, tokenizer->eos))
         status = pare_id_list_add(&tokenizer->ends, tokenizer->eos);
@@ -92,13 +96,15 @@ static pare_status create(const char *file, pare_tokenizer **out)
 
 static pare_status load_json_document(pare_tokenizer *tokenizer, json_t *json)
 {
-    pare_status status = json_is_object(json) ? pare_tokenizer_load_json(tokenizer, json)
-                                              : pare_fail(PARE_FORMAT, "%s: not an object", tokenizer->file);
+    pare_status status = json_is_object(json)
+                             ? pare_tokenizer_load_json(tokenizer, json)
+                             : pare_fail(PARE_FORMAT, "%s: not an object", tokenizer->file);
     json_decref(json);
     return status;
 }
 
-pare_status pare_tokenizer_open_memory(const char *text, size_t size, const char *file, pare_tokenizer **out)
+pare_status pare_tokenizer_open_memory(const char *text, size_t size, const char *file,
+                                       pare_tokenizer **out)
 {
     json_t *json;
     *out = NULL;
@@ -148,10 +154,12 @@ static pare_status open_beside(const char *path, pare_tokenizer **out)
     const char *slash = strrchr(path, '/');
     char *folder = NULL, *file = NULL;
     pare_status status;
-    PARE_TRY(slash ? pare_text_copy(path, (size_t)(slash - path) + 1, &folder) : pare_text_copy(".", 1, &folder));
+    PARE_TRY(slash ? pare_text_copy(path, (size_t)(slash - path) + 1, &folder)
+                   : pare_text_copy(".", 1, &folder));
     PARE_TRY(pare_path_join(folder, "tokenizer.json", &file));
-    status = pare_is_file(file) ? open_json(file, folder, out)
-                                : pare_fail(PARE_NOT_FOUND, "%s: there is no tokenizer.json beside it", path);
+    status = pare_is_file(file)
+                 ? open_json(file, folder, out)
+                 : pare_fail(PARE_NOT_FOUND, "%s: there is no tokenizer.json beside it", path);
 fail:
     free(folder);
     free(file);
@@ -182,7 +190,7 @@ pare_status pare_tokenizer_open(const char *name, pare_tokenizer **out)
 {
     *out = NULL;
     pare_status status = ends_with(name, ".json") && pare_is_file(name) ? open_json(name, NULL, out)
-                                                                       : open_located(name, out);
+                                                                        : open_located(name, out);
     if (status != PARE_OK) {
         pare_tokenizer_close(*out);
         *out = NULL;

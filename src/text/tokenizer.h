@@ -39,10 +39,12 @@ pare_status pare_id_list_add(pare_id_list *list, int32_t id);
 /* Each fills a zeroed tokenizer, whose `file` is set. */
 pare_status pare_tokenizer_load_json(pare_tokenizer *tokenizer, const json_t *json);
 pare_status pare_tokenizer_load_gguf(pare_tokenizer *tokenizer, const char *path);
-/* tokenizer_config.json, special_tokens_map.json, generation_config.json, chat_template.jinja, where they exist. */
+/* tokenizer_config.json, special_tokens_map.json, generation_config.json, chat_template.jinja,
+ * where they exist. */
 pare_status pare_tokenizer_load_folder(pare_tokenizer *tokenizer, const char *folder);
 /* From memory, without a folder's extras. file: for messages. */
-pare_status pare_tokenizer_open_memory(const char *text, size_t size, const char *file, pare_tokenizer **out);
+pare_status pare_tokenizer_open_memory(const char *text, size_t size, const char *file,
+                                       pare_tokenizer **out);
 /* After all tokens are there: trees of added tokens, ids of bytes and of end tokens. */
 pare_status pare_tokenizer_finish(pare_tokenizer *tokenizer);
 /* The id of a token or an added token by its text, or -1. */

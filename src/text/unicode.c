@@ -81,11 +81,12 @@ bool pare_is_space(uint32_t c)
 {
     if (c < 0x80)
         return c == ' ' || (c >= 9 && c <= 13);
-    return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
-           c == 0x202f || c == 0x205f || c == 0x3000;
+    return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 ||
+           c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
-static bool between(utf8proc_category_t category, utf8proc_category_t first, utf8proc_category_t last)
+static bool between(utf8proc_category_t category, utf8proc_category_t first,
+                    utf8proc_category_t last)
 {
     return category >= first && category <= last;
 }
@@ -94,19 +95,23 @@ bool pare_is_number(uint32_t c)
 {
     if (c < 0x80)
         return c >= '0' && c <= '9';
-    return between(utf8proc_category((utf8proc_int32_t)c), UTF8PROC_CATEGORY_ND, UTF8PROC_CATEGORY_NO);
+    return between(utf8proc_category((utf8proc_int32_t)c), UTF8PROC_CATEGORY_ND,
+                   UTF8PROC_CATEGORY_NO);
 }
 
 bool pare_is_punctuation(uint32_t c)
 {
     if (c < 0x80)
-        return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
-    return between(utf8proc_category((utf8proc_int32_t)c), UTF8PROC_CATEGORY_PC, UTF8PROC_CATEGORY_PO);
+        return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') ||
+               (c >= '{' && c <= '~');
+    return between(utf8proc_category((utf8proc_int32_t)c), UTF8PROC_CATEGORY_PC,
+                   UTF8PROC_CATEGORY_PO);
 }
 
 bool pare_is_mark(uint32_t c)
 {
-    return c >= 0x300 && between(utf8proc_category((utf8proc_int32_t)c), UTF8PROC_CATEGORY_MN, UTF8PROC_CATEGORY_ME);
+    return c >= 0x300 && between(utf8proc_category((utf8proc_int32_t)c), UTF8PROC_CATEGORY_MN,
+                                 UTF8PROC_CATEGORY_ME);
 }
 
 bool pare_is_word(uint32_t c)
@@ -114,9 +119,11 @@ bool pare_is_word(uint32_t c)
     if (c < 0x80)
         return c == '_' || (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
     utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
-    return between(category, UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_NL) || category == UTF8PROC_CATEGORY_PC ||
-           c == 0x200c || c == 0x200d || (c >= 0x24b6 && c <= 0x24e9) || /* circled letters: Other_Alphabetic, not L */
-           (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189);
+    return between(category, UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_NL) ||
+           category == UTF8PROC_CATEGORY_PC || c == 0x200c || c == 0x200d ||
+           (c >= 0x24b6 && c <= 0x24e9) || /* circled letters: Other_Alphabetic, not L */
+           (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
+           (c >= 0x1f170 && c <= 0x1f189);
 }
 
 /* Visible bytes stand for themselves; the 68 others are numbered from U+0100 in order. */

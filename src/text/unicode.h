@@ -26,7 +26,8 @@ static inline uint32_t pare_utf8_decode(const char *text, size_t *length)
         return (uint32_t)(u[0] & 0x0f) << 12 | (uint32_t)(u[1] & 0x3f) << 6 | (u[2] & 0x3f);
     }
     *length = 4;
-    return (uint32_t)(u[0] & 0x07) << 18 | (uint32_t)(u[1] & 0x3f) << 12 | (uint32_t)(u[2] & 0x3f) << 6 | (u[3] & 0x3f);
+    return (uint32_t)(u[0] & 0x07) << 18 | (uint32_t)(u[1] & 0x3f) << 12 |
+           (uint32_t)(u[2] & 0x3f) << 6 | (u[3] & 0x3f);
 }
 
 /* The length that the first byte of a character of valid UTF-8 announces. */
@@ -48,8 +49,9 @@ static inline size_t pare_utf8_previous(const char *text, size_t end)
 /* Writes 1 to 4 bytes and returns their number. */
 size_t pare_utf8_encode(uint32_t character, char out[4]);
 
-/* What one step over possibly invalid UTF-8 finds: a whole character, a maximal ill-formed part (which Unicode 3.9 and
- * Rust's from_utf8_lossy replace by one U+FFFD), or a valid beginning that the text ends in. */
+/* What one step over possibly invalid UTF-8 finds: a whole character, a maximal ill-formed part
+ * (which Unicode 3.9 and Rust's from_utf8_lossy replace by one U+FFFD), or a valid beginning that
+ * the text ends in. */
 typedef enum pare_utf8_step { PARE_UTF8_WHOLE, PARE_UTF8_INVALID, PARE_UTF8_CUT } pare_utf8_step;
 pare_utf8_step pare_utf8_next(const char *text, size_t size, size_t *length); /* size > 0 */
 
@@ -63,7 +65,8 @@ bool pare_is_punctuation(uint32_t c); /* P, or ASCII punctuation */
 bool pare_is_word(uint32_t c);        /* Alphabetic, M, Nd, Pc, Join_Control */
 bool pare_is_mark(uint32_t c);        /* M */
 
-/* GPT-2's reversible map of bytes to visible characters: byte -> character (< 0x144), and back (-1 where there is none). */
+/* GPT-2's reversible map of bytes to visible characters: byte -> character (< 0x144), and back (-1
+ * where there is none). */
 uint32_t pare_byte_to_character(uint8_t byte);
 int pare_character_to_byte(uint32_t character);
 

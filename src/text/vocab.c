@@ -55,7 +55,8 @@ pare_status pare_vocab_reserve(pare_vocab *vocab, size_t tokens, size_t merges)
 {
     pare_status status = resize_slots(vocab, table_size(tokens));
     if (status == PARE_OK)
-        status = pare_grow(&vocab->tokens, &vocab->capacity, tokens + 1, sizeof *vocab->tokens, "a vocabulary");
+        status = pare_grow(&vocab->tokens, &vocab->capacity, tokens + 1, sizeof *vocab->tokens,
+                           "a vocabulary");
     if (status != PARE_OK || merges == 0)
         return status;
     size_t size = table_size(merges);
@@ -86,7 +87,8 @@ int32_t pare_vocab_find(const pare_vocab *vocab, const char *text, size_t length
     return vocab->slots ? vocab->slots[find_slot(vocab, text, length)] : -1;
 }
 
-pare_status pare_vocab_add(pare_vocab *vocab, int32_t id, const char *text, size_t length, bool hidden, bool *taken)
+pare_status pare_vocab_add(pare_vocab *vocab, int32_t id, const char *text, size_t length,
+                           bool hidden, bool *taken)
 {
     *taken = true;
     if ((size_t)id < vocab->size && vocab->tokens[id].text)
@@ -100,11 +102,12 @@ pare_status pare_vocab_add(pare_vocab *vocab, int32_t id, const char *text, size
     if (!hidden && vocab->slots[slot] >= 0)
         return PARE_OK;
     if ((size_t)id >= vocab->size) {
-        pare_status status =
-            pare_grow(&vocab->tokens, &vocab->capacity, (size_t)id + 1, sizeof *vocab->tokens, "a vocabulary");
+        pare_status status = pare_grow(&vocab->tokens, &vocab->capacity, (size_t)id + 1,
+                                       sizeof *vocab->tokens, "a vocabulary");
         if (status != PARE_OK)
             return status;
-        memset(vocab->tokens + vocab->size, 0, ((size_t)id + 1 - vocab->size) * sizeof *vocab->tokens);
+        memset(vocab->tokens + vocab->size, 0,
+               ((size_t)id + 1 - vocab->size) * sizeof *vocab->tokens);
         vocab->size = (size_t)id + 1;
     }
     char *copy = pare_arena_copy(&vocab->arena, text, length);
@@ -121,7 +124,8 @@ pare_status pare_vocab_add(pare_vocab *vocab, int32_t id, const char *text, size
     return PARE_OK;
 }
 
-void pare_vocab_add_merge(pare_vocab *vocab, int32_t left, int32_t right, uint32_t rank, int32_t id, bool replace)
+void pare_vocab_add_merge(pare_vocab *vocab, int32_t left, int32_t right, uint32_t rank, int32_t id,
+                          bool replace)
 {
     uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
     size_t i = (pair * 0x9e3779b97f4a7c15u) >> 20 & vocab->merge_mask;

@@ -43,30 +43,37 @@ typedef struct pare_vocab {
     size_t slot_mask, used;
     pare_merge *merges; /* pair -> rank, open addressing */
     size_t merge_mask, merge_count;
-    size_t longest;                          /* bytes of the longest token */
-    int32_t characters[PARE_VOCAB_CHARACTERS]; /* ids of the one-character tokens below U+0400, or -1 */
-    bool breaks_before_space; /* no token holds "▁" behind another character, so no merge crosses such a place */
+    size_t longest; /* bytes of the longest token */
+    int32_t
+        characters[PARE_VOCAB_CHARACTERS]; /* ids of the one-character tokens below U+0400, or -1 */
+    bool breaks_before_space; /* no token holds "▁" behind another character, so no merge crosses
+                                 such a place */
 } pare_vocab;
 
-/* {0} is empty. Space for `count` tokens and as many merges as given, both exact enough to never rehash below them. */
+/* {0} is empty. Space for `count` tokens and as many merges as given, both exact enough to never
+ * rehash below them. */
 pare_status pare_vocab_reserve(pare_vocab *vocab, size_t tokens, size_t merges);
-/* The text is copied. *taken is set where the id or (unless `hidden`) the text has one already; then nothing is added.
- * hidden: has an id, but is not found by its text. */
-pare_status pare_vocab_add(pare_vocab *vocab, int32_t id, const char *text, size_t length, bool hidden, bool *taken);
+/* The text is copied. *taken is set where the id or (unless `hidden`) the text has one already;
+ * then nothing is added. hidden: has an id, but is not found by its text. */
+pare_status pare_vocab_add(pare_vocab *vocab, int32_t id, const char *text, size_t length,
+                           bool hidden, bool *taken);
 /* -1 where there is none. */
 int32_t pare_vocab_find(const pare_vocab *vocab, const char *text, size_t length);
 /* A pair given twice keeps the first rank, or the last where `replace` (the tokenizers library). */
-void pare_vocab_add_merge(pare_vocab *vocab, int32_t left, int32_t right, uint32_t rank, int32_t id, bool replace);
+void pare_vocab_add_merge(pare_vocab *vocab, int32_t left, int32_t right, uint32_t rank, int32_t id,
+                          bool replace);
 /* Fills `characters` and `breaks_before_space`: after all tokens are there. */
 void pare_vocab_finish(pare_vocab *vocab);
 void pare_vocab_free(pare_vocab *vocab);
 
-static inline const pare_merge *pare_vocab_merge(const pare_vocab *vocab, int32_t left, int32_t right)
+static inline const pare_merge *pare_vocab_merge(const pare_vocab *vocab, int32_t left,
+                                                 int32_t right)
 {
     uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
     if (!vocab->merges)
         return NULL;
-    for (size_t i = (pair * 0x9e3779b97f4a7c15u) >> 20 & vocab->merge_mask;; i = (i + 1) & vocab->merge_mask) {
+    for (size_t i = (pair * 0x9e3779b97f4a7c15u) >> 20 & vocab->merge_mask;;
+         i = (i + 1) & vocab->merge_mask) {
         if (vocab->merges[i].pair == pair)
             return &vocab->merges[i];
         if (vocab->merges[i].pair == UINT64_MAX)
