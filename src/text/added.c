@@ -106,10 +106,10 @@ static bool touches_word(const char *text, size_t size, size_t start, size_t end
            (end < size && pare_is_word(pare_utf8_decode(text + end, &length)));
 }
 
-static size_t space_before(const char *text, size_t start, size_t from)
+static size_t space_before(const char *text, size_t start)
 {
     size_t length;
-    while (start > from) {
+    while (start > 0) {
         size_t previous = pare_utf8_previous(text, start);
         if (!pare_is_space(pare_utf8_decode(text + previous, &length)))
             break;
@@ -142,12 +142,16 @@ pare_status pare_added_split(const pare_added *added, const pare_added_tree *tre
         if ((plain_special && token->special) ||
             (token->single_word && touches_word(text, size, at, end)))
             continue;
-        size_t start = token->lstrip ? space_before(text, at, from) : at;
+        size_t start = at, stop = token->rstrip ? space_after(text, size, end) : end;
+        if (token->lstrip) {
+            start = space_before(text, at);
+            start = start > from ? start : from; /* what the token before took is gone */
+        }
         if (from < start)
             status = pare_pieces_add(pieces, base + from, start - from, -1, first && from == 0);
-        if (status == PARE_OK)
+        if (status == PARE_OK && start < stop)
             status = pare_pieces_add(pieces, 0, 0, token->id, false);
-        from = token->rstrip ? space_after(text, size, end) : end;
+        from = stop;
     }
     if (status == PARE_OK && from < size)
         status = pare_pieces_add(pieces, base + from, size - from, -1, first && from == 0);

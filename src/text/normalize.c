@@ -102,11 +102,13 @@ static size_t map_character(pare_normalizer_kind kind, uint32_t c, uint32_t out[
 }
 
 static pare_status map_characters(pare_normalizer_kind kind, const pare_buffer *text,
-                                  pare_buffer *out)
+                                  pare_buffer *out, bool *start_kept)
 {
     for (size_t i = 0, length; i < text->size; i += length) {
         uint32_t mapped[2], c = pare_utf8_decode(text->data + i, &length);
         size_t count = map_character(kind, c, mapped);
+        if (i == 0 && count == 0)
+            *start_kept = false;
         for (size_t m = 0; m < count; m++) {
             char bytes[4];
             pare_buffer_append(out, bytes, pare_utf8_encode(mapped[m], bytes));
@@ -159,7 +161,7 @@ static pare_status run_step(const pare_normalizer_step *step, pare_regex_search 
     case PARE_NORMALIZE_BYTES:
         return map_bytes(text, out);
     default:
-        return map_characters(step->kind, text, out);
+        return map_characters(step->kind, text, out, start_kept);
     }
 }
 

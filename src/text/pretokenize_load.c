@@ -9,6 +9,9 @@
 const char pare_gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
+/* \w of Rust's regular expressions. */
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u200c\\u200d"
+
 static pare_status add_step(pare_pretokenizer *pretokenizer, pare_split_kind kind,
                             pare_split_behavior behavior, pare_split_step **step)
 {
@@ -160,10 +163,9 @@ static pare_status load_one(pare_pretokenizer *pretokenizer, const json_t *json,
         return load_metaspace(pretokenizer, json, file);
     if (strcmp(name, "Digits") == 0)
         return load_digits(pretokenizer, json, file);
-    if (strcmp(name, "Whitespace") == 0) /* here \w also has the two joiners, as in Rust's regex */
-        return pare_pretokenizer_add_regex(pretokenizer,
-                                           "[\\w\\x{200c}\\x{200d}]+|[^\\w\\s\\x{200c}\\x{200d}]+",
-                                           true, PARE_SPLIT_REMOVED);
+    if (strcmp(name, "Whitespace") == 0)
+        return pare_pretokenizer_add_regex(pretokenizer, "[" WORD "]+|[^" WORD "\\s]+", true,
+                                           PARE_SPLIT_REMOVED);
     if (strcmp(name, "WhitespaceSplit") == 0 || strcmp(name, "BertPreTokenizer") == 0) {
         status = add_step(pretokenizer, PARE_SPLIT_SPACES, PARE_SPLIT_REMOVED, &step);
         if (status != PARE_OK || strcmp(name, "WhitespaceSplit") == 0)

@@ -1,17 +1,17 @@
 /* Oniguruma's syntax (Ruby's) to PCRE2's, where the two mean different things by the same text:
  *   \s   White_Space; PCRE2 adds U+180E
- *   \w   letters, marks, decimal digits, connectors; PCRE2: letters, numbers, "_"
+ *   \w   alphabetic, marks, decimal digits, connectors; PCRE2: letters, numbers, "_"
  *   \b   by that \w
  *   \h   a hexadecimal digit; PCRE2: horizontal space
  *   \uHHHH
  *   \p{Han} is the script; PCRE2: the script extensions
+ *   [[:punct:]] and other named classes have other members
  *   [a[bc]] a nested set
  *   X{1,3}+ repeats the group once or more; PCRE2: possessive */
 #include "base/fail.h"
 #include "text/regex.h"
 
 #include <ctype.h>
-#include <stdio.h>
 #include <string.h>
 
 #define SPACES                                                                                     \
@@ -21,7 +21,8 @@
     "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{"   \
     "200b}-\\x{2027}"                                                                              \
     "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
-#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+/* In Latin-1, Oniguruma also counts the superscript digits and the fractions. */
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 #define HEX "0-9a-fA-F"
 
 enum { MAX_DEPTH = 250 };
@@ -47,63 +48,95 @@ static char peek(const translator *t, size_t ahead)
     return t->at + ahead < t->size ? t->in[t->at + ahead] : 0;
 }
 
-/* \p{...} from behind the p. General categories (one or two letters) and PCRE2's own names pass;
- * scripts become sc:. */
-static pare_status property(translator *t, char p)
+static pare_status set_or_member(translator *t, bool in_class, bool inverse, const char *members)
 {
-    static const char *const plain[][2] = {{"alnum", "Xan"},
-                                           {"alpha", "Alphabetic"},
-                                           {"alphabetic", "Alphabetic"},
-                                           {"digit", "Nd"},
-                                           {"punct", "P"},
-                                           {"punctuation", "P"},
-                                           {"upper", "Uppercase"},
-                                           {"uppercase", "Uppercase"},
-                                           {"lower", "Lowercase"},
-                                           {"lowercase", "Lowercase"},
-                                           {"letter", "L"},
-                                           {"number", "N"},
-                                           {"mark", "M"},
-                                           {"symbol", "S"},
-                                           {"separator", "Z"},
-                                           {"any", "Any"},
-                                           {"cntrl", "Cc"},
-                                           {"emoji", "Emoji"},
-                                           {"extendedpictographic", "Extended_Pictographic"},
-                                           {"ideographic", "Ideographic"},
-                                           {"decimalnumber", "Nd"}};
+    if (in_class)
+        return inverse ? unsupported(t, "the complement of a class in a set")
+                       : pare_buffer_text(t->out, members);
+    return pare_buffer_printf(t->out, "[%s%s]", inverse ? "^" : "", members);
+}
+
+/* What a named class means to Oniguruma: the POSIX ones and \p{...}, by the folded name. */
+typedef struct named_class {
+    const char *name, *members;
+} named_class;
+
+static const char *find_class(const named_class *classes, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(classes[i].name, name) == 0)
+            return classes[i].members;
+    return NULL;
+}
+
+static const named_class properties[] = {
+    {"alnum", "\\p{Alphabetic}\\p{Nd}"},
+    {"alpha", "\\p{Alphabetic}"},
+    {"alphabetic", "\\p{Alphabetic}"},
+    {"any", "\\p{Any}"},
+    {"cntrl", "\\p{Cc}"},
+    {"decimalnumber", "\\p{Nd}"},
+    {"digit", "\\p{Nd}"},
+    {"emoji", "\\p{Emoji}"},
+    {"extendedpictographic", "\\p{Extended_Pictographic}"},
+    {"ideographic", "\\p{Ideographic}"},
+    {"letter", "\\p{L}"},
+    {"lower", "\\p{Lowercase}"},
+    {"lowercase", "\\p{Lowercase}"},
+    {"mark", "\\p{M}"},
+    {"number", "\\p{N}"},
+    {"punct", "\\p{P}"},
+    {"punctuation", "\\p{P}"},
+    {"separator", "\\p{Z}"},
+    {"space", SPACES},
+    {"symbol", "\\p{S}"},
+    {"upper", "\\p{Uppercase}"},
+    {"uppercase", "\\p{Uppercase}"},
+    {"whitespace", SPACES},
+    {"word", WORD},
+    {"xdigit", HEX},
+};
+
+static const named_class posix_classes[] = {
+    {"alnum", "\\p{Alphabetic}\\p{Nd}"},
+    {"alpha", "\\p{Alphabetic}"},
+    {"cntrl", "\\p{Cc}"},
+    {"digit", "\\p{Nd}"},
+    {"lower", "\\p{Lowercase}"},
+    {"punct", "\\p{P}\\p{S}"},
+    {"space", SPACES},
+    {"upper", "\\p{Uppercase}"},
+    {"word", WORD},
+    {"xdigit", HEX},
+};
+
+/* \p{...} from behind the p. Names of one or two letters are general categories; names that are not
+ * in the table are scripts. */
+static pare_status property(translator *t, char p, bool in_class)
+{
     const char *close = peek(t, 0) == '{' ? memchr(t->in + t->at, '}', t->size - t->at) : NULL;
     if (!close)
         return unsupported(t, "\\p without {}");
     const char *from = t->in + t->at + 1;
     bool inverse = *from == '^';
     from += inverse;
-    char name[64], folded[64];
+    char name[64];
     size_t length = (size_t)(close - from), f = 0;
-    if (length == 0 || length >= sizeof name)
+    if (from >= close || length >= sizeof name)
         return unsupported(t, "an unknown \\p{...}");
     for (size_t i = 0; i < length; i++)
         if (from[i] != '_' && from[i] != ' ' && from[i] != '-')
-            folded[f++] = (char)tolower((unsigned char)from[i]);
-    folded[f] = 0;
-    snprintf(name, sizeof name, "%.*s", (int)length, from);
+            name[f++] = (char)tolower((unsigned char)from[i]);
+    name[f] = 0;
     t->at = (size_t)(close - t->in) + 1;
-    if (strcmp(folded, "space") == 0 || strcmp(folded, "whitespace") == 0 ||
-        strcmp(folded, "word") == 0)
-        return unsupported(t, "\\p{Space} or \\p{Word}");
-    const char *mapped = f <= 2 ? name : NULL;
-    for (size_t i = 0; i < sizeof plain / sizeof *plain && !mapped; i++)
-        if (strcmp(folded, plain[i][0]) == 0)
-            mapped = plain[i][1];
-    return pare_buffer_printf(t->out, "\\%c{%s%s}", inverse ? (p == 'p' ? 'P' : 'p') : p,
-                              mapped ? "" : "sc:", mapped ? mapped : name);
-}
-
-static pare_status set_or_member(translator *t, bool in_class, bool inverse, const char *members)
-{
-    if (in_class)
-        return inverse ? unsupported(t, "\\W or \\H in a set") : pare_buffer_text(t->out, members);
-    return pare_buffer_printf(t->out, "[%s%s]", inverse ? "^" : "", members);
+    inverse ^= p == 'P';
+    const char *members = find_class(properties, sizeof properties / sizeof *properties, name);
+    if (members && (inverse ? strncmp(members, "\\p{", 3) != 0 || strchr(members + 1, '\\') : true))
+        return set_or_member(t, in_class, inverse, members);
+    if (members) /* the complement of a single property */
+        return pare_buffer_printf(t->out, "\\P%s", members + 2);
+    return pare_buffer_printf(t->out, "\\%c{%s%.*s}", inverse ? 'P' : 'p',
+                              f <= 2 ? "" : "sc:", (int)length, from);
 }
 
 /* From behind the backslash. */
@@ -126,7 +159,7 @@ static pare_status escape(translator *t, bool in_class)
         return set_or_member(t, in_class, c == 'H', HEX);
     case 'p':
     case 'P':
-        return property(t, c);
+        return property(t, c, in_class);
     case 'b':
         if (in_class)
             break;
@@ -149,6 +182,24 @@ static pare_status escape(translator *t, bool in_class)
     return pare_buffer_append(t->out, &c, 1);
 }
 
+/* [:alpha:] inside a set. */
+static pare_status posix_class(translator *t)
+{
+    char name[16];
+    size_t length = 0;
+    while (length < sizeof name - 1 && isalpha((unsigned char)peek(t, 2 + length))) {
+        name[length] = peek(t, 2 + length);
+        length++;
+    }
+    name[length] = 0;
+    const char *members =
+        find_class(posix_classes, sizeof posix_classes / sizeof *posix_classes, name);
+    if (peek(t, 2 + length) != ':' || peek(t, 3 + length) != ']' || !members)
+        return unsupported(t, "an unknown [:class:]");
+    t->at += length + 4;
+    return pare_buffer_text(t->out, members);
+}
+
 /* A set from its '['; nested sets are unions, so their brackets go. */
 static pare_status set(translator *t)
 {
@@ -164,12 +215,7 @@ static pare_status set(translator *t)
             return unsupported(t, "a set without its end");
         char c = t->in[t->at];
         if (c == '[' && peek(t, 1) == ':') {
-            const char *end = strstr(t->in + t->at, ":]");
-            if (!end)
-                return unsupported(t, "'[:' without ':]'");
-            size_t length = (size_t)(end + 2 - (t->in + t->at));
-            status = pare_buffer_append(t->out, t->in + t->at, length);
-            t->at += length;
+            status = posix_class(t);
         } else if (c == '[') {
             if (peek(t, 1) == '^')
                 return unsupported(t, "a negated set inside a set");
