@@ -1,11 +1,6 @@
 /* Chat templates: the tokenizer's variables for the interpreter. */
 #include "base/fail.h"
-#if __has_include("text/template.h")
 #include "text/template.h"
-#else /* until the interpreter lands */
-#define pare_template_render(source, name, variables, text)                                        \
-    pare_fail(PARE_UNSUPPORTED, "%s: chat templates are not supported yet", name)
-#endif
 #include "text/tokenizer.h"
 
 #include <string.h>

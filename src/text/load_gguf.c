@@ -229,7 +229,7 @@ static pare_status load_roles(pare_tokenizer *tokenizer, bool llama, bool add_bo
         PARE_TRY(pare_id_list_add(&tokenizer->prefix, tokenizer->bos));
     if (add_eos && tokenizer->eos >= 0)
         PARE_TRY(pare_id_list_add(&tokenizer->suffix, tokenizer->eos));
-    if (llama)
+    if (tokenizer->bpe.kind == PARE_BPE_SCORES)
         tokenizer->bpe.unk = tokenizer->unk;
 fail:
     return status;
@@ -245,6 +245,27 @@ static pare_status load_template(pare_tokenizer *tokenizer)
         return pare_fail(PARE_FORMAT, "%s: tokenizer.chat_template is not valid UTF-8",
                          tokenizer->file);
     return pare_text_copy(text.data, text.length, &tokenizer->chat_template);
+}
+
+/* A whole tokenizer.json in the file says more than the other keys and is used in their place; only
+ * the roles of tokens and what is put around a text are taken from them. */
+static pare_status load_embedded(pare_tokenizer *tokenizer, pare_gguf_string text, bool *add_bos)
+{
+    json_t *json;
+    pare_status status = pare_json_load_text(text.data, text.length, tokenizer->file, &json);
+    if (status != PARE_OK)
+        return pare_fail_in(status, "tokenizer.huggingface.json");
+    status = json_is_object(json)
+                 ? pare_tokenizer_load_json(tokenizer, json)
+                 : pare_fail(PARE_FORMAT, "%s: tokenizer.huggingface.json is not an object",
+                             tokenizer->file);
+    json_decref(json);
+    if (status == PARE_OK && pare_gguf_find(&tokenizer->gguf, "tokenizer.ggml.add_bos_token"))
+        tokenizer->prefix.count = 0;
+    if (status == PARE_OK && pare_gguf_find(&tokenizer->gguf, "tokenizer.ggml.add_eos_token"))
+        tokenizer->suffix.count = 0;
+    *add_bos = false;
+    return status;
 }
 
 pare_status pare_tokenizer_load_gguf(pare_tokenizer *tokenizer, const char *path)
@@ -263,7 +284,12 @@ pare_status pare_tokenizer_load_gguf(pare_tokenizer *tokenizer, const char *path
         return pare_fail(PARE_UNSUPPORTED,
                          "%s: the tokenizer model '%.*s' is not supported, only gpt2 and llama are",
                          path, (int)(model.length < 40 ? model.length : 40), model.data);
-    PARE_TRY(llama ? load_llama(tokenizer, &add_bos) : load_gpt2(tokenizer, &add_bos));
+    pare_gguf_string embedded = {0};
+    PARE_TRY(pare_gguf_text(&tokenizer->gguf, "tokenizer.huggingface.json", &embedded));
+    if (embedded.data)
+        PARE_TRY(load_embedded(tokenizer, embedded, &add_bos));
+    else
+        PARE_TRY(llama ? load_llama(tokenizer, &add_bos) : load_gpt2(tokenizer, &add_bos));
     pare_decoder_finish(&tokenizer->decoder);
     PARE_TRY(load_roles(tokenizer, llama, add_bos));
     PARE_TRY(load_template(tokenizer));

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { JSON_LIMIT = 256 << 20 };
-
 pare_status pare_text_copy(const char *text, size_t length, char **copy)
 {
     pare_status status = pare_allocate(length + 1, 1, "a text", copy);
@@ -125,7 +123,7 @@ static pare_status open_json(const char *path, const char *folder, pare_tokenize
     json_t *json;
     pare_status status;
     PARE_TRY(create(path, out));
-    PARE_TRY(pare_json_load_file(path, JSON_LIMIT, &json));
+    PARE_TRY(pare_json_load_file(path, PARE_JSON_LIMIT, &json));
     PARE_TRY(load_json_document(*out, json));
     if (folder)
         PARE_TRY(pare_tokenizer_load_folder(*out, folder));

@@ -13,6 +13,8 @@
 
 #include <pare/tokenizer.h>
 
+enum { PARE_JSON_LIMIT = 256 << 20 }; /* bytes of a tokenizer.json */
+
 typedef struct pare_id_list {
     int32_t *ids;
     size_t count, capacity;
