@@ -62,6 +62,31 @@ pare_status pare_bench_run(const pare_bench_config *configs, int count,
                            const pare_bench_options *options, pare_bench_result *results);
 void pare_bench_result_free(pare_bench_result *result); /* accepts {0} */
 
+/* ---- kernels ---- */
+
+typedef struct pare_bench_kernels_options {
+    const char *isa;               /* NULL: the best */
+    int threads;                   /* 0: all */
+    const char *format;            /* NULL: all */
+    int64_t rows, columns;         /* of the matrix */
+    int64_t tokens;                /* of the second measurement; the first is with one token */
+    double seconds;                /* of each measurement */
+    const pare_hw_limits *limits;  /* may be NULL */
+    const pare_progress *progress; /* may be NULL */
+} pare_bench_kernels_options;
+
+/* 4096 x 4096, 256 tokens, 0.3 s. */
+pare_bench_kernels_options pare_bench_kernels_options_default(void);
+
+/* Times the matrix products of a tier, each format with each kind of activations. `each` gets a
+ * record of kind "kernel" (conditions format, operand, isa, threads, rows, columns, tokens; metrics
+ * microseconds, weight_bytes_per_s, ops_per_s, read_bandwidth_bytes_per_s, bandwidth_share,
+ * peak_share, packed_weights_per_s) that is valid during the call; a status other than PARE_OK ends
+ * the walk. */
+pare_status pare_bench_kernels(const pare_bench_kernels_options *options,
+                               pare_status (*each)(void *user, const pare_record *record),
+                               void *user);
+
 /* The other end: runs what the parent asks for over `fd` (a socket) and returns the exit code. */
 int pare_bench_child(int fd);
 

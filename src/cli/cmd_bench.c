@@ -15,8 +15,9 @@
 typedef struct bench_arguments {
     int64_t n_prompt, n_gen, depth, context, repetitions, rounds, seed;
     double budget, timeout;
-    const char *activations, *kv_type;
-    bool no_kv_cache, child, samples, no_store, no_limits;
+    const char *activations, *kv_type, *format;
+    int64_t rows, columns;
+    bool kernels, no_kv_cache, child, samples, no_store, no_limits;
 } bench_arguments;
 
 static int check(const cli_command *command, const bench_arguments *a,
@@ -197,6 +198,68 @@ static int measure(const cli_command *command, const cli_common *common, const b
     return code;
 }
 
+/* ---- kernels ---- */
+
+static const cli_column kernel_columns[] = {
+    {"format", true},   {"activations", true},   {"isa", true},        {"tokens", false},
+    {"us", false},      {"spread", false},       {"weights/s", false}, {"GOP/s", false},
+    {"reads/s", false}, {"of bandwidth", false}, {"of peak", false},
+};
+
+typedef struct kernel_list {
+    const cli_common *common;
+    cli_table table;
+} kernel_list;
+
+static pare_status take_kernel(void *user, const pare_record *r)
+{
+    kernel_list *list = user;
+    cli_table *table = &list->table;
+    char text[32];
+    if (list->common->json)
+        return cli_record_print_json(r, false) ? PARE_OUT_OF_MEMORY : PARE_OK;
+    const pare_metric *rate = pare_record_metric(r, "ops_per_s");
+    cli_table_add(table, condition(r, "format"));
+    cli_table_add(table, condition(r, "operand"));
+    cli_table_add(table, condition(r, "isa"));
+    cli_table_add(table, condition(r, "tokens"));
+    add(table, r, "microseconds", PARE_UNIT_RATE, false);
+    add(table, r, "weight_bytes_per_s", PARE_UNIT_BYTES, false);
+    snprintf(text, sizeof text, "%.1f", rate ? rate->measure.value / 1e9 : 0);
+    cli_table_add(table, text);
+    add(table, r, "read_bandwidth_bytes_per_s", PARE_UNIT_BYTES, false);
+    add(table, r, "bandwidth_share", PARE_UNIT_PERCENT, false);
+    add(table, r, "peak_share", PARE_UNIT_PERCENT, false);
+    return PARE_OK;
+}
+
+static int time_kernels(const cli_command *command, const cli_common *common,
+                        const bench_arguments *a)
+{
+    kernel_list list = {.common = common, .table = {.columns = kernel_columns}};
+    pare_hw_limits limits;
+    cli_bar bar;
+    list.table.column_count = sizeof kernel_columns / sizeof *kernel_columns;
+    pare_bench_kernels_options options = pare_bench_kernels_options_default();
+    pare_status status =
+        a->no_limits ? PARE_OK : cli_limits_get(command, common, (int)common->threads, &limits);
+    if (status == PARE_OK) {
+        cli_bar_start(&bar, common);
+        options.isa = common->isa;
+        options.threads = (int)common->threads;
+        options.format = a->format;
+        options.rows = a->rows;
+        options.columns = a->columns;
+        options.limits = a->no_limits ? NULL : &limits;
+        options.progress = &bar.progress;
+        status = pare_bench_kernels(&options, take_kernel, &list);
+        cli_bar_end(&bar);
+    }
+    if (list.table.cell_count)
+        cli_table_print(&list.table, stdout);
+    return status == PARE_OK ? 0 : cli_failed(command, status);
+}
+
 static int run(int argc, char **argv, const cli_command *command)
 {
     bench_arguments a = {.n_prompt = 512,
@@ -205,7 +268,9 @@ static int run(int argc, char **argv, const cli_command *command)
                          .budget = 10,
                          .timeout = 3600,
                          .activations = "fast",
-                         .kv_type = "f16"};
+                         .kv_type = "f16",
+                         .rows = 4096,
+                         .columns = 4096};
     if (argc == 2 &&
         strcmp(argv[1], "--child") == 0) /* the measuring process itself: not for people */
         return pare_bench_child(STDIN_FILENO);
@@ -226,6 +291,12 @@ static int run(int argc, char **argv, const cli_command *command)
         {"kv-type", CLI_TEXT, &a.kv_type, "T", "format of the KV cache (default f16)"},
         {"no-kv-cache", CLI_FLAG, &a.no_kv_cache, NULL, "compute all positions at every token"},
         {"seed", CLI_INT, &a.seed, "N", "of the random token ids (default 1)"},
+        {"kernels", CLI_FLAG, &a.kernels, NULL,
+         "no model: time the matrix products of this tier, with 1 and 256 tokens"},
+        {"format", CLI_TEXT, &a.format, "F", "with --kernels: only this format"},
+        {"rows", CLI_INT, &a.rows, "N", "with --kernels: rows of the matrix (default 4096)"},
+        {"columns", CLI_INT, &a.columns, "N",
+         "with --kernels: columns of the matrix (default 4096)"},
         {"samples", CLI_FLAG, &a.samples, NULL, "with --json: all raw samples"},
         {"no-limits", CLI_FLAG, &a.no_limits, NULL,
          "do not measure the machine's peak rates (no shares of the peak)"},
@@ -236,6 +307,8 @@ static int run(int argc, char **argv, const cli_command *command)
     cli_list models = {0};
     pare_session_options session = pare_session_options_default();
     cli_parse(argc, argv, command, options, &common, &models);
+    if (a.kernels)
+        return time_kernels(command, &common, &a);
     if (!models.count)
         return cli_usage_error(command, "which model?");
     session.threads = (int)common.threads;

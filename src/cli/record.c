@@ -12,8 +12,9 @@
  * may be all digits.) */
 static json_t *condition_json(const pare_condition *condition)
 {
-    static const char *const numbers[] = {"threads", "context", "stride",     "windows", "n_prompt",
-                                          "n_gen",   "depth",   "parameters", "seed"};
+    static const char *const numbers[] = {"threads",  "context", "stride",  "windows",
+                                          "n_prompt", "n_gen",   "depth",   "parameters",
+                                          "seed",     "rows",    "columns", "tokens"};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (strcmp(condition->key, numbers[i]) == 0) {
             char *end;

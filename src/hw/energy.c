@@ -1,4 +1,6 @@
 /* RAPL: https://www.kernel.org/doc/html/latest/power/powercap/powercap.html */
+#include "hw/energy.h"
+
 #include "base/fail.h"
 #include "base/memory.h"
 
@@ -9,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POWERCAP "/sys/class/powercap"
 enum { MAX_PACKAGES = 64, PATH_BYTES = 320 };
 
 typedef struct domain {
@@ -38,12 +39,12 @@ static bool is_package(const char *name)
     return strncmp(name, "intel-rapl:", 11) == 0 && colon && !strchr(colon + 1, ':');
 }
 
-static pare_status add_domain(pare_energy *energy, const char *name)
+static pare_status add_domain(pare_energy *energy, const char *root, const char *name)
 {
     domain *d = &energy->domains[energy->count];
     char range[PATH_BYTES + 32];
-    snprintf(d->path, sizeof d->path, POWERCAP "/%s/energy_uj", name);
-    snprintf(range, sizeof range, POWERCAP "/%s/max_energy_range_uj", name);
+    snprintf(d->path, sizeof d->path, "%s/%s/energy_uj", root, name);
+    snprintf(range, sizeof range, "%s/%s/max_energy_range_uj", root, name);
     errno = 0;
     if (!read_number(d->path, &d->last))
         return pare_fail(PARE_IO, "%s cannot be read: %s", d->path,
@@ -56,19 +57,24 @@ static pare_status add_domain(pare_energy *energy, const char *name)
 
 pare_status pare_energy_open(pare_energy **out)
 {
+    return pare_energy_open_at("/sys/class/powercap", out);
+}
+
+pare_status pare_energy_open_at(const char *root, pare_energy **out)
+{
     *out = NULL;
-    DIR *folder = opendir(POWERCAP);
+    DIR *folder = opendir(root);
     if (!folder)
         return pare_fail(PARE_NOT_FOUND,
-                         "no " POWERCAP ": the kernel or the hypervisor offers no energy counters");
+                         "no %s: the kernel or the hypervisor offers no energy counters", root);
     pare_energy *energy;
     pare_status status = pare_allocate(1, sizeof *energy, "energy counters", &energy);
     for (struct dirent *entry; status == PARE_OK && (entry = readdir(folder));)
         if (is_package(entry->d_name) && energy->count < MAX_PACKAGES)
-            status = add_domain(energy, entry->d_name);
+            status = add_domain(energy, root, entry->d_name);
     closedir(folder);
     if (status == PARE_OK && !energy->count)
-        status = pare_fail(PARE_NOT_FOUND, POWERCAP " holds no RAPL package");
+        status = pare_fail(PARE_NOT_FOUND, "%s holds no RAPL package", root);
     if (status != PARE_OK) {
         free(energy);
         return status;

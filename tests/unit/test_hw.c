@@ -8,12 +8,16 @@
 #include <cmocka.h>
 
 #include "hw/cpu.h"
+#include "hw/energy.h"
 #include "hw/peaks.h"
 
 #include <jansson.h>
 #include <pare/hw.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static void every_fact_is_there_or_says_why(void **state)
 {
@@ -141,6 +145,47 @@ static void absent_energy_says_why(void **state)
     pare_energy_close(energy);
 }
 
+static void set_counter(const char *root, const char *domain, const char *file, const char *value)
+{
+    char path[320];
+    snprintf(path, sizeof path, "%s/%s", root, domain);
+    mkdir(path, 0777);
+    snprintf(path, sizeof path, "%s/%s/%s", root, domain, file);
+    FILE *to = fopen(path, "w");
+    assert_non_null(to);
+    fprintf(to, "%s\n", value);
+    fclose(to);
+}
+
+/* Two packages, one of whose counters wraps; the core domain inside a package is not counted twice.
+ */
+static void energy_adds_packages_and_wraps(void **state)
+{
+    char root[] = "/tmp/pare-rapl-XXXXXX", command[64];
+    pare_energy *energy;
+    double joules;
+    assert_non_null(mkdtemp(root));
+    assert_int_equal(pare_energy_open_at(root, &energy), PARE_NOT_FOUND);
+    assert_non_null(strstr(pare_error_message(), "no RAPL package"));
+    set_counter(root, "intel-rapl:0", "energy_uj", "9000000");
+    set_counter(root, "intel-rapl:0", "max_energy_range_uj", "10000000");
+    set_counter(root, "intel-rapl:1", "energy_uj", "0");
+    set_counter(root, "intel-rapl:1", "max_energy_range_uj", "10000000");
+    set_counter(root, "intel-rapl:0:0", "energy_uj", "5");
+    set_counter(root, "intel-rapl", "enabled", "1");
+    assert_int_equal(pare_energy_open_at(root, &energy), PARE_OK);
+    assert_int_equal(pare_energy_read(energy, &joules), PARE_OK);
+    assert_true(joules == 0);
+    set_counter(root, "intel-rapl:0", "energy_uj", "500000"); /* 1.5 J through the wrap */
+    set_counter(root, "intel-rapl:1", "energy_uj", "2000000");
+    set_counter(root, "intel-rapl:0:0", "energy_uj", "4000000");
+    assert_int_equal(pare_energy_read(energy, &joules), PARE_OK);
+    assert_true(joules > 3.4999 && joules < 3.5001);
+    pare_energy_close(energy);
+    snprintf(command, sizeof command, "rm -rf %s", root);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +196,7 @@ int main(void)
         cmocka_unit_test(measuring_can_be_stopped),
         cmocka_unit_test(bandwidth_is_measured),
         cmocka_unit_test(absent_energy_says_why),
+        cmocka_unit_test(energy_adds_packages_and_wraps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
