@@ -8,7 +8,7 @@
  * Plain AVX2 has VPMADDUBSW, unsigned x signed bytes, which adds pairs of products in 16 bits with saturation. It must never
  * saturate, so there are two kinds:
  *     codes below 64: a pair is at most 63 * 127 * 2 = 16002; pairs of several quads are added in 16 bits before they are
- *         widened, as many as fit 32767 (FLUSH: 2 for 6 bits, 4 for 5 bits, 8 for 4 bits and fewer);
+ *         widened, as many as fit 32767 (a series: 2 for 6 bits, 4 for 5 bits, 8 for 4 bits and fewer);
  *     8-bit codes: |w| x (x with w's sign), at most 128 * 127 * 2 = 32512, widened at once.
  * With VNNI, VPDPBUSD adds four products in 32 bits. */
 #include "kernels/activations.h"
@@ -20,13 +20,13 @@ enum { CHUNK = 8 };    /* subs that are unpacked at a time: 8 KiB of codes and 4
 enum { AHEAD = 4096 }; /* bytes that a stream is prefetched ahead */
 
 typedef struct panel_chunk {
-    uint8_t codes[CHUNK * 8][PARE_PANEL * 4]; /* [quad][row][4]; signed where FLUSH is 0 */
+    uint8_t codes[CHUNK * 8][PARE_PANEL * 4]; /* [quad][row][4]; signed where is_signed says so */
     float scales[CHUNK * 2][PARE_PANEL];
     float minimums[CHUNK * 2][PARE_PANEL];
 } panel_chunk;
 
-/* Quads whose 16-bit sums may be added before widening; 0: bytes with sign. */
-PARE_INLINE int flush_of(pare_layout layout)
+/* Quads whose 16-bit sums may be added before widening; 0: 8-bit codes, none. */
+PARE_INLINE int series_of(pare_layout layout)
 {
     switch (layout) {
     case PARE_LAYOUT_I8_CH:
@@ -47,24 +47,29 @@ PARE_INLINE int flush_of(pare_layout layout)
 
 /* How a layout's codes are multiplied: a constant wherever it is used. */
 typedef struct product {
-    int group, flush;
+    int group, series; /* columns of a group; quads that are added in 16 bits, 0 where at once in 32 */
     bool minimums;
 } product;
 
 PARE_INLINE product product_of(pare_layout layout)
 {
+    const pare_layout_traits *l = &pare_layouts[layout];
 #ifdef PARE_VNNI
-    int flush = 1; /* one kind only */
+    int series = 0;
 #else
-    int flush = flush_of(layout);
+    int series = series_of(layout);
 #endif
-    return (product){pare_layouts[layout].group, flush, pare_layouts[layout].minimums};
+    return (product){l->group, series > l->group / 4 ? l->group / 4 : series, l->minimums};
 }
 
 /* True where codes are multiplied as signed bytes, so that no zero point is left to correct for. */
 PARE_INLINE bool is_signed(product p)
 {
-    return p.flush == 0;
+#ifdef PARE_VNNI
+    return false;
+#else
+    return p.series == 0;
+#endif
 }
 
 PARE_INLINE __m256i load_operand(pare_layout layout, const uint8_t *sub, int q, int part)
@@ -72,33 +77,37 @@ PARE_INLINE __m256i load_operand(pare_layout layout, const uint8_t *sub, int q, 
     return is_signed(product_of(layout)) ? load_signed_quad(layout, sub, q, part) : load_quad(layout, sub, q, part);
 }
 
-/* ---- the sum of one group: sum32 starts as the zero point's correction ---- */
-
-typedef struct sums {
-    __m256i wide, narrow;
-} sums;
+/* ---- the sum of one group ---- */
 
 PARE_INLINE __m256i widen(__m256i pairs)
 {
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-/* Adds quad q of the group. */
-PARE_INLINE void add_quad(product p, sums *to, int q, __m256i codes, __m256i x)
+/* No instruction: a value that is computed here and not later. Left alone, GCC 12 puts the additions of a chain off to its end
+ * and keeps all products until then, in memory. */
+PARE_INLINE __m256i in_order(__m256i x)
+{
+    __asm__("" : "+x"(x));
+    return x;
+}
+
+/* Adds the products of one quad in 32 bits. */
+PARE_INLINE __m256i add_wide(__m256i sum, __m256i codes, __m256i x)
 {
 #ifdef PARE_VNNI
-    to->wide = _mm256_dpbusd_avx_epi32(to->wide, codes, x);
+    return in_order(_mm256_dpbusd_avx_epi32(sum, codes, x));
 #else
-    if (p.flush == 0) {
-        __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
-        to->wide = _mm256_add_epi32(to->wide, widen(pairs));
-        return;
-    }
-    __m256i pairs = _mm256_maddubs_epi16(codes, x);
-    to->narrow = q % p.flush == 0 ? pairs : _mm256_add_epi16(to->narrow, pairs);
-    if ((q + 1) % p.flush == 0 || q + 1 == p.group / 4)
-        to->wide = _mm256_add_epi32(to->wide, widen(to->narrow));
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
+    return in_order(_mm256_add_epi32(sum, widen(pairs)));
 #endif
+}
+
+/* The same in 16 bits, for codes that allow it; the first quad of a series starts the sum. */
+PARE_INLINE __m256i add_narrow(__m256i sum, bool is_first, __m256i codes, __m256i x)
+{
+    __m256i pairs = _mm256_maddubs_epi16(codes, x);
+    return in_order(is_first ? pairs : _mm256_add_epi16(sum, pairs));
 }
 
 /* less: minus the activations' sum; the zero point is 1 << bits. */
@@ -148,21 +157,28 @@ PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t
         _mm_prefetch((const char *)sub + AHEAD + i, _MM_HINT_T0);
 #pragma GCC unroll 2
     for (int g = 0; g < PARE_SUB / p.group; g++) {
-        sums sum[PARE_PARTS];
+        __m256i wide[PARE_PARTS], narrow[PARE_PARTS];
 #pragma GCC unroll 4
         for (int part = 0; part < PARE_PARTS; part++)
-            sum[part].wide = start_sum(p, x.less[g], l->zero_bits);
+            wide[part] = start_sum(p, x.less[g], l->zero_bits);
 #pragma GCC unroll 8
         for (int q = 0; q < p.group / 4; q++) {
             __m256i quad = broadcast_quad(x.codes + g * p.group + 4 * q);
 #pragma GCC unroll 4
-            for (int part = 0; part < PARE_PARTS; part++)
-                add_quad(p, &sum[part], q, load_operand(layout, sub, g * p.group / 4 + q, part), quad);
+            for (int part = 0; part < PARE_PARTS; part++) {
+                __m256i codes = load_operand(layout, sub, g * p.group / 4 + q, part);
+                if (p.series == 0) {
+                    wide[part] = add_wide(wide[part], codes, quad);
+                    continue;
+                }
+                narrow[part] = add_narrow(narrow[part], q % p.series == 0, codes, quad);
+                if ((q + 1) % p.series == 0)
+                    wide[part] = _mm256_add_epi32(wide[part], widen(narrow[part]));
+            }
         }
 #pragma GCC unroll 4
         for (int part = 0; part < PARE_PARTS; part++) {
-            total[part] =
-                add_scaled(total[part], sum[part].wide, load_scale(layout, panel, block, s, g, part), x.scale);
+            total[part] = add_scaled(total[part], wide[part], load_scale(layout, panel, block, s, g, part), x.scale);
             if (p.minimums)
                 total[part] = _mm256_fmadd_ps(load_minimum(layout, block, s, g, part), _mm256_set1_ps(x.sums[g]),
                                               total[part]);
@@ -223,47 +239,96 @@ typedef struct tile_q8 {
     const float *sums;    /* [group][width] */
 } tile_q8;
 
+/* Two parts' sums of a tile. Not [PARE_TILE][2]: GCC 12 keeps arrays in registers under one unrolled loop, not under two. */
+typedef struct tile_sums {
+    __m256i low[PARE_TILE], high[PARE_TILE];
+} tile_sums;
+
+/* Adds the products of one group, in 32 bits at once. */
+PARE_INLINE void sum_wide(int width, int parts, int quads, const uint8_t *codes, const int8_t *x, tile_sums *sums)
+{
+    __m256i low[PARE_TILE], high[PARE_TILE];
+#pragma GCC unroll 6
+    for (int t = 0; t < width; t++)
+        low[t] = high[t] = sums->low[t];
+#pragma GCC unroll 8
+    for (int q = 0; q < quads; q++, codes += PARE_PANEL * 4, x += 4 * width) {
+        __m256i first = load_words(codes), second = parts == 2 ? load_words(codes + 32) : first;
+#pragma GCC unroll 6
+        for (int t = 0; t < width; t++) {
+            __m256i quad = broadcast_quad(x + 4 * t);
+            low[t] = add_wide(low[t], first, quad);
+            if (parts == 2)
+                high[t] = add_wide(high[t], second, quad);
+        }
+    }
+#pragma GCC unroll 6
+    for (int t = 0; t < width; t++) {
+        sums->low[t] = low[t];
+        sums->high[t] = high[t];
+    }
+}
+
+/* The same by series of quads in 16 bits. */
+PARE_INLINE void sum_narrow(int width, int quads, int series, const uint8_t *codes, const int8_t *x, tile_sums *sums)
+{
+#pragma GCC unroll 4
+    for (int q = 0; q < quads; q += series) {
+        __m256i low[PARE_TILE], high[PARE_TILE];
+#pragma GCC unroll 8
+        for (int i = 0; i < series; i++, codes += PARE_PANEL * 4, x += 4 * width) {
+            __m256i first = load_words(codes), second = load_words(codes + 32);
+#pragma GCC unroll 6
+            for (int t = 0; t < width; t++) {
+                __m256i quad = broadcast_quad(x + 4 * t);
+                low[t] = add_narrow(low[t], i == 0, first, quad);
+                high[t] = add_narrow(high[t], i == 0, second, quad);
+            }
+        }
+#pragma GCC unroll 6
+        for (int t = 0; t < width; t++) {
+            sums->low[t] = _mm256_add_epi32(sums->low[t], widen(low[t]));
+            sums->high[t] = _mm256_add_epi32(sums->high[t], widen(high[t]));
+        }
+    }
+}
+
+/* Totals of one part of 8 rows for the tokens of a tile. */
+PARE_INLINE void add_totals(int width, product p, float *totals, const panel_chunk *chunk, tile_q8 x, int g, int part,
+                            const __m256i *sums)
+{
+    int row = part * PARE_PART;
+    __m256 scale = _mm256_load_ps(&chunk->scales[g][row]);
+#pragma GCC unroll 6
+    for (int t = 0; t < width; t++) {
+        float *to = totals + t * PARE_PANEL + row;
+        float x_scale = x.scales[(p.group == 32 ? g : g / 2) * width + t];
+        __m256 total = add_scaled(_mm256_load_ps(to), sums[t], scale, x_scale);
+        if (p.minimums)
+            total = _mm256_fmadd_ps(_mm256_load_ps(&chunk->minimums[g][row]), _mm256_set1_ps(x.sums[g * width + t]),
+                                    total);
+        _mm256_store_ps(to, total);
+    }
+}
+
 /* totals [width][32] += chunk x tile over `groups` groups of columns, for `parts` parts of 8 rows from part `first` on. */
 PARE_INLINE void multiply_parts(int width, product p, int bits, float *totals, const panel_chunk *chunk, tile_q8 x,
                                 int groups, int first, int parts)
 {
     const uint8_t *codes = chunk->codes[0] + first * 32;
-    for (int g = 0; g < groups; g++) {
-        sums sum[PARE_TILE][2];
+    const int quads = p.group / 4;
+    for (int g = 0; g < groups; g++, codes += quads * PARE_PANEL * 4, x.codes += quads * 4 * width) {
+        tile_sums sums;
 #pragma GCC unroll 6
         for (int t = 0; t < width; t++)
-#pragma GCC unroll 2
-            for (int h = 0; h < parts; h++)
-                sum[t][h].wide = start_sum(p, x.less[g * width + t], bits);
-#pragma GCC unroll 8
-        for (int q = 0; q < p.group / 4; q++, codes += PARE_PANEL * 4, x.codes += 4 * width) {
-            __m256i w[2];
-#pragma GCC unroll 2
-            for (int h = 0; h < parts; h++)
-                w[h] = load_words(codes + 32 * h);
-#pragma GCC unroll 6
-            for (int t = 0; t < width; t++) {
-                __m256i quad = broadcast_quad(x.codes + 4 * t);
-#pragma GCC unroll 2
-                for (int h = 0; h < parts; h++)
-                    add_quad(p, &sum[t][h], q, w[h], quad);
-            }
-        }
-#pragma GCC unroll 2
-        for (int h = 0; h < parts; h++) {
-            int row = (first + h) * PARE_PART;
-            __m256 scale = _mm256_load_ps(&chunk->scales[g][row]);
-#pragma GCC unroll 6
-            for (int t = 0; t < width; t++) {
-                float *to = totals + t * PARE_PANEL + row;
-                float x_scale = x.scales[(p.group == 32 ? g : g / 2) * width + t];
-                __m256 total = add_scaled(_mm256_load_ps(to), sum[t][h].wide, scale, x_scale);
-                if (p.minimums)
-                    total = _mm256_fmadd_ps(_mm256_load_ps(&chunk->minimums[g][row]),
-                                            _mm256_set1_ps(x.sums[g * width + t]), total);
-                _mm256_store_ps(to, total);
-            }
-        }
+            sums.low[t] = sums.high[t] = start_sum(p, x.less[g * width + t], bits);
+        if (p.series == 0)
+            sum_wide(width, parts, quads, codes, x.codes, &sums);
+        else
+            sum_narrow(width, quads, p.series, codes, x.codes, &sums);
+        add_totals(width, p, totals, chunk, x, g, first, sums.low);
+        if (parts == 2)
+            add_totals(width, p, totals, chunk, x, g, first + 1, sums.high);
     }
 }
 
@@ -278,26 +343,26 @@ PARE_INLINE void multiply_tile(int width, product p, int bits, float *totals, co
 
 typedef void tile_function(int bits, float *totals, const panel_chunk *chunk, tile_q8 x, int groups);
 
-#define TILE(width, group, minimums, flush)                                                                        \
-    static void tile_##width##_##group##_##minimums##_##flush(int bits, float *totals, const panel_chunk *chunk,    \
+#define TILE(width, group, minimums, series)                                                                        \
+    static void tile_##width##_##group##_##minimums##_##series(int bits, float *totals, const panel_chunk *chunk,    \
                                                               tile_q8 x, int groups)                               \
     {                                                                                                              \
-        multiply_tile(width, (product){group, flush, minimums}, bits, totals, chunk, x, groups);                   \
+        multiply_tile(width, (product){group, series, minimums}, bits, totals, chunk, x, groups);                   \
     }
-#define TILES(group, minimums, flush)                                                                              \
-    TILE(1, group, minimums, flush)                                                                                \
-    TILE(2, group, minimums, flush)                                                                                \
-    TILE(3, group, minimums, flush)                                                                                \
-    TILE(4, group, minimums, flush)                                                                                \
-    TILE(5, group, minimums, flush)                                                                                \
-    TILE(6, group, minimums, flush)
-#define ROW(group, minimums, flush)                                                                                \
+#define TILES(group, minimums, series)                                                                              \
+    TILE(1, group, minimums, series)                                                                                \
+    TILE(2, group, minimums, series)                                                                                \
+    TILE(3, group, minimums, series)                                                                                \
+    TILE(4, group, minimums, series)                                                                                \
+    TILE(5, group, minimums, series)                                                                                \
+    TILE(6, group, minimums, series)
+#define ROW(group, minimums, series)                                                                                \
     {                                                                                                              \
-        {group, flush, minimums},                                                                                  \
+        {group, series, minimums},                                                                                  \
         {                                                                                                          \
-            tile_1_##group##_##minimums##_##flush, tile_2_##group##_##minimums##_##flush,                          \
-                tile_3_##group##_##minimums##_##flush, tile_4_##group##_##minimums##_##flush,                      \
-                tile_5_##group##_##minimums##_##flush, tile_6_##group##_##minimums##_##flush                       \
+            tile_1_##group##_##minimums##_##series, tile_2_##group##_##minimums##_##series,                          \
+                tile_3_##group##_##minimums##_##series, tile_4_##group##_##minimums##_##series,                      \
+                tile_5_##group##_##minimums##_##series, tile_6_##group##_##minimums##_##series                       \
         }                                                                                                          \
     }
 
@@ -307,11 +372,11 @@ typedef struct tile_row {
 } tile_row;
 
 #ifdef PARE_VNNI
-TILES(32, 0, 1)
-TILES(32, 1, 1)
-TILES(16, 0, 1)
-TILES(16, 1, 1)
-static const tile_row tile_rows[] = {ROW(32, 0, 1), ROW(32, 1, 1), ROW(16, 0, 1), ROW(16, 1, 1)};
+TILES(32, 0, 0)
+TILES(32, 1, 0)
+TILES(16, 0, 0)
+TILES(16, 1, 0)
+static const tile_row tile_rows[] = {ROW(32, 0, 0), ROW(32, 1, 0), ROW(16, 0, 0), ROW(16, 1, 0)};
 #else
 TILES(32, 0, 0)
 TILES(32, 0, 4)
@@ -319,16 +384,16 @@ TILES(32, 0, 8)
 TILES(32, 1, 4)
 TILES(32, 1, 8)
 TILES(16, 0, 2)
-TILES(16, 0, 8)
-TILES(16, 1, 8)
+TILES(16, 0, 4)
+TILES(16, 1, 4)
 static const tile_row tile_rows[] = {ROW(32, 0, 0), ROW(32, 0, 4), ROW(32, 0, 8), ROW(32, 1, 4),
-                                     ROW(32, 1, 8), ROW(16, 0, 2), ROW(16, 0, 8), ROW(16, 1, 8)};
+                                     ROW(32, 1, 8), ROW(16, 0, 2), ROW(16, 0, 4), ROW(16, 1, 4)};
 #endif
 
 static tile_function *const *tiles_of(product p)
 {
     size_t i = 0;
-    while (tile_rows[i].kind.group != p.group || tile_rows[i].kind.flush != p.flush ||
+    while (tile_rows[i].kind.group != p.group || tile_rows[i].kind.series != p.series ||
            tile_rows[i].kind.minimums != p.minimums)
         i++; /* every layout's kind is in the table: the checker runs them all */
     return tile_rows[i].by_width;
