@@ -38,7 +38,8 @@ typedef struct pare_eval_options {
     int64_t stride;      /* PARE_PROTOCOL_STRIDE: tokens between windows; 0: half the context */
     int64_t max_windows; /* the first so many only; 0: all */
     int32_t bos;         /* PARE_PROTOCOL_LLAMA_CPP: replaces the first token of each chunk; -1: nothing does */
-    pare_session_options session; /* its context is set from the window */
+    pare_session_options session; /* of the model; its context is set from the window. A base runs with FP32
+                                     activations and cache whatever stands here */
 } pare_eval_options;
 
 /* Windows of 1024, FP32 activations and cache. */

@@ -178,6 +178,10 @@ static pare_status set_up(evaluation *e, const pare_model *model, const pare_mod
     e->logits_bytes = (size_t)e->vocab * BLOCK * sizeof(float);
     session.context = e->context;
     for (int i = 0; i < 2 && models[i]; i++) {
+        if (i == 1) { /* the base is never rounded, whatever the model runs with */
+            session.activations = PARE_ACTIVATIONS_F32;
+            session.kv_type = PARE_TYPE_F32;
+        }
         PARE_TRY(pare_session_create(models[i], &session, &e->sessions[i]));
         PARE_TRY(pare_pages_allocate(e->logits_bytes, "logits", &e->logits[i]));
     }
