@@ -112,7 +112,7 @@ static void number(char *out, size_t size, double value)
 {
     double magnitude = fabs(value);
     if (value != 0 && (magnitude >= 1e6 || magnitude < 1e-3))
-        snprintf(out, size, "%.0e", value);
+        snprintf(out, size, "%.2g", value);
     else
         snprintf(out, size, "%.*g", 6, value);
 }

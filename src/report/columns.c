@@ -8,7 +8,7 @@ const pare_column pare_columns[] = {
      FIELD(bits_per_weight), PARE_UNIT_BITS, false, -1},
     {"memory", "peak", "peak resident memory of the process that ran it", FIELD(peak_rss_bytes),
      PARE_UNIT_BYTES, false, -1},
-    {"memory", "vs FP16", "peak memory saved against the FP16 row", FIELD(memory_reduction),
+    {"saved", "vs FP16", "peak memory saved against the FP16 row", FIELD(memory_reduction),
      PARE_UNIT_CHANGE, false, 0},
     {"prefill", "tokens/s", "prompt processing, median with its 95 % interval",
      FIELD(prefill_tokens_per_s), PARE_UNIT_RATE, true, 1},
