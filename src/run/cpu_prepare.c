@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+enum { PACK_SLICE = 8 << 20 }; /* bytes of a source that are packed before its pages are given back */
+
 static const pare_matmul *choose(const cpu_state *cpu, pare_type type, cpu_regime regime)
 {
     pare_operand operand = PARE_OPERAND_F32;
@@ -183,9 +185,21 @@ fail:
     return status;
 }
 
+/* A number of rows that is whole steps for every function of the group. */
+static int64_t common_step(const cpu_group *group)
+{
+    int64_t step = CPU_SHARE;
+    for (int m = 0; m < group->count; m++)
+        for (int regime = 0; regime < CPU_REGIMES; regime++)
+            while (step % group->matrices[m].matmul[regime]->row_step)
+                step += CPU_SHARE;
+    return step;
+}
+
 typedef struct pack_job {
     const cpu_matrix *matrix;
     cpu_regime regime;
+    int64_t first, last; /* rows */
 } pack_job;
 
 static void pack_share(void *argument, int index, int count)
@@ -193,37 +207,52 @@ static void pack_share(void *argument, int index, int count)
     const pack_job *job = argument;
     const cpu_matrix *matrix = job->matrix;
     const pare_matmul *matmul = matrix->matmul[job->regime];
-    pare_range rows = pare_share(matrix->rows, matmul->row_step, index, count);
+    pare_range rows = pare_share(job->last - job->first, matmul->row_step, index, count);
     if (rows.first < rows.last)
         matmul->pack((void *)matrix->weights[job->regime], matrix->tensor->data, matrix->tensor->type, matrix->rows,
-                     matrix->columns, rows.first, rows.last);
+                     matrix->columns, job->first + rows.first, job->first + rows.last);
 }
 
-/* Gives the pages of the mapped source back: the packed copy replaces them. They are read again should anyone ask. */
-static void release_source(const cpu_state *cpu, const pare_tensor *tensor)
+/* Gives the pages of the mapped source up to row `last` back: the packed copy replaces them. They are read again should
+ * anyone ask. A page that the next slice shares stays until that is done. */
+static void release_source(const cpu_state *cpu, const cpu_matrix *matrix, int64_t first, int64_t last)
 {
+    const pare_tensor *tensor = matrix->tensor;
     if (!pare_model_is_mapped(cpu->model, tensor))
         return; /* dropping the pages of an owned copy would zero it */
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = ((uintptr_t)tensor->data + page - 1) & ~(page - 1),
-              last = ((uintptr_t)tensor->data + tensor->bytes) & ~(page - 1);
-    if (first < last)
-        madvise((void *)first, last - first, MADV_DONTNEED);
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), row = tensor->bytes / (size_t)matrix->rows,
+              start = (uintptr_t)tensor->data + (uintptr_t)first * row, end = (uintptr_t)tensor->data + (uintptr_t)last * row;
+    start = first == 0 ? (start + page - 1) & ~(page - 1) : start & ~(page - 1);
+    end &= ~(page - 1);
+    if (start < end)
+        madvise((void *)start, end - start, MADV_DONTNEED);
+}
+
+/* In slices, so that no more than a slice is in memory twice. */
+static void pack_matrix(cpu_state *cpu, const cpu_matrix *matrix, int64_t first, int64_t last)
+{
+    bool stored = false;
+    for (int regime = 0; regime < CPU_REGIMES; regime++) {
+        bool shared = regime == CPU_BATCH && matrix->weights[CPU_BATCH] == matrix->weights[CPU_FEW];
+        if (!matrix->matmul[regime]->packed_bytes)
+            stored = true;
+        else if (!shared)
+            pare_pool_run(cpu->pool, pack_share, &(pack_job){matrix, (cpu_regime)regime, first, last});
+    }
+    if (!stored)
+        release_source(cpu, matrix, first, last);
 }
 
 static void pack_group(cpu_state *cpu, cpu_group *group)
 {
     for (int m = 0; m < group->count; m++) {
         const cpu_matrix *matrix = &group->matrices[m];
-        bool stored = false;
-        for (int regime = 0; regime < CPU_REGIMES; regime++) {
-            bool shared = regime == CPU_BATCH && matrix->weights[CPU_BATCH] == matrix->weights[CPU_FEW];
-            if (!matrix->matmul[regime]->packed_bytes)
-                stored = true;
-            else if (!shared)
-                pare_pool_run(cpu->pool, pack_share, &(pack_job){matrix, (cpu_regime)regime});
-        }
-        if (!stored)
-            release_source(cpu, matrix->tensor);
+        int64_t step = common_step(group), rows = matrix->rows;
+        int64_t slice = PACK_SLICE / (int64_t)(matrix->tensor->bytes / (size_t)rows + 1) / step * step;
+        if (slice < step)
+            slice = step;
+        for (int64_t first = 0; first < rows; first += slice)
+            pack_matrix(cpu, matrix, first, first + slice < rows ? first + slice : rows);
     }
 }
 
