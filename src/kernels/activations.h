@@ -38,6 +38,13 @@ static inline pare_tile pare_tile_of(int64_t token, int64_t tokens, int widest)
     return pare_tile_at(in_wider ? token / (width + 1) : (token - wider) / width, tokens, widest);
 }
 
+/* The end of those of tokens `first`.. that are in the tile of `first` and before `last`:
+ * activations are prepared tile by tile, so that what is written lies together. */
+static inline int64_t pare_tile_end(pare_tile tile, int64_t last)
+{
+    return tile.first + tile.width < last ? tile.first + tile.width : last;
+}
+
 /* FP32. */
 typedef struct pare_tiles_f32 {
     float *values, *sums32, *sums16;

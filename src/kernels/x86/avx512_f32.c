@@ -361,32 +361,35 @@ static void multiply_stored(float *y, int64_t y_stride, const void *weights, par
 
 /* ---- activations ---- */
 
+PARE_INLINE void prepare_sub(pare_tiles_f32 to, const float *from, int64_t count, int64_t at,
+                             int width, int64_t lane)
+{
+    mask_pair masks = lane_masks(count);
+    _Alignas(64) float sub[PARE_SUB];
+    __m512 low = _mm512_maskz_loadu_ps(masks.half[0], from);
+    __m512 high = _mm512_maskz_loadu_ps(masks.half[1], from + 16);
+    _mm512_store_ps(sub, low);
+    _mm512_store_ps(sub + 16, high);
+    for (int k = 0; k < PARE_SUB; k++)
+        to.values[at * PARE_SUB + k * width + lane] = sub[k];
+    float sums[2] = {_mm512_reduce_add_ps(low), _mm512_reduce_add_ps(high)};
+    to.sums16[2 * at + lane] = sums[0];
+    to.sums16[2 * at + width + lane] = sums[1];
+    to.sums32[at + lane] = sums[0] + sums[1];
+}
+
 static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t tokens,
                     int64_t columns, int64_t first, int64_t last)
 {
     pare_tiles_f32 to = pare_tiles_f32_of(prepared, tokens, columns);
     int64_t subs = pare_subs(columns);
-    for (int64_t t = first; t < last; t++) {
+    for (int64_t t = first, end; t < last; t = end) {
         pare_tile tile = pare_tile_of(t, tokens, PARE_TILE);
-        int64_t lane = t - tile.first;
-        float *values = to.values + tile.first * subs * PARE_SUB + lane;
-        float *sums32 = to.sums32 + tile.first * subs + lane;
-        float *sums16 = to.sums16 + tile.first * subs * 2 + lane;
-        for (int64_t s = 0; s < subs; s++) {
-            int64_t rest = columns - s * PARE_SUB;
-            mask_pair masks = lane_masks(rest);
-            _Alignas(64) float sub[PARE_SUB];
-            __m512 low = _mm512_maskz_loadu_ps(masks.half[0], x + t * x_stride + s * PARE_SUB);
-            __m512 high =
-                _mm512_maskz_loadu_ps(masks.half[1], x + t * x_stride + s * PARE_SUB + 16);
-            _mm512_store_ps(sub, low);
-            _mm512_store_ps(sub + 16, high);
-            for (int k = 0; k < PARE_SUB; k++)
-                values[(s * PARE_SUB + k) * tile.width] = sub[k];
-            sums16[2 * s * tile.width] = _mm512_reduce_add_ps(low);
-            sums16[(2 * s + 1) * tile.width] = _mm512_reduce_add_ps(high);
-            sums32[s * tile.width] = sums16[2 * s * tile.width] + sums16[(2 * s + 1) * tile.width];
-        }
+        end = pare_tile_end(tile, last);
+        for (int64_t s = 0; s < subs; s++)
+            for (int64_t i = t; i < end; i++)
+                prepare_sub(to, x + i * x_stride + s * PARE_SUB, columns - s * PARE_SUB,
+                            tile.first * subs + s * tile.width, tile.width, i - tile.first);
     }
 }
 

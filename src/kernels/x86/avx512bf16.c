@@ -144,24 +144,30 @@ static size_t prepared_bytes(int64_t tokens, int64_t columns)
     return (size_t)tokens * (size_t)pare_subs(columns) * PAIRS * sizeof(uint32_t);
 }
 
+/* to: the token's first pair in its tile. */
+PARE_INLINE void prepare_sub(uint32_t *to, const float *from, int64_t count, int width)
+{
+    mask_pair masks = lane_masks(count);
+    _Alignas(64) uint32_t pairs[PAIRS];
+    _mm512_store_si512(pairs,
+                       (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(masks.half[1], from + 16),
+                                                    _mm512_maskz_loadu_ps(masks.half[0], from)));
+    for (int p = 0; p < PAIRS; p++)
+        to[p * width] = pairs[p];
+}
+
 static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t tokens,
                     int64_t columns, int64_t first, int64_t last)
 {
     int64_t subs = pare_subs(columns);
-    for (int64_t t = first; t < last; t++) {
+    for (int64_t t = first, end; t < last; t = end) {
         pare_tile tile = pare_tile_of(t, tokens, TILE_BF16);
-        for (int64_t s = 0; s < subs; s++) {
-            const float *from = x + t * x_stride + s * PARE_SUB;
-            mask_pair masks = lane_masks(columns - s * PARE_SUB);
-            uint32_t *to = (uint32_t *)prepared + (tile.first * subs + s * tile.width) * PAIRS + t -
-                           tile.first;
-            _Alignas(64) uint32_t pairs[PAIRS];
-            _mm512_store_si512(
-                pairs, (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(masks.half[1], from + 16),
-                                                    _mm512_maskz_loadu_ps(masks.half[0], from)));
-            for (int p = 0; p < PAIRS; p++)
-                to[p * tile.width] = pairs[p];
-        }
+        uint32_t *to = (uint32_t *)prepared + tile.first * subs * PAIRS;
+        end = pare_tile_end(tile, last);
+        for (int64_t s = 0; s < subs; s++, to += tile.width * PAIRS)
+            for (int64_t i = t; i < end; i++)
+                prepare_sub(to + i - tile.first, x + i * x_stride + s * PARE_SUB,
+                            columns - s * PARE_SUB, tile.width);
     }
 }
 

@@ -374,23 +374,43 @@ static void multiply_many(pare_layout layout, unpack_function *unpack_subs, floa
 
 /* ---- activations ---- */
 
-/* quantize8.h's rule for 32 values: codes to the 8 places `to + 4 step q`; returns the scale and
- * the sums of 16 codes. */
-PARE_INLINE float quantize_sub(__m512 low, __m512 high, int8_t *to, int64_t step, int32_t sums[2])
+/* quantize8.h's rule for 32 values: returns the scale, and the codes' sums over 16. */
+PARE_INLINE float quantize_sub(__m512 low, __m512 high, int8_t codes[PARE_SUB], int32_t sums[2])
 {
     float maximum = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
     bool tiny = !(maximum > PARE_Q8_TINY);
     __m512 inverse = _mm512_set1_ps(tiny ? 0 : 127.0f / maximum);
-    __m512i codes[2] = {_mm512_cvtps_epi32(_mm512_mul_ps(low, inverse)),
-                        _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse))};
-    _Alignas(16) int8_t bytes[PARE_SUB];
-    for (int h = 0; h < 2; h++) {
-        _mm_store_si128((__m128i *)(bytes + 16 * h), _mm512_cvtepi32_epi8(codes[h]));
-        sums[h] = _mm512_reduce_add_epi32(codes[h]);
-    }
-    for (int q = 0; q < 8; q++)
-        memcpy(to + 4 * step * q, bytes + 4 * q, 4);
+    __m128i bytes[2] = {_mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(low, inverse))),
+                        _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(high, inverse)))};
+    __m256i all = _mm256_set_m128i(bytes[1], bytes[0]);
+    __m256i quads = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), all);
+    quads = _mm256_hadd_epi32(quads, quads);
+    quads = _mm256_hadd_epi32(quads, quads);
+    sums[0] = _mm256_extract_epi32(quads, 0);
+    sums[1] = _mm256_extract_epi32(quads, 4);
+    _mm256_storeu_si256((__m256i *)codes, all);
     return tiny ? 0 : maximum / 127.0f;
+}
+
+/* One sub of one token; `at` is the tile's place in arrays of one item for each sub and token. */
+PARE_INLINE void prepare_sub(pare_tiles_q8 to, const float *from, int64_t count, int64_t at,
+                             int width, int64_t lane)
+{
+    mask_pair masks = lane_masks(count);
+    int8_t codes[PARE_SUB];
+    int32_t sums[2];
+    float scale = quantize_sub(_mm512_maskz_loadu_ps(masks.half[0], from),
+                               _mm512_maskz_loadu_ps(masks.half[1], from + 16), codes, sums);
+    int64_t one = at + lane, two = 2 * at + lane; /* and two + width: the sums of 16 */
+    for (int q = 0; q < 8; q++)
+        memcpy(to.codes + at * PARE_SUB + 4 * (q * width + lane), codes + 4 * q, 4);
+    to.scales[one] = scale;
+    to.less32[one] = -(sums[0] + sums[1]);
+    to.sums32[one] = scale * (float)(sums[0] + sums[1]);
+    for (int h = 0; h < 2; h++) {
+        to.less16[two + h * width] = -sums[h];
+        to.sums16[two + h * width] = scale * (float)sums[h];
+    }
 }
 
 static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t tokens,
@@ -398,26 +418,13 @@ static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t to
 {
     pare_tiles_q8 to = pare_tiles_q8_of(prepared, tokens, columns);
     int64_t subs = pare_subs(columns);
-    for (int64_t t = first; t < last; t++) {
+    for (int64_t t = first, end; t < last; t = end) {
         pare_tile tile = pare_tile_of(t, tokens, PARE_TILE);
-        int64_t lane = t - tile.first;
-        for (int64_t s = 0; s < subs; s++) {
-            const float *from = x + t * x_stride + s * PARE_SUB;
-            mask_pair masks = lane_masks(columns - s * PARE_SUB);
-            int64_t at = tile.first * subs + s * tile.width, one = at + lane;
-            int64_t two = 2 * at + lane; /* and two + width: the sums of 16 */
-            int32_t sums[2];
-            float scale = quantize_sub(_mm512_maskz_loadu_ps(masks.half[0], from),
-                                       _mm512_maskz_loadu_ps(masks.half[1], from + 16),
-                                       to.codes + at * PARE_SUB + 4 * lane, tile.width, sums);
-            to.scales[one] = scale;
-            to.less32[one] = -(sums[0] + sums[1]);
-            to.sums32[one] = scale * (float)(sums[0] + sums[1]);
-            for (int h = 0; h < 2; h++) {
-                to.less16[two + h * tile.width] = -sums[h];
-                to.sums16[two + h * tile.width] = scale * (float)sums[h];
-            }
-        }
+        end = pare_tile_end(tile, last);
+        for (int64_t s = 0; s < subs; s++)
+            for (int64_t i = t; i < end; i++)
+                prepare_sub(to, x + i * x_stride + s * PARE_SUB, columns - s * PARE_SUB,
+                            tile.first * subs + s * tile.width, tile.width, i - tile.first);
     }
 }
 
