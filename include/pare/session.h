@@ -17,7 +17,7 @@ typedef struct pare_session pare_session;
 /* What activations are rounded to before they meet the weights.
  * F32:  not at all; every product is in FP32 with the weights as stored. This is what quality is measured with.
  * FAST: to 8 bits in blocks of 32 where the weights are quantized, to BF16 in batches of at least 32 tokens where the
- *       weights have 16 bits (BF16 and F16 prefill). Recorded with every result. */
+ *       weights have 16 bits (BF16 and F16 prefill) or no integer codes (nf4, fp4). Recorded with every result. */
 typedef enum pare_activations { PARE_ACTIVATIONS_F32, PARE_ACTIVATIONS_FAST } pare_activations;
 
 typedef struct pare_session_options {

@@ -21,8 +21,11 @@ static const pare_matmul *choose(const cpu_state *cpu, pare_type type, cpu_regim
         else if (type != PARE_TYPE_F32)
             operand = PARE_OPERAND_Q8;
     }
-    const pare_matmul *found = cpu->kernels->matmul[type][operand];
-    return found ? found : cpu->kernels->matmul[type][PARE_OPERAND_F32];
+    const pare_matmul *const *paths = cpu->kernels->matmul[type];
+    /* nf4 and fp4 have no integer codes: batches go by BF16 instead. */
+    if (operand == PARE_OPERAND_Q8 && !paths[operand] && regime == CPU_BATCH)
+        operand = PARE_OPERAND_BF16;
+    return paths[operand] ? paths[operand] : paths[PARE_OPERAND_F32];
 }
 
 static pare_status to_f32(cpu_state *cpu, const pare_tensor *tensor, int64_t expected, const float **values)
