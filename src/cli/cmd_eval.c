@@ -1,4 +1,5 @@
 #include "cli/commands.h"
+#include "cli/eval_record.h"
 #include "cli/session_args.h"
 #include "cli/term.h"
 
@@ -15,7 +16,7 @@ typedef struct eval_job {
     const cli_command *command;
     cli_common common;
     const char *model_name, *base_name, *text_file, *ids_file;
-    bool wikitext, bos, no_bos;
+    bool wikitext, bos, no_bos, no_store;
     pare_eval_options options;
     pare_model *model, *base;
     int32_t *ids;
@@ -168,6 +169,9 @@ static int execute(eval_job *job)
             code = cli_failed(job->command, status);
         else
             job->common.json ? print_json(job) : print_text(job);
+        if (code == 0 && !job->no_store)
+            code = cli_store_eval(job->command, &job->common, job->model, job->base,
+                                  job->text_file ? job->text_file : job->ids_file, &job->options, &job->result);
     }
     free(job->ids);
     pare_model_close(job->base);
@@ -215,6 +219,7 @@ static int run(int argc, char **argv, const cli_command *command)
         {"no-bos", CLI_FLAG, &job.no_bos, NULL, "with llama.cpp: no BOS"},
         {"kv-type", CLI_TEXT, &session.kv_type, "T", "KV cache in f32 (default) or f16"},
         CLI_ACTIVATIONS_ROW(session),
+        {"no-store", CLI_FLAG, &job.no_store, NULL, "do not keep the result"},
         {0},
     };
     cli_parse(argc, argv, command, options, &job.common, &positionals);

@@ -73,6 +73,14 @@ rate = [r for r in table if r["metric"] == "decode_tokens_per_s" and r["format"]
 assert len(rate) == 1 and abs(float(rate[0]["value"]) / rows[0]["decode_tokens_per_s"] - 1) < 1e-8 and rate[0]["samples"] == "2"
 assert "ref-llama-11m" in run("results").stdout
 
+# An evaluation is stored too.
+text = os.path.join(source, "models", "evaluation.txt")
+quality = json.loads(run("eval", model, "--against", model, "--text", text, "--context", "64", "--windows", "2", "--json").stdout)
+kept = lines(run("results", "--kind", "eval", "--json").stdout)
+assert len(kept) == 1 and abs(kept[0]["perplexity"] / quality["perplexity"] - 1) < 1e-8
+assert kept[0]["against"] == "ref-llama-11m" and kept[0]["protocol"] == "windows" and kept[0]["context"] == 64
+assert kept[0]["perplexity_ci_low"] < kept[0]["perplexity"] and kept[0]["top1"] == 1
+
 # Only one phase; no cache.
 only = lines(run("bench", model, "-p", "0", "-n", "3", "-r", "1", "--no-kv-cache", "--json").stdout)[0]
 assert only["prefill_tokens_per_s"] is None and only["absent"]["prefill_tokens_per_s"] == "no prompt was asked for"
