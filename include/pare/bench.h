@@ -12,6 +12,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* One configuration. */
 typedef struct pare_bench_config {
@@ -90,6 +91,7 @@ pare_status pare_bench_kernels(const pare_bench_kernels_options *options,
 /* The other end: runs what the parent asks for over `fd` (a socket) and returns the exit code. */
 int pare_bench_child(int fd);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -5,6 +5,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* One row per status: name, what it means in general. The message of a particular failure is pare_error_message(). */
 #define PARE_STATUS_LIST(X)                                       \
@@ -33,6 +34,7 @@ const char *pare_status_text(pare_status status);
  * Valid until the next failing call on this thread. */
 const char *pare_error_message(void);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

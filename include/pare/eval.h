@@ -14,6 +14,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* Which tokens are scored, after how much context. X(NAME, "name", what) */
 #define PARE_PROTOCOL_LIST(X)                                                                                    \
@@ -81,6 +82,7 @@ pare_status pare_eval_join_wikitext(const char *text, size_t length, char **join
 /* One sentence where `base` is not a full-precision baseline, NULL where it is one. */
 const char *pare_eval_baseline_note(const pare_model *base);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -11,6 +11,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* Pare's own version, and the commit it was built from ("unknown" outside a repository; "-dirty"
  * with local changes). */
@@ -101,6 +102,7 @@ void pare_energy_close(pare_energy *energy); /* accepts NULL */
  * minute. */
 pare_status pare_energy_read(pare_energy *energy, double *joules);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

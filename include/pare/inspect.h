@@ -7,6 +7,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 typedef struct pare_inspection pare_inspection;
 
@@ -46,6 +47,7 @@ const pare_inspection_info *pare_inspection_get_info(const pare_inspection *insp
 const pare_tensor_info *pare_inspection_tensors(const pare_inspection *inspection, size_t *count);
 const pare_metadata *pare_inspection_metadata(const pare_inspection *inspection, size_t *count);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

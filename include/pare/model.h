@@ -8,6 +8,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 typedef struct pare_model pare_model;
 
@@ -39,6 +40,7 @@ const pare_model_info *pare_model_get_info(const pare_model *model);
  * called. Hex, 64 characters and NUL. Reads the whole model once. */
 pare_status pare_model_hash(const pare_model *model, char hex[65]);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -7,6 +7,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 typedef enum pare_unit {
     PARE_UNIT_BYTES,      /* "23.1 MB": powers of 1000 */
@@ -24,6 +25,7 @@ enum { PARE_NUMBER_BYTES = 48 };
 /* "-" where the value is absent. `interval` adds " ± 0.4" (half the interval's width) where there is one. */
 const char *pare_number(char out[PARE_NUMBER_BYTES], pare_measure measure, pare_unit unit, bool interval);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -9,6 +9,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* What is known of one configuration. Ratios "against the baseline row" compare with
  * pare_study.baseline (FP16). */
@@ -52,6 +53,7 @@ typedef struct pare_recommendation {
  * considered. */
 void pare_recommend(const pare_study *study, double max_loss, pare_recommendation *out);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -14,6 +14,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* Gives matrices whose canonical (GGUF) name matches a format of their own; the last rule that
  * matches wins. */
@@ -76,6 +77,7 @@ void pare_quantize_result_free(pare_quantize_result *result); /* accepts {0} */
 /* The methods, for help texts; NULL past the end. (Formats: pare_type_writable.) */
 const char *pare_quantize_method_name(size_t index);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -9,6 +9,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* One number of a record, with the raw samples it came from. */
 typedef struct pare_metric {
@@ -42,6 +43,7 @@ typedef struct pare_record {
 const char *pare_record_condition(const pare_record *record, const char *key);
 const pare_metric *pare_record_metric(const pare_record *record, const char *name);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

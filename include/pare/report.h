@@ -10,6 +10,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* One table for a terminal; colour escapes only where asked for. */
 void pare_report_print(const pare_study *study, FILE *to, bool colour);
@@ -26,6 +27,7 @@ pare_status pare_report_print_json(const pare_study *study,
 pare_status pare_report_write_html(const pare_study *study,
                                    const pare_recommendation *recommendation, const char *path);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -11,6 +11,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 typedef struct pare_session pare_session;
 
@@ -94,6 +95,7 @@ void pare_sampler_free(pare_sampler *sampler);
 pare_status pare_sampler_next(pare_sampler *sampler, const float *logits, const int32_t *history, int64_t history_count,
                               int32_t *id, float *log_probability);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -11,6 +11,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 typedef struct pare_store pare_store;
 
@@ -44,6 +45,7 @@ typedef struct pare_filter {
 pare_status pare_store_query(pare_store *store, const pare_filter *filter, bool with_samples,
                              pare_status (*each)(void *user, const pare_record *record), void *user);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

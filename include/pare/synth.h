@@ -11,6 +11,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* The names of the built-in shapes, in order; NULL past the last one. */
 const char *pare_synth_shape_name(int i);
@@ -31,6 +32,7 @@ typedef struct pare_synth_result {
 pare_status pare_synth(const char *shape, pare_type format, uint64_t seed, const char *path,
                        const pare_progress *progress, pare_synth_result *result);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -10,6 +10,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 typedef struct pare_tokenizer pare_tokenizer;
 
@@ -60,6 +61,7 @@ const char *pare_tokenizer_chat_template(const pare_tokenizer *tokenizer);
 pare_status pare_tokenizer_render_chat(const pare_tokenizer *tokenizer, const char *messages_json,
                                        bool add_generation_prompt, const char *variables_json, char **text);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -10,6 +10,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* X(NAME, "name", GGUF type id, elements per block, bytes per block)
  * Elements per block 0: the block is a whole row (its bytes are given by pare_type_row_bytes).
@@ -89,6 +90,7 @@ int64_t pare_type_block(pare_type type);
 bool pare_type_readable(pare_type type);
 bool pare_type_writable(pare_type type);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -31,10 +31,16 @@ CLONES static void subtract4(float *restrict y, const float *restrict x, int64_t
         y[j] -= (a0 * x0[j] + a1 * x1[j]) + (a2 * x2[j] + a3 * x3[j]);
 }
 
-CLONES void pare_subtract_scaled(float *restrict y, const float *restrict x, float a, int64_t n)
+CLONES static void subtract_scaled(float *restrict y, const float *restrict x, float a, int64_t n)
 {
     for (int64_t j = 0; j < n; j++)
         y[j] -= a * x[j];
+}
+
+/* Apart from its clones: GCC exports those of a function that is not static, hidden or not. */
+void pare_subtract_scaled(float *restrict y, const float *restrict x, float a, int64_t n)
+{
+    subtract_scaled(y, x, a, n);
 }
 
 typedef struct factor {

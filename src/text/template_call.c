@@ -344,7 +344,7 @@ tpl_value tpl_loop_attribute(tpl *t, tpl_loop *loop, const char *name)
         return tpl_int(name[5] == 0);
     if (!strcmp(name, "cycle") || !strcmp(name, "changed"))
         return bound_method(t, self, *name == 'c' && name[1] == 'y' ? &cycle : &changed);
-    return tpl_undefined_item(t, self, tpl_literal(t, name));
+    return (tpl_value){0};
 }
 
 /* The methods that change their object: the sandbox gives an undefined value that fails when it is

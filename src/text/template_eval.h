@@ -74,7 +74,8 @@ tpl_value tpl_apply_filter(tpl *t, const char *name, tpl_value value,
                            const tpl_arguments *arguments);
 bool tpl_apply_test(tpl *t, const char *name, tpl_value value, const tpl_arguments *arguments);
 tpl_value tpl_macro_new(tpl *t, const tpl_node *node);
-tpl_value tpl_loop_attribute(tpl *t, tpl_loop *loop, const char *name);
+tpl_value tpl_loop_attribute(tpl *t, tpl_loop *loop,
+                             const char *name); /* TPL_ABSENT: it has none */
 
 /* Operators. */
 tpl_value tpl_binary(tpl *t, const char *symbol, tpl_value a, tpl_value b);

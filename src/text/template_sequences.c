@@ -339,8 +339,8 @@ static tpl_value map(tpl *t, const tpl_call *call)
         return tpl_fail(t, PARE_INVALID_ARGUMENT, "map got an unexpected keyword argument");
     tpl_items all = tpl_truth(call->self) ? tpl_iterate(t, call->self) : (tpl_items){0};
     const char *name = raw->count ? name_at(t, call, 0) : NULL;
-    tpl_arguments rest = {.positional = raw->positional + (raw->count ? 1 : 0),
-                          .count = raw->count - (raw->count ? 1 : 0),
+    tpl_arguments rest = {.positional = name ? raw->positional + 1 : NULL,
+                          .count = name ? raw->count - 1 : 0,
                           .named = raw->named};
     for (size_t i = 0; i < all.count && tpl_charge(t, 1); i++)
         tpl_append(t, result,

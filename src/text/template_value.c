@@ -358,7 +358,7 @@ tpl_items tpl_iterate(tpl *t, tpl_value value)
         return keys_of(t, value.dict);
     case TPL_SEQUENCE: {
         tpl_sequence *s = value.sequence;
-        tpl_items items = {s->items + (s->items ? s->position : 0), s->count - s->position};
+        tpl_items items = {s->position ? s->items + s->position : s->items, s->count - s->position};
         if (s->kind == TPL_GENERATOR)
             s->position = s->count;
         return items;
