@@ -1,11 +1,10 @@
 #include "quant/gptq.h"
 
 #include "base/fail.h"
-#include "base/half.h"
 #include "base/memory.h"
 #include "quant/linalg.h"
+#include "quant/types.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,98 +12,51 @@
  * share the reading of U. */
 enum { BLOCK = 128, ROWS = 16 };
 
-static void scale_and_zero(const pare_grid *grid, float least, float most, float *scale,
-                           float *zero)
-{
-    if (grid->symmetric) {
-        float largest = fmaxf(fabsf(least), fabsf(most));
-        *scale = largest / (float)grid->high;
-        *zero = 0;
-    } else {
-        *scale = (most - least) / (float)(grid->high - grid->low);
-        *zero = 0;
-    }
-    if (grid->half_scales)
-        *scale = pare_f16_to_f32(pare_f32_to_f16(*scale));
-    if (!grid->symmetric && *scale > 0)
-        *zero = fminf(fmaxf(rintf((float)grid->low - least / *scale), (float)grid->low),
-                      (float)grid->high);
-}
-
-static double squared_error(const pare_grid *grid, const float *values, const float *weights,
-                            int64_t n, float scale, float zero)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) {
-        float e = values[i] - scale * ((float)pare_grid_code(grid, values[i], scale, zero) - zero);
-        sum += (double)(e * e) * (weights ? weights[i] : 1);
-    }
-    return sum;
-}
-
-void pare_grid_fit(const pare_grid *grid, const float *values, const float *weights, int64_t n,
-                   float *scale, float *zero)
-{
-    float least = 0, most = 0; /* the range holds zero, so that zero is on the grid */
-    for (int64_t i = 0; i < n; i++) {
-        least = fminf(least, values[i]);
-        most = fmaxf(most, values[i]);
-    }
-    scale_and_zero(grid, least, most, scale, zero);
-    if (!(grid->fit_steps > 0))
-        return;
-    double best = squared_error(grid, values, weights, n, *scale, *zero);
-    for (int i = 1; i < (int)grid->fit_steps; i++) {
-        float shrink = 1 - (float)i / 100, s, z;
-        scale_and_zero(grid, least * shrink, most * shrink, &s, &z);
-        double e = squared_error(grid, values, weights, n, s, z);
-        if (e < best) {
-            best = e;
-            *scale = s;
-            *zero = z;
-        }
-    }
-}
-
 typedef struct job {
     float *w;
     const float *u;        /* in the working order of columns */
-    const float *diagonal; /* of H, in stored order */
+    const float *diagonal; /* of H, in stored order; NULL: the scale search is not weighted */
     const int64_t *order;  /* working position -> stored column */
     const pare_grid *grid;
-    bool static_groups;
-    int64_t rows, columns, groups;
-    int8_t *codes;
-    float *scales, *zeros;
+    pare_type type;
+    int64_t rows, columns, group, groups;
+    size_t row_bytes;
+    uint8_t *encoded;
     double *errors; /* per thread */
-    float *scratch; /* per thread: ROWS x (columns + BLOCK) */
+    float *scratch; /* per thread: scratch_of */
 } job;
 
-static void fit_group(const job *j, const float *row, int64_t r, int64_t g)
+/* A thread's working rows, their errors, and their tables. */
+static size_t scratch_floats(int64_t columns, int64_t groups, int levels)
 {
-    int64_t first = g * j->grid->group;
-    int64_t n = first + j->grid->group < j->columns ? j->grid->group : j->columns - first;
-    pare_grid_fit(j->grid, row + first, j->diagonal + first, n, &j->scales[r * j->groups + g],
-                  &j->zeros[r * j->groups + g]);
+    return ROWS * ((size_t)columns + BLOCK + (size_t)groups * (size_t)levels) + (size_t)columns;
+}
+
+/* Scales by the format's encoder; then the table, and the row in working order. */
+static void start_row(const job *j, int64_t r, float *work, float *table, float *spare)
+{
+    const float *row = j->w + r * j->columns;
+    uint8_t *encoded = j->encoded + (size_t)r * j->row_bytes;
+    pare_type_get_traits(j->type)->encode(row, encoded, j->columns, j->diagonal);
+    pare_grid_table(j->grid, j->type, encoded, j->columns, table, spare);
+    for (int64_t k = 0; k < j->columns; k++)
+        work[k] = row[j->order[k]];
 }
 
 /* One row, columns first..last-1 of the working order; the errors, divided by U's diagonal, go to
  * `errors`. */
-static double quantize_block(const job *j, float *work, float *errors, int64_t r, int64_t first,
-                             int64_t last)
+static double quantize_block(const job *j, float *work, const float *table, float *errors,
+                             int64_t r, int64_t first, int64_t last)
 {
     double sum = 0;
     for (int64_t k = first; k < last; k++) {
-        int64_t column = j->order[k], g = column / j->grid->group;
-        const float *u = j->u + k * j->columns;
-        if (!j->static_groups && column % j->grid->group == 0)
-            fit_group(j, work, r,
-                      g); /* in stored order here: working and stored positions are equal */
-        float scale = j->scales[r * j->groups + g], zero = j->zeros[r * j->groups + g];
-        int code = pare_grid_code(j->grid, work[k], scale, zero);
-        float value = scale * ((float)code - zero), e = (work[k] - value) / u[k];
-        j->codes[r * j->columns + column] = (int8_t)code;
-        j->w[r * j->columns + column] = value;
+        int64_t column = j->order[k];
+        const float *u = j->u + k * j->columns,
+                    *values = table + column / j->group * j->grid->levels;
+        int code = pare_grid_nearest(values, j->grid->levels, work[k]);
+        float e = (work[k] - values[code]) / u[k];
+        j->grid->put(j->encoded + (size_t)r * j->row_bytes, j->columns, column, code);
+        j->w[r * j->columns + column] = values[code];
         errors[k - first] = e;
         sum += (double)e * e;
         pare_subtract_scaled(work + k + 1, u + k + 1, e, last - k - 1);
@@ -128,23 +80,22 @@ static void carry_errors(const job *j, float *work, const float *errors, int64_t
 static void quantize_rows(void *argument, int index, int count)
 {
     const job *j = argument;
-    float *work = j->scratch + index * ROWS * (j->columns + BLOCK),
-          *errors = work + ROWS * j->columns;
+    int64_t table_size = j->groups * j->grid->levels;
+    float *work =
+        j->scratch + (size_t)index * scratch_floats(j->columns, j->groups, j->grid->levels);
+    float *errors = work + ROWS * j->columns, *tables = errors + ROWS * BLOCK,
+          *spare = tables + ROWS * table_size;
     pare_range range = pare_share(j->rows, ROWS, index, count);
     for (int64_t tile = range.first; tile < range.last; tile += ROWS) {
         int64_t tile_rows = tile + ROWS < range.last ? ROWS : range.last - tile;
-        for (int64_t r = 0; r < tile_rows; r++) {
-            const float *row = j->w + (tile + r) * j->columns;
-            for (int64_t g = 0; j->static_groups && g < j->groups; g++)
-                fit_group(j, row, tile + r, g);
-            for (int64_t k = 0; k < j->columns; k++)
-                work[r * j->columns + k] = row[j->order[k]];
-        }
+        for (int64_t r = 0; r < tile_rows; r++)
+            start_row(j, tile + r, work + r * j->columns, tables + r * table_size, spare);
         for (int64_t first = 0; first < j->columns; first += BLOCK) {
             int64_t last = first + BLOCK < j->columns ? first + BLOCK : j->columns;
             for (int64_t r = 0; r < tile_rows; r++)
-                j->errors[index] += quantize_block(j, work + r * j->columns, errors + r * BLOCK,
-                                                   tile + r, first, last);
+                j->errors[index] +=
+                    quantize_block(j, work + r * j->columns, tables + r * table_size,
+                                   errors + r * BLOCK, tile + r, first, last);
             carry_errors(j, work, errors, tile_rows, first, last);
         }
     }
@@ -209,30 +160,45 @@ static pare_status factor_with_damping(pare_pool *pool, const float *h, const fl
 }
 
 pare_status pare_gptq(pare_pool *pool, float *w, int64_t rows, int64_t columns, const float *h,
-                      const pare_grid *grid, const pare_gptq_options *options, int8_t *codes,
-                      float *scales, float *zeros, float *damping_used, double *error)
+                      pare_type type, const pare_gptq_options *options, uint8_t *encoded,
+                      float *damping_used, double *error)
 {
     int threads = pare_pool_threads(pool);
     size_t n = (size_t)columns;
+    const pare_grid *grid = pare_type_grid(type);
     float *u = NULL, *diagonal = NULL, *scratch = NULL, used;
     int64_t *order = NULL;
     double *errors = NULL;
     pare_status status;
+    if (!grid)
+        return pare_fail(PARE_UNSUPPORTED, "gptq: format %s has no codes to choose",
+                         pare_type_name(type));
+    int64_t groups = pare_grid_groups(grid, columns);
     PARE_TRY(pare_allocate(n, n * sizeof *u, "GPTQ's factor", &u));
     PARE_TRY(pare_allocate(n, sizeof *diagonal, "GPTQ", &diagonal));
     PARE_TRY(pare_allocate(n, sizeof *order, "GPTQ", &order));
-    PARE_TRY(
-        pare_allocate((size_t)threads * ROWS, (n + BLOCK) * sizeof *scratch, "GPTQ", &scratch));
+    PARE_TRY(pare_allocate((size_t)threads,
+                           scratch_floats(columns, groups, grid->levels) * sizeof *scratch, "GPTQ",
+                           &scratch));
     PARE_TRY(pare_allocate((size_t)threads, sizeof *errors, "GPTQ", &errors));
     for (int64_t i = 0; i < columns; i++)
         diagonal[i] = h[i * columns + i];
     PARE_TRY(choose_order(diagonal, columns, options->act_order, order));
     PARE_TRY(factor_with_damping(pool, h, diagonal, order, columns, options->damping, u, &used));
-    job j = {w,      u,       diagonal,
-             order,  grid,    options->static_groups || options->act_order,
-             rows,   columns, (columns + grid->group - 1) / grid->group,
-             codes,  scales,  zeros,
-             errors, scratch};
+    job j = {.w = w,
+             .u = u,
+             .diagonal = options->weighted ? diagonal : NULL,
+             .order = order,
+             .grid = grid,
+             .type = type,
+             .rows = rows,
+             .columns = columns,
+             .group = grid->group ? grid->group : columns,
+             .groups = groups,
+             .row_bytes = pare_type_row_bytes(type, columns),
+             .encoded = encoded,
+             .errors = errors,
+             .scratch = scratch};
     pare_pool_run(pool, quantize_rows, &j);
     if (damping_used)
         *damping_used = used;

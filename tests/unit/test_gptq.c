@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "quant/gptq.h"
 #include "quant/linalg.h"
+#include "quant/types.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -79,56 +80,92 @@ static double loss(const float *w, const float *q, const float *h, int64_t rows,
     return sum;
 }
 
+/* The table says what the decoder gives, and putting codes back restores what the encoder chose. */
+static void grids_agree_with_decoders(void **state)
+{
+    enum { N = 512 };
+    int seen = 0;
+    for (int type = 0; type < PARE_TYPE_COUNT; type++) {
+        const pare_grid *grid = pare_type_grid((pare_type)type);
+        if (!grid)
+            continue;
+        seen++;
+        const pare_type_traits *traits = pare_type_get_traits((pare_type)type);
+        size_t bytes = pare_type_row_bytes((pare_type)type, N);
+        uint8_t *row = calloc(1, bytes), *blank = malloc(bytes);
+        float x[N], decoded[N], again[N], *table = malloc(sizeof(float) * N * (size_t)grid->levels);
+        pare_random random = {(uint64_t)type};
+        for (int i = 0; i < N; i++)
+            x[i] = (float)pare_random_normal(&random) * (i < 300 ? 1 : 0.1f);
+        traits->encode(x, row, N, NULL);
+        traits->decode(row, decoded, N);
+        memcpy(blank, row, bytes);
+        pare_grid_table(grid, (pare_type)type, blank, N, table, again);
+        int64_t group = grid->group ? grid->group : N;
+        for (int i = 0; i < N; i++) {
+            const float *values = table + i / group * grid->levels;
+            int code = pare_grid_nearest(values, grid->levels, decoded[i]);
+            if (values[code] != decoded[i])
+                fail_msg("%s: column %d decodes to %g, nearest in its table is %g", traits->name, i,
+                         decoded[i], values[code]);
+            grid->put(blank, N, i, code);
+        }
+        traits->decode(blank, again, N);
+        assert_memory_equal(decoded, again, sizeof decoded);
+        free(row), free(blank), free(table);
+    }
+    assert_true(seen >= 19);
+}
+
 static void feedback_beats_rounding(void **state)
 {
-    enum { N = 192, R = 37 };
-    const pare_grid grids[] = {
-        {64, -7, 7, true, true, 0}, {32, 0, 15, false, true, 0}, {N, 0, 7, false, true, 50}};
+    enum { N = 512, R = 37 };
+    const pare_type types[] = {PARE_TYPE_Q4_0, PARE_TYPE_Q4_K, PARE_TYPE_I4_G128_ASYM,
+                               PARE_TYPE_Q3_K, PARE_TYPE_IQ4_NL};
     pare_pool *one, *two;
     assert_int_equal(pare_pool_create(1, &one), PARE_OK);
     assert_int_equal(pare_pool_create(2, &two), PARE_OK);
     float *h = correlated_gram(N, 1000, 3), *w = malloc(sizeof *w * R * N),
           *q = malloc(sizeof *w * R * N);
     float *rounded = malloc(sizeof *w * R * N), *again = malloc(sizeof *w * R * N);
-    int8_t *codes = malloc(R * N);
-    float *scales = malloc(sizeof *w * R * N), *zeros = malloc(sizeof *w * R * N);
     for (int dead = 0; dead < 2; dead++) {
-        if (dead) /* an input that is always zero */
-            for (int i = 0; i < N; i++)
-                h[5 * N + i] = h[i * N + 5] = 0;
-        for (size_t g = 0; g < sizeof grids / sizeof *grids; g++)
+        for (int i = 0; i < N && dead; i++) /* an input that is always zero */
+            h[5 * N + i] = h[i * N + 5] = 0;
+        for (size_t t = 0; t < sizeof types / sizeof *types; t++)
             for (int act_order = 0; act_order < 2; act_order++) {
+                const pare_type_traits *traits = pare_type_get_traits(types[t]);
+                size_t row_bytes = pare_type_row_bytes(types[t], N);
+                uint8_t *encoded = malloc(row_bytes * R), *encoded_again = malloc(row_bytes * R);
                 pare_random random = {11};
                 for (int i = 0; i < R * N; i++)
                     w[i] = q[i] = again[i] = (float)pare_random_normal(&random);
-                for (int64_t r = 0; r < R; r++)
-                    for (int64_t c = 0; c < N; c += grids[g].group) {
-                        float s, z;
-                        pare_grid_fit(&grids[g], w + r * N + c, NULL, grids[g].group, &s, &z);
-                        for (int64_t i = c; i < c + grids[g].group; i++)
-                            rounded[r * N + i] =
-                                s * ((float)pare_grid_code(&grids[g], w[r * N + i], s, z) - z);
-                    }
-                const pare_gptq_options options = {0.01f, act_order, act_order};
+                for (int64_t r = 0; r < R; r++) {
+                    traits->encode(w + r * N, encoded, N, NULL);
+                    traits->decode(encoded, rounded + r * N, N);
+                }
+                const pare_gptq_options options = {0.01f, act_order, false};
                 float damping;
                 double error;
-                assert_int_equal(pare_gptq(two, again, R, N, h, &grids[g], &options, codes, scales,
-                                           zeros, NULL, NULL),
-                                 PARE_OK);
-                assert_int_equal(pare_gptq(one, q, R, N, h, &grids[g], &options, codes, scales,
-                                           zeros, &damping, &error),
-                                 PARE_OK);
+                assert_int_equal(
+                    pare_gptq(two, again, R, N, h, types[t], &options, encoded_again, NULL, NULL),
+                    PARE_OK);
+                assert_int_equal(
+                    pare_gptq(one, q, R, N, h, types[t], &options, encoded, &damping, &error),
+                    PARE_OK);
                 assert_memory_equal(q, again, sizeof *w * R * N);
+                assert_memory_equal(encoded, encoded_again, row_bytes * R);
                 assert_true(damping == 0.01f && error > 0);
-                assert_true(loss(w, q, h, R, N) < 0.75 * loss(w, rounded, h, R, N));
-                for (int i = 0; i < R * N; i++) {
-                    int64_t group = i / N * (N / grids[g].group) + i % N / grids[g].group;
-                    assert_in_range(codes[i] + 128, grids[g].low + 128, grids[g].high + 128);
-                    assert_true(q[i] == scales[group] * ((float)codes[i] - zeros[group]));
-                }
+                assert_true(loss(w, q, h, R, N) < 0.8 * loss(w, rounded, h, R, N));
+                for (int64_t r = 0; r < R; r++)
+                    traits->decode(encoded + (size_t)r * row_bytes, again + r * N, N);
+                assert_memory_equal(q, again, sizeof *w * R * N);
+                free(encoded), free(encoded_again);
             }
     }
-    free(h), free(w), free(q), free(rounded), free(again), free(codes), free(scales), free(zeros);
+    const pare_gptq_options options = {0.01f, true, false};
+    assert_int_equal(pare_gptq(one, w, R, N, h, PARE_TYPE_F16, &options, NULL, NULL, NULL),
+                     PARE_UNSUPPORTED);
+    free(h), free(w), free(q), free(rounded), free(again);
     pare_pool_free(one);
     pare_pool_free(two);
 }
@@ -137,6 +174,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(factor_inverts),
+        cmocka_unit_test(grids_agree_with_decoders),
         cmocka_unit_test(feedback_beats_rounding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
