@@ -315,22 +315,52 @@ static float log_probability_of(const float *logits, int64_t n, int32_t id)
     return (float)((double)logits[id] - maximum - log(sum));
 }
 
+static pare_status check_numbers(const float *logits, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (isnan(logits[i]))
+            return pare_fail(PARE_FORMAT, "the logit of token %lld is not a number: the model's weights are damaged or its "
+                             "arithmetic overflowed", (long long)i);
+    return PARE_OK;
+}
+
+/* The position of the largest logit, -1 where all are -infinity. */
+static int64_t argmax(const float *logits, int64_t n)
+{
+    int64_t found = -1;
+    float highest = -INFINITY;
+    for (int64_t i = 0; i < n; i++)
+        if (logits[i] > highest) {
+            highest = logits[i];
+            found = i;
+        }
+    return found;
+}
+
+static bool changes_logits(const pare_sampling *s)
+{
+    return s->bias_count || s->repetition_penalty != 1 || s->presence_penalty != 0 || s->frequency_penalty != 0;
+}
+
 pare_status pare_sampler_next(pare_sampler *sampler, const float *logits, const int32_t *history, int64_t history_count,
                               int32_t *id, float *log_probability)
 {
-    sampler->count = sampler->vocab;
-    for (int64_t i = 0; i < sampler->vocab; i++)
-        sampler->candidates[i] = (candidate){.id = (int32_t)i, .logit = logits[i]};
-    apply_bias(sampler);
-    apply_penalties(sampler, history, history_count);
-    for (int64_t i = 0; i < sampler->vocab; i++)
-        if (isnan(sampler->candidates[i].logit))
-            return pare_fail(PARE_FORMAT, "the logit of token %lld is not a number: the model's weights are damaged or its "
-                             "arithmetic overflowed", (long long)i);
-    int64_t first = best(sampler);
+    const pare_sampling *s = &sampler->sampling;
+    bool plain = s->temperature == 0 && !changes_logits(s); /* no need to copy the vocabulary */
+    pare_status status = check_numbers(logits, sampler->vocab);
+    if (status != PARE_OK)
+        return status;
+    if (!plain) {
+        sampler->count = sampler->vocab;
+        for (int64_t i = 0; i < sampler->vocab; i++)
+            sampler->candidates[i] = (candidate){.id = (int32_t)i, .logit = logits[i]};
+        apply_bias(sampler);
+        apply_penalties(sampler, history, history_count);
+    }
+    int64_t first = plain ? argmax(logits, sampler->vocab) : best(sampler);
     if (first < 0)
         return pare_fail(PARE_FORMAT, "all logits are -infinity: no token can be chosen");
-    *id = sampler->sampling.temperature == 0 ? (int32_t)first : choose(sampler);
+    *id = s->temperature == 0 ? (int32_t)first : choose(sampler);
     if (log_probability)
         *log_probability = log_probability_of(logits, sampler->vocab, *id);
     return PARE_OK;

@@ -6,12 +6,13 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "model/decoder.h"
+#include "quant/types.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SMALL_TENSORS = 64 };
+enum { SMALL_TENSORS = 64, SMALL_COLUMNS = 512 };
 
 typedef struct small_model {
     pare_model model;
@@ -24,26 +25,28 @@ typedef struct small_model {
     float frequencies[8];
 } small_model;
 
-/* rows x columns (rows 0: a vector) of normal values times `scale` plus `offset`, as F32 or BF16. */
+/* rows x columns (rows 0: a vector) of normal values times `scale` plus `offset`, in any writable format. */
 static inline const pare_tensor *small_tensor(small_model *s, pare_type type, int64_t rows, int64_t columns, float scale,
                                               float offset)
 {
-    int64_t n = (rows ? rows : 1) * columns;
+    int64_t count = rows ? rows : 1;
+    size_t row_bytes = pare_type_row_bytes(type, columns);
     pare_tensor *tensor = &s->tensors[s->count++];
-    void *data = pare_arena_allocate(&s->arena, (size_t)n * sizeof(float));
-    for (int64_t i = 0; i < n; i++) {
-        float value = (float)pare_random_normal(&s->random) * scale + offset;
-        if (type == PARE_TYPE_BF16)
-            ((uint16_t *)data)[i] = pare_f32_to_bf16(value);
-        else
-            ((float *)data)[i] = value;
-    }
+    char *data = pare_arena_allocate(&s->arena, row_bytes * (size_t)count);
+    float values[SMALL_COLUMNS];
+    for (int64_t r = 0; r < count; r++)
+        for (int64_t first = 0, n; first < columns; first += n) { /* in pieces of whole blocks */
+            n = columns - first < SMALL_COLUMNS ? columns - first : SMALL_COLUMNS;
+            for (int64_t i = 0; i < n; i++)
+                values[i] = (float)pare_random_normal(&s->random) * scale + offset;
+            pare_type_get_traits(type)->encode(values, data + row_bytes * (size_t)r + pare_type_row_bytes(type, first), n, NULL);
+        }
     *tensor = (pare_tensor){.name = "random", .file = "memory", .type = type, .data = data};
     tensor->dims = rows ? 2 : 1;
     tensor->shape[0] = rows ? rows : columns;
     tensor->shape[1] = rows ? columns : 1;
     tensor->shape[2] = tensor->shape[3] = 1;
-    tensor->bytes = pare_type_row_bytes(type, columns) * (size_t)(rows ? rows : 1);
+    tensor->bytes = row_bytes * (size_t)count;
     return tensor;
 }
 
@@ -89,6 +92,12 @@ static inline pare_model *small_model_create(small_model *s, bool llama, pare_ty
     *d = (pare_decoder){.layers = 2, .hidden = 96, .heads = 6, .kv_heads = llama ? 2 : 6, .head_dim = llama ? 20 : 16,
                         .mlp_hidden = 200, .vocab = 331, .context = 1100, .norm_epsilon = 1e-5f, .sliding_window = window,
                         .bos = -1, .eos = -1};
+    if (type != PARE_TYPE_F32 && type != PARE_TYPE_BF16) { /* widths of whole blocks */
+        d->hidden = 256;
+        d->heads = 16;
+        d->head_dim = 16;
+        d->mlp_hidden = 512;
+    }
     d->norm = llama ? PARE_NORM_RMS : PARE_NORM_LAYER;
     d->position = llama ? PARE_POSITION_ROPE : PARE_POSITION_LEARNED;
     d->activation = llama ? PARE_MLP_SILU : PARE_MLP_GELU_TANH;

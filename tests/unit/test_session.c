@@ -224,18 +224,18 @@ static void matches_plain_pass(void **state)
 
 /* ---- the same bits ---- */
 
-static void same_in_every_way(bool llama, pare_type type, int64_t window, const char *isa)
+static void same_in_every_way(bool llama, pare_type type, int64_t window, pare_activations activations, const char *isa)
 {
     run r;
     make(&r, llama, type, window);
-    float *whole = logits_in_pieces(&r, options_with(1, PARE_ACTIVATIONS_F32, isa), TOKENS, TOKENS);
+    float *whole = logits_in_pieces(&r, options_with(1, activations, isa), TOKENS, TOKENS);
     const struct { int threads; int64_t piece; const char *what; } ways[] = {
         {2, TOKENS, "2 threads"}, {3, TOKENS, "3 threads"}, {1, 1, "token by token"}, {2, 1, "token by token, 2 threads"},
         {2, 7, "7 at a time"}, {1, 100, "100 at a time"}};
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         char what[96];
         snprintf(what, sizeof what, "%s, %s, %s", isa, pare_type_name(type), ways[i].what);
-        float *other = logits_in_pieces(&r, options_with(ways[i].threads, PARE_ACTIVATIONS_F32, isa), TOKENS, ways[i].piece);
+        float *other = logits_in_pieces(&r, options_with(ways[i].threads, activations, isa), TOKENS, ways[i].piece);
         same_bits(&r, whole, other, TOKENS, what);
         free(other);
     }
@@ -246,26 +246,48 @@ static void same_in_every_way(bool llama, pare_type type, int64_t window, const 
 static void threads_and_batches(void **state)
 {
     for (int isa = 0; isa < PARE_ISA_COUNT; isa++) {
+        const char *name = pare_isa_name((pare_isa)isa);
         if (!pare_isa_supported((pare_isa)isa))
             continue;
-        same_in_every_way(true, PARE_TYPE_BF16, 0, pare_isa_name((pare_isa)isa));
-        same_in_every_way(true, PARE_TYPE_F32, 50, pare_isa_name((pare_isa)isa));
-        same_in_every_way(false, PARE_TYPE_F32, 0, pare_isa_name((pare_isa)isa));
+        same_in_every_way(true, PARE_TYPE_BF16, 0, PARE_ACTIVATIONS_F32, name);
+        same_in_every_way(true, PARE_TYPE_F32, 50, PARE_ACTIVATIONS_F32, name);
+        same_in_every_way(false, PARE_TYPE_F32, 0, PARE_ACTIVATIONS_F32, name);
     }
 }
 
-/* With fast activations the number of threads still changes nothing. */
-static void fast_threads(void **state)
+/* Quantized weights, with FP32 activations and with 8-bit ones, which are the same for one token and for many. On the best
+ * tier: the kernels' own tests go through all. */
+static void quantized_threads_and_batches(void **state)
+{
+    const pare_type types[] = {PARE_TYPE_Q8_0, PARE_TYPE_Q4_1, PARE_TYPE_Q4_K, PARE_TYPE_Q6_K, PARE_TYPE_I8_CH,
+                               PARE_TYPE_I4_G32};
+    const char *best = pare_isa_name(pare_isa_best());
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        same_in_every_way(true, types[i], 0, PARE_ACTIVATIONS_F32, best);
+        same_in_every_way(true, types[i], 0, PARE_ACTIVATIONS_FAST, best);
+    }
+}
+
+/* With fast activations 16-bit weights meet FP32 activations in small batches and BF16 ones in large: threads change
+ * nothing, the size of the batch does. */
+static void fast_halves(void **state)
 {
     run r;
     make(&r, true, PARE_TYPE_BF16, 0);
+    float *many = NULL, *single = NULL, worst = 0;
     for (int64_t piece = 1; piece <= 64; piece *= 64) {
         float *one = logits_in_pieces(&r, options_with(1, PARE_ACTIVATIONS_FAST, NULL), 128, piece);
         float *two = logits_in_pieces(&r, options_with(2, PARE_ACTIVATIONS_FAST, NULL), 128, piece);
         same_bits(&r, one, two, 128, "fast, 2 threads");
-        free(one);
+        *(piece == 1 ? &single : &many) = one;
         free(two);
     }
+    for (int64_t i = 0; i < 128 * r.model->decoder.vocab; i++)
+        worst = fmaxf(worst, fabsf(many[i] - single[i]));
+    print_message("BF16 activations in batches: logits differ by up to %.3g\n", worst);
+    assert_true(worst < 0.2f);
+    free(many);
+    free(single);
     small_model_free(&r.small);
 }
 
@@ -371,7 +393,8 @@ static void limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(matches_plain_pass), cmocka_unit_test(threads_and_batches), cmocka_unit_test(fast_threads),
+        cmocka_unit_test(matches_plain_pass), cmocka_unit_test(threads_and_batches), cmocka_unit_test(fast_halves),
+        cmocka_unit_test(quantized_threads_and_batches),
         cmocka_unit_test(no_cache_is_equal),  cmocka_unit_test(rollback_and_snapshot), cmocka_unit_test(half_cache),
         cmocka_unit_test(limits),
     };
