@@ -23,10 +23,24 @@ static const char *full_key(const reader *r, const char *key, char full[KEY_BYTE
     return full;
 }
 
+/* One number, or an array with one for each layer, which must then be the same for all. */
 static pare_status read_i64(const reader *r, const char *key, int64_t *value)
 {
     char full[KEY_BYTES];
-    return pare_gguf_i64(r->gguf, full_key(r, key, full), value);
+    const pare_gguf_value *found = pare_gguf_find(r->gguf, full_key(r, key, full));
+    if (!found || found->kind != PARE_GGUF_ARRAY)
+        return pare_gguf_i64(r->gguf, full, value);
+    bool integers = found->element != PARE_GGUF_STRING && found->element != PARE_GGUF_F32 &&
+                    found->element != PARE_GGUF_F64 && found->element != PARE_GGUF_BOOL;
+    if (!integers || !found->count)
+        return pare_fail(PARE_FORMAT, "%s: key '%s' is not an integer", r->gguf->path, full);
+    *value = pare_gguf_element_i64(found, 0);
+    for (size_t i = 1; i < found->count; i++)
+        if (pare_gguf_element_i64(found, i) != *value)
+            return pare_fail(PARE_UNSUPPORTED,
+                             "%s: key '%s' differs between layers, which is not handled",
+                             r->gguf->path, full);
+    return PARE_OK;
 }
 
 static pare_status read_f64(const reader *r, const char *key, double *value)

@@ -185,6 +185,8 @@ pare_status pare_model_export_metadata(const pare_model *model, pare_gguf_writer
                              model->info.path);
         set_architecture(&to, model);
         set_own(&to, model);
+        pare_gguf_set_text(writer, "tokenizer.ggml.model", "none",
+                           4); /* until the tokenizer's own export */
     }
     if (model->info.synthetic)
         pare_gguf_set_bool(writer, "pare.synthetic", true);
@@ -218,6 +220,25 @@ const pare_tensor *pare_model_export_extra(const pare_model *model)
     return private->rope_factors.name ? &private->rope_factors : NULL;
 }
 
+/* What llama.cpp's qwen2, qwen3 and gpt2 lack beside its llama; and YaRN, whose ramp it does not
+ * read from the file. */
+static const char *architecture_limit(const pare_model *model)
+{
+    const pare_decoder *decoder = &model->decoder;
+    const pare_rope *rope = &pare_model_get_private(model)->layout.rope;
+    if (decoder->position == PARE_POSITION_ROPE && rope->kind == PARE_ROPE_YARN &&
+        (rope->beta_fast != 32 || rope->beta_slow != 1))
+        return "llama.cpp does not read YaRN's beta_fast and beta_slow";
+    if (is_llama(model))
+        return NULL;
+    if (pare_model_export_extra(model))
+        return "llama.cpp handles rope_freqs.weight in llama models only, and refuses this file";
+    if (decoder->heads * decoder->head_dim != decoder->hidden &&
+        strcmp(decoder->architecture, "qwen2") == 0)
+        return "llama.cpp has no own head size for qwen2, and refuses this file";
+    return NULL;
+}
+
 const char *pare_model_export_limit(const pare_model *model)
 {
     const pare_decoder *decoder = &model->decoder;
@@ -228,5 +249,5 @@ const char *pare_model_export_limit(const pare_model *model)
     if (decoder->sliding_window > 0 && decoder->sliding_window < decoder->context &&
         is_llama(model))
         return "llama.cpp ignores the sliding window of this architecture";
-    return NULL;
+    return architecture_limit(model);
 }

@@ -6,9 +6,9 @@
 #include "formats/gguf.h"
 #include "model/decoder.h"
 
-/* Sets everything but the tokenizer (src/text/export.h) and the file type (below): general.* and
- * the architecture's keys. For a model that was opened from a GGUF, all its metadata are copied,
- * tokenizer included. */
+/* Sets everything but the file type (below) and the tokenizer (src/text/export.h), which stays
+ * "none": general.* and the architecture's keys. For a model that was opened from a GGUF, all its
+ * metadata are copied, tokenizer included. llama.cpp wants norms and biases in F32. */
 pare_status pare_model_export_metadata(const pare_model *model, pare_gguf_writer *writer);
 
 /* general.file_type of a file whose block matrices are (mostly) of this format; nothing where

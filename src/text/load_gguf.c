@@ -277,7 +277,7 @@ pare_status pare_tokenizer_load_gguf(pare_tokenizer *tokenizer, const char *path
     tokenizer->from_gguf = true;
     PARE_TRY(pare_gguf_text(&tokenizer->gguf, "tokenizer.ggml.model", &model));
     bool llama = model.data && text_is(model, "llama");
-    if (!model.data)
+    if (!model.data || text_is(model, "none") || text_is(model, "no_vocab"))
         return pare_fail(PARE_NOT_FOUND, "%s: the file has no tokenizer (tokenizer.ggml.model)",
                          path);
     if (!llama && !text_is(model, "gpt2"))
