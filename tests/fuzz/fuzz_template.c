@@ -1,5 +1,7 @@
 /* Any text as a chat template, over a fixed conversation: it renders or fails with a message,
  * within its limits. */
+#include "fuzz.h"
+
 #include "text/template.h"
 
 #include <stdlib.h>
@@ -16,8 +18,6 @@
     "\"<s>\","                                                                                     \
     "\"eos_token\": \"</s>\", \"n\": 9007199254740993, \"f\": -0.1, \"e\": \"\", \"d\": {\"1\": "  \
     "2, \"b\": {}}}"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
