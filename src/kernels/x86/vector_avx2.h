@@ -10,6 +10,7 @@
 
 typedef __m256 vec;
 typedef __m256d vecd; /* half as many doubles */
+typedef __m256i veci;
 enum { LANES = 8 };
 
 static inline vec v_set1(float x)
@@ -227,6 +228,26 @@ static inline void v_transpose(vec r[8])
         r[j] = _mm256_permute2f128_ps(b[j], b[4 + j], 0x20);
         r[4 + j] = _mm256_permute2f128_ps(b[j], b[4 + j], 0x31);
     }
+}
+
+/* 32 bytes of each of 8 rows: lane i of out[j] gets bytes 4j..4j+3 of row i. */
+static inline void v_transpose_quads(const void *const rows[8], __m256i out[8])
+{
+    vec r[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        r[i] = _mm256_castsi256_ps(_mm256_loadu_si256(rows[i]));
+    v_transpose(r);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++)
+        out[j] = _mm256_castps_si256(r[j]);
+}
+
+/* Byte i of each lane, signed, times 2^24. */
+static inline vec v_quad_byte(__m256i quads, int i)
+{
+    __m256i top = i < 3 ? _mm256_slli_epi32(quads, 24 - 8 * i) : quads;
+    return _mm256_cvtepi32_ps(i > 0 ? _mm256_and_si256(top, _mm256_set1_epi32((int)0xff000000)) : top);
 }
 
 #endif

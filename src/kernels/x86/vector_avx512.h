@@ -9,6 +9,7 @@
 
 typedef __m512 vec;
 typedef __m512d vecd; /* half as many doubles */
+typedef __m512i veci;
 enum { LANES = 16 };
 
 static inline vec v_set1(float x)
@@ -213,6 +214,42 @@ static inline void v_transpose(vec r[16])
         r[4 + j] = _mm512_shuffle_f32x4(low13, high13, 0x88);
         r[12 + j] = _mm512_shuffle_f32x4(low13, high13, 0xdd);
     }
+}
+
+/* 32 bytes of each of 16 rows: lane i of out[j] gets bytes 4j..4j+3 of row i. */
+static inline void v_transpose_quads(const void *const rows[16], __m512i out[8])
+{
+    vec a[8], b[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) { /* the order in which the last step below puts the rows right */
+        int low = i < 4 ? i : 4 + i;
+        __m256i first = _mm256_loadu_si256(rows[low]), second = _mm256_loadu_si256(rows[low + 4]);
+        a[i] = _mm512_castsi512_ps(_mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) {
+        a[i] = v_unpack_pd(b[i], b[i + 2], 0);
+        a[i + 1] = v_unpack_pd(b[i], b[i + 2], 1);
+        a[i + 2] = v_unpack_pd(b[i + 1], b[i + 3], 0);
+        a[i + 3] = v_unpack_pd(b[i + 1], b[i + 3], 1);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        out[j] = _mm512_castps_si512(_mm512_shuffle_f32x4(a[j], a[4 + j], 0x88));
+        out[4 + j] = _mm512_castps_si512(_mm512_shuffle_f32x4(a[j], a[4 + j], 0xdd));
+    }
+}
+
+/* Byte i of each lane, signed, times 2^24. */
+static inline vec v_quad_byte(__m512i quads, int i)
+{
+    __m512i top = i < 3 ? _mm512_slli_epi32(quads, (unsigned)(24 - 8 * i)) : quads;
+    return _mm512_cvtepi32_ps(i > 0 ? _mm512_and_si512(top, _mm512_set1_epi32((int)0xff000000)) : top);
 }
 
 #endif
