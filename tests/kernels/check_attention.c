@@ -289,9 +289,12 @@ static double cpu_seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* GFLOP/s (both products, the causal half only) and GB/s of cache read, on one thread, in the best of many runs. */
-static void time_shape(const char *name, pare_attention a)
+/* GFLOP/s (both products, the causal half only) and GB/s of cache read, on one thread, in the best
+ * of many runs. */
+static void time_shape(const char *filter, const char *name, pare_attention a)
 {
+    if (!strstr(name, filter))
+        return;
     problem p = make_problem(a, 1);
     double pairs = 0;
     for (int64_t t = 0; t < a.tokens; t++)
@@ -315,29 +318,29 @@ static void time_shape(const char *name, pare_attention a)
     free_problem(&p);
 }
 
-static int time_all(void)
+static int time_all(const char *filter)
 {
     const pare_type f16 = PARE_TYPE_F16;
-    time_shape("llama-1b prefill 512", shape(512, 0, 32, 8, 64, 0, f16));
-    time_shape("tinyllama prefill 512", shape(512, 0, 32, 4, 64, 0, f16));
-    time_shape("distilgpt2 prefill 512", shape(512, 0, 12, 12, 64, 0, f16));
-    time_shape("llama-8b prefill 512", shape(512, 0, 8, 2, 128, 0, f16));
-    time_shape("prefill 128 after 4096", shape(128, 4096, 8, 2, 128, 0, f16));
-    time_shape("llama-1b decode 8192", shape(1, 8191, 32, 8, 64, 0, f16));
-    time_shape("llama-1b decode 8192 f32", shape(1, 8191, 32, 8, 64, 0, PARE_TYPE_F32));
-    time_shape("llama-1b decode 8192 q8_0", shape(1, 8191, 32, 8, 64, 0, PARE_TYPE_Q8_0));
-    time_shape("tinyllama decode 2048", shape(1, 2047, 32, 4, 64, 0, f16));
-    time_shape("llama-8b decode 8192", shape(1, 8191, 32, 8, 128, 0, f16));
-    time_shape("llama-2-7b decode 2048", shape(1, 2047, 32, 32, 128, 0, f16));
-    time_shape("distilgpt2 decode 512", shape(1, 511, 12, 12, 64, 0, f16));
-    time_shape("distilgpt2 decode 64", shape(1, 63, 12, 12, 64, 0, f16));
+    time_shape(filter, "llama-1b prefill 512", shape(512, 0, 32, 8, 64, 0, f16));
+    time_shape(filter, "tinyllama prefill 512", shape(512, 0, 32, 4, 64, 0, f16));
+    time_shape(filter, "distilgpt2 prefill 512", shape(512, 0, 12, 12, 64, 0, f16));
+    time_shape(filter, "llama-8b prefill 512", shape(512, 0, 8, 2, 128, 0, f16));
+    time_shape(filter, "prefill 128 after 4096", shape(128, 4096, 8, 2, 128, 0, f16));
+    time_shape(filter, "llama-1b decode 8192", shape(1, 8191, 32, 8, 64, 0, f16));
+    time_shape(filter, "llama-1b decode 8192 f32", shape(1, 8191, 32, 8, 64, 0, PARE_TYPE_F32));
+    time_shape(filter, "llama-1b decode 8192 q8_0", shape(1, 8191, 32, 8, 64, 0, PARE_TYPE_Q8_0));
+    time_shape(filter, "tinyllama decode 2048", shape(1, 2047, 32, 4, 64, 0, f16));
+    time_shape(filter, "llama-8b decode 8192", shape(1, 8191, 32, 8, 128, 0, f16));
+    time_shape(filter, "llama-2-7b decode 2048", shape(1, 2047, 32, 32, 128, 0, f16));
+    time_shape(filter, "distilgpt2 decode 512", shape(1, 511, 12, 12, 64, 0, f16));
+    time_shape(filter, "distilgpt2 decode 64", shape(1, 63, 12, 12, 64, 0, f16));
     return 0;
 }
 
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--time") == 0)
-        return time_all();
+        return time_all(argc > 2 ? argv[2] : "");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shapes),
         cmocka_unit_test(test_extremes),

@@ -32,6 +32,7 @@ enum {
     CHUNK = 512,
     TILE = 96,
     ROWS = 6,
+    REDUCED = 8,                    /* rows that are summed up together, some of them none */
     KEY_VECS = LANES == 16 ? 4 : 2, /* vectors of scores per row that are summed up at once */
     DIM_VECS = LANES == 16 ? 4 : 2, /* vectors of the output per row */
     SPLIT_TOKENS = 8,               /* with at most as many tokens, chunks are tasks of their own */
@@ -97,8 +98,9 @@ INLINE void transpose_rows(const char *const rows[LANES], pare_type type, int64_
     }
 }
 
-/* The same for 8 bits, which are moved four at a time before they are widened: a quarter of the moves. The bytes come out 2^24
- * times too large, which the scales take back without rounding: the same numbers as load_cache's. */
+/* The same for 8 bits, which are moved four at a time before they are widened: a quarter of the
+ * moves. The bytes come out 2^24 times too large, which the scales take back without rounding: the
+ * same numbers as load_cache's. */
 INLINE void transpose_q8_rows(const char *const rows[LANES], int64_t n, float *buffer)
 {
     for (int64_t d = 0; d < n; d += 32) {
@@ -208,31 +210,78 @@ INLINE void score_block(const float *const *q, const float *keys, int64_t n, flo
     }
 }
 
-/* Scores of one row to weights exp(score - maximum); gives their sum. Outside first..last-1 the
- * weight is 0. */
-INLINE float weigh_row(float *scores, float scale, int first, int last, float *maximum)
+/* Row i's sum (or maximum) in element i, by the same tree for each row: no row's result depends on
+ * the others. */
+INLINE vec reduce_rows(const vec rows[REDUCED], bool maximum)
 {
-    vec s[BLOCK / LANES], factor = v_set1(scale);
-    vec highest = v_set1(-INFINITY);
-    bool whole = first == 0 && last == BLOCK;
-#pragma GCC unroll 8
-    for (int j = 0; j < BLOCK / LANES; j++) {
-        s[j] = v_load(scores + j * LANES) * factor;
-        if (!whole)
-            s[j] = v_keep_range(s[j], j * LANES, first, last);
-        highest = v_max(highest, s[j]);
+    vec pairs[4], quads[2];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        vec low = v_unpack_ps(rows[2 * i], rows[2 * i + 1], 0);
+        vec high = v_unpack_ps(rows[2 * i], rows[2 * i + 1], 1);
+        pairs[i] = v_combine(low, high, maximum);
     }
-    float block_highest = v_highest(highest);
-    if (block_highest > *maximum)
-        *maximum = block_highest;
-    vec shift = v_set1(*maximum), sum = v_set1(0);
-#pragma GCC unroll 8
-    for (int j = 0; j < BLOCK / LANES; j++) {
-        s[j] = v_exp(s[j] - shift);
-        v_store(scores + j * LANES, s[j]);
-        sum = sum + s[j];
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        vec low = v_unpack_pd(pairs[2 * i], pairs[2 * i + 1], 0);
+        vec high = v_unpack_pd(pairs[2 * i], pairs[2 * i + 1], 1);
+        quads[i] = v_combine(low, high, maximum);
     }
-    return v_sum(sum);
+    return v_join_lanes(quads[0], quads[1], maximum);
+}
+
+/* The keys of a block that each row sees. */
+typedef struct row_ranges {
+    int first[ROWS], last[ROWS];
+} row_ranges;
+
+/* The rows' highest scores, in units of log2: scale2 is the scale times log2(e). A negative scale
+ * would make the infinity of masked scores positive, so they are masked after it. */
+INLINE vec highest_scores(const float *scores, float scale2, const row_ranges *ranges, int rows)
+{
+    vec highest[REDUCED], factor = v_set1(scale2);
+#pragma GCC unroll 8
+    for (int i = 0; i < REDUCED; i++)
+        highest[i] = v_set1(-INFINITY);
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++) {
+        bool whole = ranges->first[i] == 0 && ranges->last[i] == BLOCK;
+#pragma GCC unroll 8
+        for (int j = 0; j < BLOCK / LANES; j++) {
+            vec s = v_load(scores + i * BLOCK + j * LANES) * factor;
+            if (!whole)
+                s = v_keep_range(s, j * LANES, ranges->first[i], ranges->last[i]);
+            highest[i] = v_max(highest[i], s);
+        }
+    }
+    return reduce_rows(highest, true);
+}
+
+/* Scores to weights 2^(scale2 score - maximum), 0 outside the ranges; gives the rows' sums. */
+INLINE vec weigh_rows(float *scores, float scale2, const float *maximum, const row_ranges *ranges,
+                      int rows)
+{
+    vec sums[REDUCED], factor = v_set1(scale2);
+#pragma GCC unroll 8
+    for (int i = 0; i < REDUCED; i++)
+        sums[i] = v_set1(0);
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++) {
+        bool whole = ranges->first[i] == 0 && ranges->last[i] == BLOCK;
+        if (ranges->first[i] == ranges->last[i])
+            continue;
+        vec shift = v_set1(-maximum[i]);
+#pragma GCC unroll 8
+        for (int j = 0; j < BLOCK / LANES; j++) {
+            vec s = v_fma(v_load(scores + i * BLOCK + j * LANES), factor, shift);
+            if (!whole)
+                s = v_keep_range(s, j * LANES, ranges->first[i], ranges->last[i]);
+            s = v_exp2(s);
+            v_store(scores + i * BLOCK + j * LANES, s);
+            sums[i] = sums[i] + s;
+        }
+    }
+    return reduce_rows(sums, false);
 }
 
 /* ---- values ---- */
@@ -309,23 +358,10 @@ static void add_values_one(float *out, const float *weights, const value_source 
 
 /* ---- one block for up to ROWS rows ---- */
 
-INLINE void rescale(tile *t, int row, const float *before, int rows)
+INLINE void rescale(tile *t, int row, const float *factors, int rows)
 {
-    float differences[LANES] = {0}, factors[LANES];
-    bool changed = false;
-    for (int i = 0; i < rows; i++)
-        if (t->maximum[row + i] != before[i]) {
-            differences[i] = before[i] - t->maximum[row + i];
-            changed = true;
-        }
-    if (!changed)
-        return;
-    v_store(factors, v_exp(v_load(differences)));
     for (int i = 0; i < rows; i++) {
-        if (t->maximum[row + i] == before[i])
-            continue;
         vec factor = v_set1(factors[i]);
-        t->sum[row + i] *= factors[i];
         for (int64_t d = 0; d < t->padded_dim; d += LANES)
             v_store(t->out[row + i] + d, v_load(t->out[row + i] + d) * factor);
     }
@@ -334,8 +370,9 @@ INLINE void rescale(tile *t, int row, const float *before, int rows)
 /* The keys that all rows see are added for all rows at once, those at the rims, which only some
  * see, row by row. */
 INLINE void add_ragged_values(tile *t, int row, const float *weights, const value_source *source,
-                              const int *first, const int *last, int rows)
+                              const row_ranges *ranges, int rows)
 {
+    const int *first = ranges->first, *last = ranges->last;
     int common_first = 0, common_last = BLOCK;
     for (int i = 0; i < rows; i++) {
         common_first = first[i] > common_first ? first[i] : common_first;
@@ -352,29 +389,41 @@ INLINE void add_ragged_values(tile *t, int row, const float *weights, const valu
                        first[i] > common_last ? first[i] : common_last, last[i]);
 }
 
+/* The softmax so far gets new maxima, and the block's weights and sums. */
+INLINE void update_softmax(tile *t, int row, float *scores, const row_ranges *ranges, int rows)
+{
+    float scale2 = t->a->scale * 0x1.715476p+0f, maximum[LANES], factors[LANES];
+    vec before = v_load_partial(t->maximum + row, rows, -INFINITY);
+    vec after = v_max(before, highest_scores(scores, scale2, ranges, rows));
+    /* -infinity less itself: a row that has seen no key yet; its sum and output are 0 anyway. */
+    vec factor = v_exp2(v_max(before - after, v_set1(-160.0f)));
+    v_store(maximum, after);
+    v_store_partial(t->maximum + row, after, rows);
+    vec sums = weigh_rows(scores, scale2, maximum, ranges, rows);
+    v_store_partial(t->sum + row, v_fma(v_load_partial(t->sum + row, rows, 0), factor, sums), rows);
+    if (v_any_less(before, after)) {
+        v_store(factors, factor);
+        rescale(t, row, factors, rows);
+    }
+}
+
 INLINE void attend_rows(tile *t, int row, int64_t start, const float *keys,
                         const value_source *source, int rows)
 {
     _Alignas(64) float scores[ROWS * BLOCK];
-    int first[ROWS], last[ROWS], end = 0;
-    float before[ROWS];
+    row_ranges ranges;
+    int end = 0;
     for (int i = 0; i < rows; i++) {
         int64_t from = t->first[row + i] - start, to = t->last[row + i] - start;
-        first[i] = from < 0 ? 0 : from > BLOCK ? BLOCK : (int)from;
-        last[i] = to > BLOCK ? BLOCK : to < first[i] ? first[i] : (int)to;
-        end = last[i] > end ? last[i] : end;
-        before[i] = t->maximum[row + i];
+        from = from < 0 ? 0 : from > BLOCK ? BLOCK : from;
+        to = to > BLOCK ? BLOCK : to < from ? from : to;
+        ranges.first[i] = (int)from;
+        ranges.last[i] = (int)to;
+        end = to > end ? (int)to : end;
     }
     score_block(t->q + row, keys, t->a->head_dim, scores, rows, end);
-    float sums[ROWS];
-    for (int i = 0; i < rows; i++)
-        sums[i] = first[i] < last[i] ? weigh_row(scores + i * BLOCK, t->a->scale, first[i], last[i],
-                                                 &t->maximum[row + i])
-                                     : 0;
-    rescale(t, row, before, rows);
-    for (int i = 0; i < rows; i++)
-        t->sum[row + i] += sums[i];
-    add_ragged_values(t, row, scores, source, first, last, rows);
+    update_softmax(t, row, scores, &ranges, rows);
+    add_ragged_values(t, row, scores, source, &ranges, rows);
 }
 
 static void attend_some_rows(tile *t, int row, int64_t start, const float *keys,
@@ -416,8 +465,8 @@ static value_source read_block(const tile *t, int64_t start, int64_t first, int6
 {
     const pare_attention *a = t->a;
     size_t row_bytes = a->cache_row_bytes;
-    bool direct = a->head_dim == t->padded_dim &&
-                  (a->cache_type == PARE_TYPE_F32 || t->rows <= DIRECT_ROWS);
+    bool direct =
+        a->head_dim == t->padded_dim && (a->cache_type == PARE_TYPE_F32 || t->rows <= DIRECT_ROWS);
     if (a->cache_type == PARE_TYPE_F16)
         read_typed(t, PARE_TYPE_F16, start, first, last, buffers, direct);
     else if (a->cache_type == PARE_TYPE_Q8_0)
@@ -477,8 +526,8 @@ static void combine(float *total_maximum, float *total_sum, float *total, float 
         return;
     }
     float highest = maximum > *total_maximum ? maximum : *total_maximum;
-    float old = v_get_first(v_exp(v_set1(*total_maximum - highest)));
-    float new = v_get_first(v_exp(v_set1(maximum - highest)));
+    float old = v_get_first(v_exp2(v_set1(*total_maximum - highest)));
+    float new = v_get_first(v_exp2(v_set1(maximum - highest)));
     *total_maximum = highest;
     *total_sum = *total_sum * old + sum * new;
     int64_t d = 0;

@@ -148,6 +148,16 @@ static inline float v_highest(vec x)
     return _mm_cvtss_f32(_mm_max_ps(s, _mm_movehdup_ps(s)));
 }
 
+static inline int v_any_less(vec a, vec b)
+{
+    return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+
+static inline vec v_unpack_ps(vec a, vec b, int high)
+{
+    return high ? _mm256_unpackhi_ps(a, b) : _mm256_unpacklo_ps(a, b);
+}
+
 static inline float v_get_first(vec x)
 {
     return _mm256_cvtss_f32(x);
@@ -247,7 +257,23 @@ static inline void v_transpose_quads(const void *const rows[8], __m256i out[8])
 static inline vec v_quad_byte(__m256i quads, int i)
 {
     __m256i top = i < 3 ? _mm256_slli_epi32(quads, 24 - 8 * i) : quads;
-    return _mm256_cvtepi32_ps(i > 0 ? _mm256_and_si256(top, _mm256_set1_epi32((int)0xff000000)) : top);
+    return _mm256_cvtepi32_ps(i > 0 ? _mm256_and_si256(top, _mm256_set1_epi32((int)0xff000000))
+                                    : top);
+}
+
+static inline vec v_combine(vec a, vec b, int maximum)
+{
+    if (maximum)
+        return v_max(a, b);
+    return a + b;
+}
+
+/* a: four numbers in each of its 128-bit lanes, b likewise: their sums (or maxima) over the lanes,
+ * a's first. */
+static inline vec v_join_lanes(vec a, vec b, int maximum)
+{
+    vec low = _mm256_permute2f128_ps(a, b, 0x20), high = _mm256_permute2f128_ps(a, b, 0x31);
+    return v_combine(low, high, maximum);
 }
 
 #endif

@@ -129,6 +129,16 @@ static inline float v_highest(vec x)
     return _mm512_reduce_max_ps(x);
 }
 
+static inline int v_any_less(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+
+static inline vec v_unpack_ps(vec a, vec b, int high)
+{
+    return high ? _mm512_unpackhi_ps(a, b) : _mm512_unpacklo_ps(a, b);
+}
+
 static inline float v_get_first(vec x)
 {
     return _mm512_cvtss_f32(x);
@@ -249,7 +259,25 @@ static inline void v_transpose_quads(const void *const rows[16], __m512i out[8])
 static inline vec v_quad_byte(__m512i quads, int i)
 {
     __m512i top = i < 3 ? _mm512_slli_epi32(quads, (unsigned)(24 - 8 * i)) : quads;
-    return _mm512_cvtepi32_ps(i > 0 ? _mm512_and_si512(top, _mm512_set1_epi32((int)0xff000000)) : top);
+    return _mm512_cvtepi32_ps(i > 0 ? _mm512_and_si512(top, _mm512_set1_epi32((int)0xff000000))
+                                    : top);
+}
+
+static inline vec v_combine(vec a, vec b, int maximum)
+{
+    if (maximum)
+        return v_max(a, b);
+    return a + b;
+}
+
+/* a: four numbers in each of its 128-bit lanes, b likewise: their sums (or maxima) over the lanes,
+ * a's first. */
+static inline vec v_join_lanes(vec a, vec b, int maximum)
+{
+    vec low = _mm512_shuffle_f32x4(a, b, 0x44), high = _mm512_shuffle_f32x4(a, b, 0xee);
+    vec two = v_combine(low, high, maximum); /* a's two lanes, then b's */
+    low = _mm512_shuffle_f32x4(two, two, 0x88), high = _mm512_shuffle_f32x4(two, two, 0xdd);
+    return v_combine(low, high, maximum);
 }
 
 #endif
