@@ -11,24 +11,32 @@ typedef uint64_t words __attribute__((vector_size(16)));
 static double fp32(int64_t rounds)
 {
     enum { CHAINS = 8 };
-    floats sums[CHAINS] = {{0}}, a = {1, 1, 1, 1}, b = {0.5f, 0.5f, 0.5f, 0.5f};
-    for (int64_t i = 0; i < rounds; i++)
+    floats sums[CHAINS], a = {1, 1, 1, 1}, b = {0.5f, 0.5f, 0.5f, 0.5f};
+#pragma GCC unroll 8
+    for (int j = 0; j < CHAINS; j++) {
+        sums[j] = (floats){0};
+        PARE_OPAQUE(sums[j]);
+    }
+    for (int64_t i = 0; i < rounds; i++) {
+#pragma GCC unroll 8
         for (int j = 0; j < CHAINS; j++)
             sums[j] = sums[j] * b + a; /* two instructions where the baseline has no fused one */
+    }
+#pragma GCC unroll 8
     for (int j = 0; j < CHAINS; j++)
-        __asm__ volatile("" : : "m"(sums[j]));
+        PARE_OPAQUE(sums[j]);
     return (double)rounds * CHAINS * 4 * 2;
 }
 
 static uint64_t read_lines(const void *data, size_t bytes)
 {
-    const words *p = data;
+    const words *p = data, *q = p + bytes / 2 / sizeof *p;
     words a = {0}, b = {0}, c = {0}, d = {0};
-    for (size_t i = 0; i < bytes / sizeof *p; i += 4) {
+    for (size_t i = 0; i < bytes / 2 / sizeof *p; i += 2) {
         a += p[i];
         b += p[i + 1];
-        c += p[i + 2];
-        d += p[i + 3];
+        c += q[i];
+        d += q[i + 1];
     }
     a += b + c + d;
     return a[0] + a[1];

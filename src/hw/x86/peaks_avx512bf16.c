@@ -10,15 +10,19 @@ static double bf16(int64_t rounds)
     __m512 sums[CHAINS];
     __m512bh a = (__m512bh)_mm512_set1_epi16(0x3f00),
              b = (__m512bh)_mm512_set1_epi16(0x3e80); /* 0.5, 0.25 */
-    for (int j = 0; j < CHAINS; j++)
+#pragma GCC unroll 16
+    for (int j = 0; j < CHAINS; j++) {
         sums[j] = _mm512_setzero_ps();
+        PARE_OPAQUE(sums[j]);
+    }
     for (int64_t i = 0; i < rounds; i++) {
 #pragma GCC unroll 16
         for (int j = 0; j < CHAINS; j++)
             sums[j] = _mm512_dpbf16_ps(sums[j], a, b);
     }
+#pragma GCC unroll 16
     for (int j = 0; j < CHAINS; j++)
-        __asm__ volatile("" : "+v"(sums[j]));
+        PARE_OPAQUE(sums[j]);
     return (double)rounds * CHAINS * 32 * 2;
 }
 
