@@ -49,6 +49,9 @@ typedef struct pare_gguf {
     pare_tensors tensors;
 } pare_gguf;
 
+/* Bytes of a number of this kind; 0 for strings and arrays. */
+size_t pare_gguf_kind_bytes(uint32_t kind);
+
 /* Maps and checks the whole file: every tensor lies inside it, none overlap, names and keys are
  * unique. A vocabulary-only file has no tensors. *gguf is {0} on failure. */
 pare_status pare_gguf_open(const char *path, pare_gguf *gguf);

@@ -24,8 +24,7 @@ static size_t left(const pare_cursor *cursor)
 
 /* ---- metadata ---- */
 
-/* Bytes of a number's kind; 0 for strings and arrays. */
-static size_t kind_bytes(uint32_t kind)
+size_t pare_gguf_kind_bytes(uint32_t kind)
 {
     static const uint8_t bytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
     return kind < sizeof bytes ? bytes[kind] : 0;
@@ -88,7 +87,7 @@ static pare_status read_strings(pare_cursor *cursor, pare_arena *arena, pare_ggu
 
 static pare_status read_numbers(pare_cursor *cursor, pare_gguf_value *value)
 {
-    size_t size = kind_bytes(value->element), bytes, at = cursor->position;
+    size_t size = pare_gguf_kind_bytes(value->element), bytes, at = cursor->position;
     if (!pare_mul_size(value->count, size, &bytes))
         bytes = SIZE_MAX;
     pare_status status = pare_cursor_bytes(cursor, bytes, &value->data, value->key);
@@ -336,7 +335,7 @@ const pare_gguf_value *pare_gguf_find(const pare_gguf *gguf, const char *key)
  * INT64_MAX wrap. */
 static void load_element(const pare_gguf_value *value, size_t i, int64_t *integer, double *real)
 {
-    const uint8_t *at = value->data + i * kind_bytes(value->element);
+    const uint8_t *at = value->data + i * pare_gguf_kind_bytes(value->element);
     union {
         uint16_t u16;
         int16_t i16;
@@ -347,7 +346,7 @@ static void load_element(const pare_gguf_value *value, size_t i, int64_t *intege
         float f32;
         double f64;
     } number = {0};
-    memcpy(&number, at, kind_bytes(value->element));
+    memcpy(&number, at, pare_gguf_kind_bytes(value->element));
     *integer = 0;
     switch (value->element) {
     case PARE_GGUF_U8:
@@ -413,7 +412,7 @@ pare_status pare_gguf_i64(const pare_gguf *gguf, const char *key, int64_t *out)
     const pare_gguf_value *value = pare_gguf_find(gguf, key);
     if (!value)
         return PARE_OK;
-    if (kind_bytes(value->kind) == 0 || value->kind == PARE_GGUF_F32 ||
+    if (pare_gguf_kind_bytes(value->kind) == 0 || value->kind == PARE_GGUF_F32 ||
         value->kind == PARE_GGUF_F64 || value->kind == PARE_GGUF_BOOL)
         return wrong_kind(gguf, key, "an integer");
     int64_t number = pare_gguf_element_i64(value, 0);
@@ -428,7 +427,7 @@ pare_status pare_gguf_f64(const pare_gguf *gguf, const char *key, double *out)
     const pare_gguf_value *value = pare_gguf_find(gguf, key);
     if (!value)
         return PARE_OK;
-    if (kind_bytes(value->kind) == 0 || value->kind == PARE_GGUF_BOOL)
+    if (pare_gguf_kind_bytes(value->kind) == 0 || value->kind == PARE_GGUF_BOOL)
         return wrong_kind(gguf, key, "a number");
     *out = pare_gguf_element_f64(value, 0);
     return PARE_OK;

@@ -168,16 +168,15 @@ void pare_gguf_set_f32s(pare_gguf_writer *writer, const char *key, const float *
 
 void pare_gguf_copy(pare_gguf_writer *writer, const pare_gguf_value *value)
 {
-    static const uint8_t widths[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
     if (value->kind == PARE_GGUF_STRING)
         pare_gguf_set_text(writer, value->key, value->strings[0].data, value->strings[0].length);
     else if (value->element == PARE_GGUF_STRING)
         pare_gguf_set_strings(writer, value->key, value->strings, value->count);
     else if (value->kind == PARE_GGUF_ARRAY)
         set_numbers(writer, value->key, value->element, value->data, value->count,
-                    widths[value->element]);
+                    pare_gguf_kind_bytes(value->element));
     else
-        set_scalar(writer, value->key, value->kind, value->data, widths[value->kind]);
+        set_scalar(writer, value->key, value->kind, value->data, pare_gguf_kind_bytes(value->kind));
 }
 
 /* ---- tensors ---- */

@@ -223,6 +223,11 @@ pare_status pare_locate(const char *name, pare_location *location)
     return status;
 }
 
+bool pare_location_is_gguf(const pare_location *location)
+{
+    return location->kind == PARE_LOCATION_GGUF || has_suffix(location->weights, ".gguf");
+}
+
 void pare_location_free(pare_location *location)
 {
     free(location->path);

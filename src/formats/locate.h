@@ -3,6 +3,7 @@
 #define PARE_FORMATS_LOCATE_H
 
 #include <pare/error.h>
+#include <stdbool.h>
 
 typedef enum pare_location_kind {
     PARE_LOCATION_FOLDER,
@@ -25,5 +26,8 @@ typedef struct pare_location {
  * lists where was looked. */
 pare_status pare_locate(const char *name, pare_location *location);
 void pare_location_free(pare_location *location);
+
+/* True where the weights are a GGUF, by itself or the only one in a folder. `weights` is set. */
+bool pare_location_is_gguf(const pare_location *location);
 
 #endif

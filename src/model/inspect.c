@@ -8,7 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 enum { CONFIG_LIMIT = 16 << 20, LONG_ARRAY = 64 };
 
@@ -154,13 +153,6 @@ static pare_status list_tensors(pare_inspection *inspection)
     return status;
 }
 
-static bool is_gguf(const pare_location *location)
-{
-    size_t length = strlen(location->weights);
-    return location->kind == PARE_LOCATION_GGUF ||
-           (length > 5 && strcasecmp(location->weights + length - 5, ".gguf") == 0);
-}
-
 static pare_status read_files(pare_inspection *inspection, const char *name)
 {
     pare_status status;
@@ -171,7 +163,7 @@ static pare_status read_files(pare_inspection *inspection, const char *name)
         return pare_fail(PARE_NOT_FOUND,
                          "%s: holds no model.safetensors, model.safetensors.index.json or .gguf",
                          location->path);
-    if (is_gguf(location)) {
+    if (pare_location_is_gguf(location)) {
         inspection->info.container = "gguf";
         PARE_TRY(pare_gguf_open(location->weights, &inspection->gguf));
         inspection->held = &inspection->gguf.tensors;

@@ -216,13 +216,6 @@ static void summarize(pare_model *model)
 
 /* ---- public ---- */
 
-static bool is_gguf(const pare_location *location)
-{
-    size_t length = strlen(location->weights);
-    return location->kind == PARE_LOCATION_GGUF ||
-           (length > 5 && strcasecmp(location->weights + length - 5, ".gguf") == 0);
-}
-
 pare_status pare_model_open(const char *name, pare_model **out)
 {
     pare_model *model = NULL;
@@ -236,7 +229,7 @@ pare_status pare_model_open(const char *name, pare_model **out)
     PARE_TRY(make_name(name, &private->name));
     if (!private->location.weights)
         status = no_weights(&private->location);
-    else if (is_gguf(&private->location))
+    else if (pare_location_is_gguf(&private->location))
         status = open_gguf(model);
     else
         status = open_safetensors(model);
