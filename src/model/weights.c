@@ -235,12 +235,14 @@ static pare_status check_shape(const binding *b, const pare_tensor *source,
     }
     if (found->tensor.dims == 2 && shape[0] == rows && shape[1] == columns)
         return PARE_OK;
+    char is[96] = "a scalar";
+    for (int d = 0, n = 0; d < source->dims; d++)
+        n += snprintf(is + n, sizeof is - (size_t)n, "%s%" PRId64 "%s", d ? ", " : "[",
+                      source->shape[d], d == source->dims - 1 ? "]" : "");
     bool turned = found->turned;
-    return pare_fail(PARE_FORMAT,
-                     "%s: tensor '%s' should be [%" PRId64 ", %" PRId64
-                     "], it has %d dimensions and is [%" PRId64 ", %" PRId64 ", ...]",
-                     source->file, source->name, turned ? columns : rows, turned ? rows : columns,
-                     source->dims, source->shape[0], source->shape[1]);
+    return pare_fail(PARE_FORMAT, "%s: tensor '%s' is %s, should be [%" PRId64 ", %" PRId64 "]",
+                     source->file, source->name, is, turned ? columns : rows,
+                     turned ? rows : columns);
 }
 
 /* *skip: the tensor belongs to the file, but not to the model's weights. */

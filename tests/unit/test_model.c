@@ -219,7 +219,7 @@ static void refusals(void **state)
     l = llama_list(true);
     l.entries[index_of(&l, "model.layers.1.self_attn.o_proj.weight")].shape[0] = 9;
     write_list(&l);
-    expect(PARE_FORMAT, "'model.layers.1.self_attn.o_proj.weight' should be [8, 12]");
+    expect(PARE_FORMAT, "'model.layers.1.self_attn.o_proj.weight' is [9, 12], should be [8, 12]");
     l = llama_list(true);
     l.entries[index_of(&l, "model.norm.weight")].type = PARE_TYPE_I32; /* as wide as FP32 */
     write_list(&l);
@@ -272,7 +272,7 @@ static void gpt2(void **state)
     l.entries[source].shape[0] = 9;
     pare_model_close(model);
     write_list(&l);
-    expect(PARE_FORMAT, "'h.0.mlp.c_fc.weight' should be [8, 40]");
+    expect(PARE_FORMAT, "'h.0.mlp.c_fc.weight' is [9, 40], should be [8, 40]");
 }
 
 /* ---- export ---- */
