@@ -60,6 +60,7 @@ typedef struct pare_quantize_result {
     double bits_per_weight;          /* over the chosen tensors */
     double seconds;                  /* reading, encoding and writing */
     bool requantized; /* some chosen tensor was itself below 16 bits and was decoded first */
+    bool tokenizer;   /* the file has one; false where the source has none */
     const char *llama_cpp_limit; /* why llama.cpp cannot open the file, or computes something else;
                                     NULL: it does */
     void *memory;

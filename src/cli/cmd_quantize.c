@@ -128,6 +128,8 @@ static void print_text(const quantize_job *job)
     }
     if (result->requantized)
         printf("note: the source was quantized already; its rounding stays in the result\n");
+    if (!result->tokenizer)
+        printf("note: the source has no tokenizer; the file runs from ids only\n");
     if (result->llama_cpp_limit)
         printf("note: %s\n", result->llama_cpp_limit);
 }

@@ -7,7 +7,9 @@
 #include "base/buffer.h"
 #include "base/fail.h"
 #include "model/export.h"
+#include "model/model.h"
 #include "quant/types.h"
+#include "text/export.h"
 
 static void set_text(pare_gguf_writer *writer, const char *key, const char *text)
 {
@@ -47,12 +49,35 @@ fail:
     return status;
 }
 
+/* A GGUF's tokenizer came with its metadata. A folder without one is a model all the same: it runs
+ * from ids. */
+static pare_status set_tokenizer(const pare_model *model, pare_quantize_result *plan,
+                                 pare_gguf_writer *writer)
+{
+    pare_tokenizer *tokenizer;
+    const pare_gguf *gguf = pare_model_gguf(model);
+    plan->tokenizer = gguf && pare_gguf_find(gguf, "tokenizer.ggml.model");
+    if (gguf)
+        return PARE_OK;
+    pare_status status = pare_tokenizer_open(model->info.path, &tokenizer);
+    if (status == PARE_NOT_FOUND)
+        return PARE_OK;
+    if (status == PARE_OK) {
+        status = pare_tokenizer_export(tokenizer, model->decoder.vocab, writer);
+        plan->tokenizer = true;
+    }
+    pare_tokenizer_close(tokenizer);
+    return status;
+}
+
 pare_status pare_quantize_describe(const pare_model *model, const pare_quantize_options *options,
-                                   const pare_method *method, const pare_quantize_result *plan,
+                                   const pare_method *method, pare_quantize_result *plan,
                                    pare_gguf_writer *writer)
 {
     pare_status status = pare_model_export_metadata(model, writer);
     if (status != PARE_OK)
+        return status;
+    if ((status = set_tokenizer(model, plan, writer)) != PARE_OK)
         return status;
     pare_export_set_file_type(writer, options->type);
     set_text(writer, "pare.version", PARE_VERSION);

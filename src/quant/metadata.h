@@ -8,8 +8,9 @@
 
 #include <pare/quant.h>
 
+/* Sets plan->tokenizer. */
 pare_status pare_quantize_describe(const pare_model *model, const pare_quantize_options *options,
-                                   const pare_method *method, const pare_quantize_result *plan,
+                                   const pare_method *method, pare_quantize_result *plan,
                                    pare_gguf_writer *writer);
 
 #endif
