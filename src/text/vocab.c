@@ -106,8 +106,8 @@ pare_status pare_vocab_add(pare_vocab *vocab, int32_t id, const char *text, size
                                        sizeof *vocab->tokens, "a vocabulary");
         if (status != PARE_OK)
             return status;
-        memset(vocab->tokens + vocab->size, 0,
-               ((size_t)id + 1 - vocab->size) * sizeof *vocab->tokens);
+        for (size_t i = vocab->size; i <= (size_t)id; i++)
+            vocab->tokens[i] = (pare_token){.added = -1};
         vocab->size = (size_t)id + 1;
     }
     char *copy = pare_arena_copy(&vocab->arena, text, length);
