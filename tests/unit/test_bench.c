@@ -256,6 +256,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(wrong_requests_and_stopping),
         cmocka_unit_test(a_real_model_is_measured),
     };
+    if (argc > 1 && strcmp(argv[1], "real") != 0)
+        _exit(behave(
+            argv[1])); /* the fakes do not clean up: a leak checker would change their exit code */
     if (argc > 1)
         return behave(argv[1]);
     program = argv[0];
