@@ -15,7 +15,11 @@
 #include "kernels/quantize8.h"
 #include "kernels/x86/avx512_rows.h"
 
-enum { CHUNK = 16 }; /* subs that are unpacked at a time: 16 KiB of codes, a part of the L1 cache */
+/* Subs that are unpacked at a time: 128 KiB of codes, which stay in the L2 cache and are streamed
+ * from there. Each chunk costs every tile a visit of its totals, so smaller ones, that would fit
+ * the L1 cache, were measured slower (lab/notes.md); but with few tokens unpacking and multiplying
+ * must alternate often, so that memory is read all the time. */
+enum { CHUNK = 128, SMALL_CHUNK = 16, FEW_TOKENS = 2 * PARE_TILE };
 
 typedef struct panel_chunk {
     uint8_t codes[CHUNK * 8][PARE_PANEL * 4];
@@ -157,7 +161,7 @@ typedef struct tile_x {
     const int8_t *codes;
     const float *scales, *sums;
     const int32_t *less;
-    int64_t ahead; /* subs to the next tile */
+
     prefetcher *weights;
     int64_t weights_step; /* bytes for each group */
 } tile_x;
@@ -187,13 +191,12 @@ PARE_INLINE tile_kind kind_of(pare_layout layout)
 
 /* Adds the products of one group of columns: sum [width][2], of subs that start at `codes`. */
 PARE_INLINE void multiply_group(int width, int quads, const uint8_t *codes, const int8_t *x,
-                                int64_t ahead, __m512i sum[PARE_TILE][2])
+                                __m512i sum[PARE_TILE][2])
 {
 #pragma GCC unroll 8
     for (int q = 0; q < quads; q++, codes += PARE_PANEL * 4, x += 4 * width) {
         __m512i low = _mm512_load_si512(codes), high = _mm512_load_si512(codes + 64);
-        if (q % 2 == 0)
-            _mm_prefetch((const char *)x + ahead * PARE_SUB, _MM_HINT_T0);
+
 #pragma GCC unroll 6
         for (int t = 0; t < width; t++) {
             __m512i quad = repeat_quad(x + 4 * t);
@@ -261,16 +264,14 @@ PARE_INLINE void multiply_tile(int width, tile_kind kind, int zero_bits, float *
         const float *x_scales = x.scales + g / per_sub * width;
         const int32_t *less = minimums ? (const int32_t *)x.sums : x.less;
         prefetch_some(x.weights, x.weights_step);
-        _mm_prefetch((const char *)(x_scales + x.ahead), _MM_HINT_T0);
-        _mm_prefetch((const char *)(less + g * width + x.ahead * per_sub), _MM_HINT_T0);
+
         __m512i sum[PARE_TILE][2];
 #pragma GCC unroll 6
         for (int t = 0; t < width; t++)
             sum[t][0] = sum[t][1] =
                 minimums ? _mm512_setzero_si512()
                          : _mm512_sll_epi32(_mm512_set1_epi32(less[g * width + t]), shift);
-        multiply_group(width, quads, chunk->codes[g * quads], x.codes + g * quads * 4 * width,
-                       x.ahead, sum);
+        multiply_group(width, quads, chunk->codes[g * quads], x.codes + g * quads * 4 * width, sum);
         add_group(width, kind, chunk, x, g, x_scales, sum, total);
         if (span && g % span == span - 1)
             flush_span(width, chunk->scales[g], totals, total);
@@ -320,10 +321,11 @@ static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, con
     const pare_layout_traits *l = &pare_layouts[layout];
     int per_sub = PARE_SUB / l->group;
     memset(totals, 0, (size_t)tokens * PARE_PANEL * sizeof *totals);
-    for (int64_t s = 0; s < subs; s += CHUNK) {
-        int count = (int)(subs - s < CHUNK ? subs - s : CHUNK);
+    int size = tokens <= FEW_TOKENS ? SMALL_CHUNK : CHUNK;
+    for (int64_t s = 0; s < subs; s += size) {
+        int count = (int)(subs - s < size ? subs - s : size);
         unpack_subs(chunk, panel, s, count);
-        prefetcher ahead = prefetch_subs(layout, panel, s + count, CHUNK);
+        prefetcher ahead = prefetch_subs(layout, panel, s + count, size);
         int64_t lines =
             (ahead.end - ahead.next) / pare_tile_count(tokens, PARE_TILE) / 64 / (count * per_sub) +
             1;
@@ -334,7 +336,6 @@ static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, con
                            x.scales + at,
                            per_sub == 1 ? x.sums32 + at : x.sums16 + 2 * at,
                            per_sub == 1 ? x.less32 + at : x.less16 + 2 * at,
-                           tile.width * subs,
                            &ahead,
                            64 * lines};
             tiles[kind_of(layout)][tile.width - 1](totals + tile.first * PARE_PANEL, chunk, part,
