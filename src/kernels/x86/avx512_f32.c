@@ -11,7 +11,10 @@
 #include "kernels/kernels.h"
 #include "kernels/x86/avx512_rows.h"
 
-enum { CHUNK = 4 }; /* subs that are unpacked at a time: 16 KiB, a part of the L1 cache */
+/* Subs that are unpacked at a time: 64 KiB, in the L2 cache. As in avx512vnni_q8.c, fewer for few
+ * tokens. */
+enum { CHUNK = 16, SMALL_CHUNK = 4, FEW_TOKENS = 2 * PARE_TILE };
+
 typedef struct panel_chunk {
     float values[CHUNK * PARE_SUB][PARE_PANEL];
     float scales[CHUNK * 2][PARE_PANEL];
@@ -159,7 +162,7 @@ PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *p
 /* A tile's part of the activations, from the chunk's first sub on. */
 typedef struct tile_x {
     const float *values, *sums;
-    int64_t ahead; /* floats to the next tile's values */
+
     prefetcher *weights;
     int64_t weights_step; /* bytes for each group */
 } tile_x;
@@ -184,8 +187,7 @@ PARE_INLINE void multiply_tile(int width, int group, bool minimums, float *total
 #pragma GCC unroll 4
         for (int k = 0; k < group; k++, values += PARE_PANEL, x.values += width) {
             __m512 low = _mm512_load_ps(values), high = _mm512_load_ps(values + 16);
-            if (k % 2 == 0)
-                _mm_prefetch((const char *)(x.values + x.ahead), _MM_HINT_T0);
+
 #pragma GCC unroll 6
             for (int t = 0; t < width; t++) {
                 __m512 value = _mm512_set1_ps(x.values[t]);
@@ -260,8 +262,7 @@ static void multiply_chunk(int per_sub, bool minimums, const panel_chunk *chunk,
     for (int64_t i = 0; i < tile_count; i++) {
         pare_tile tile = pare_tile_at(i, tokens, PARE_TILE);
         int64_t at = tile.first * subs + s * tile.width;
-        tile_x part = {x.values + at * PARE_SUB, sums + at * per_sub, tile.width * subs * PARE_SUB,
-                       &ahead, 64 * lines};
+        tile_x part = {x.values + at * PARE_SUB, sums + at * per_sub, &ahead, 64 * lines};
         tiles[per_sub == 1][minimums][tile.width - 1](totals + tile.first * PARE_PANEL, chunk, part,
                                                       count * per_sub);
     }
@@ -273,11 +274,12 @@ static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, con
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     memset(totals, 0, (size_t)tokens * PARE_PANEL * sizeof *totals);
-    for (int64_t s = 0; s < subs; s += CHUNK) {
-        int count = (int)(subs - s < CHUNK ? subs - s : CHUNK);
+    int size = tokens <= FEW_TOKENS ? SMALL_CHUNK : CHUNK;
+    for (int64_t s = 0; s < subs; s += size) {
+        int count = (int)(subs - s < size ? subs - s : size);
         unpack_subs(chunk, panel, s, count);
         multiply_chunk(PARE_SUB / l->group, l->minimums, chunk, x, subs, s, count, tokens, totals,
-                       prefetch_subs(layout, panel, s + count, CHUNK));
+                       prefetch_subs(layout, panel, s + count, size));
     }
 }
 
