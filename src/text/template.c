@@ -207,6 +207,6 @@ pare_status pare_template_render(const char *source, const char *name, const jso
 {
     /* A long conversation takes some 10^5 steps; what stops here takes seconds. */
     static const pare_template_limits limits = {
-        .steps = 50000000, .memory = (size_t)512 << 20, .output = (size_t)128 << 20};
+        .steps = 20000000, .memory = (size_t)256 << 20, .output = (size_t)64 << 20};
     return pare_template_render_within(&limits, source, name, variables, text);
 }
