@@ -19,6 +19,7 @@ declare -A may=(
     [quant]="base formats model text"
     [kernels]="base quant"
     [run]="base formats hw kernels model quant"
+    [calibrate]="base formats model quant run"
     [eval]="base kernels model quant run"
     [bench]="base hw kernels model run"
     [peers]="base"

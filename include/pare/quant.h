@@ -24,6 +24,15 @@ typedef struct pare_quantize_rule {
     pare_type type; /* a writable one */
 } pare_quantize_rule;
 
+/* What a method that looks at activations runs the model on: the first sequences x length of the ids.
+ */
+typedef struct pare_calibration {
+    const int32_t *ids; /* of a text that is not the one quality is measured on */
+    size_t count;
+    int64_t sequences, length; /* 128 and 1024 are usual; length at most the model's context */
+    const char *source;        /* recorded in the file: where the text came from */
+} pare_calibration;
+
 /* Starts as {0}. */
 typedef struct pare_quantize_options {
     /* Applied to the linear layers of the blocks; embeddings and head stay as they are stored, or
@@ -34,6 +43,7 @@ typedef struct pare_quantize_options {
     const pare_quantize_rule *rules;
     size_t rule_count;
     const char *method;            /* NULL: "rtn" */
+    const pare_calibration *calibration; /* for the methods that need one; NULL: none */
     const char *output;            /* a .gguf file; appears under its name only when complete */
     int threads;                   /* 0: all cores */
     bool dry_run;                  /* plans and predicts, writes nothing; output may be NULL */

@@ -1,8 +1,10 @@
 #include "cli/commands.h"
+#include "cli/session_args.h"
 #include "cli/term.h"
 
 #include <pare/model.h>
 #include <pare/quant.h>
+#include <pare/tokenizer.h>
 
 #include <jansson.h>
 #include <stdio.h>
@@ -15,6 +17,9 @@ typedef struct quantize_job {
     pare_model *model;
     pare_quantize_options options;
     pare_quantize_result result;
+    const char *calibration_file;
+    pare_calibration calibration;
+    int32_t *calibration_ids;
 } quantize_job;
 
 static int unknown_format(const cli_command *command, const char *name)
@@ -134,11 +139,47 @@ static void print_text(const quantize_job *job)
         printf("note: %s\n", result->llama_cpp_limit);
 }
 
+/* Tokens of the calibration text, as they are fed: no special tokens. */
+static int read_calibration(quantize_job *job, const char *model)
+{
+    const pare_model_info *info = pare_model_get_info(job->model);
+    pare_calibration *c = &job->calibration;
+    pare_tokenizer *tokenizer = NULL;
+    char *text = NULL;
+    size_t length;
+    if (!job->calibration_file)
+        return 0;
+    int code = cli_read_file(job->command, job->calibration_file, &text, &length);
+    if (code != 0)
+        return code;
+    pare_status status = pare_tokenizer_open(model, &tokenizer);
+    if (status == PARE_OK)
+        status =
+            pare_tokenizer_encode(tokenizer, text, length, 0, &job->calibration_ids, &c->count);
+    pare_tokenizer_close(tokenizer);
+    free(text);
+    if (status != PARE_OK)
+        return cli_failed(job->command, status);
+    c->ids = job->calibration_ids;
+    c->source = job->calibration_file;
+    if (c->length == 0)
+        c->length = info->context < 1024 ? info->context : 1024;
+    if (c->sequences == 0)
+        c->sequences = (int64_t)c->count / c->length < 128 ? (int64_t)c->count / c->length : 128;
+    job->options.calibration = c;
+    return 0;
+}
+
 static int execute(quantize_job *job, const char *model)
 {
     pare_status status = pare_model_open(model, &job->model);
     if (status != PARE_OK)
         return cli_failed(job->command, status);
+    int prepared = read_calibration(job, model);
+    if (prepared != 0) {
+        pare_model_close(job->model);
+        return prepared;
+    }
     cli_bar bar;
     cli_bar_start(&bar, &job->common);
     job->options.progress = &bar.progress;
@@ -151,6 +192,7 @@ static int execute(quantize_job *job, const char *model)
         print_text(job);
     pare_quantize_result_free(&job->result);
     pare_model_close(job->model);
+    free(job->calibration_ids);
     return code;
 }
 
@@ -169,6 +211,12 @@ static int run(int argc, char **argv, const cli_command *command)
          "matrices whose GGUF name matches get format F; the last match wins"},
         {"method", CLI_TEXT, &job.options.method, "M",
          "how the stored values are chosen (default: rtn)"},
+        {"calibration", CLI_TEXT, &job.calibration_file, "FILE",
+         "text that methods with calibration run the model on (never the test text)"},
+        {"sequences", CLI_INT, &job.calibration.sequences, "N",
+         "calibration sequences (default: 128, or as many as the text has)"},
+        {"length", CLI_INT, &job.calibration.length, "N",
+         "tokens of a calibration sequence (default: 1024, at most the model's context)"},
         {"dry-run", CLI_FLAG, &job.options.dry_run, NULL, "only print the plan and the size"},
         {0},
     };

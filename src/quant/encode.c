@@ -29,6 +29,7 @@ typedef struct chunk_job {
     size_t stored_row, row_bytes; /* of the source and of what is written */
     int64_t first, count;
     bool copy; /* the rows' bytes stay */
+    const uint8_t *ready; /* rows that the method encoded beforehand; NULL: none */
 } chunk_job;
 
 pare_status pare_encoder_start(pare_encoder *encoder, const pare_method *method, int threads)
@@ -45,6 +46,8 @@ pare_status pare_encoder_start(pare_encoder *encoder, const pare_method *method,
 
 void pare_encoder_free(pare_encoder *encoder)
 {
+    if (encoder->method && encoder->method->finish)
+        encoder->method->finish(encoder->state);
     pare_pool_free(encoder->pool);
     free(encoder->rows);
     free(encoder->chunk);
@@ -88,6 +91,8 @@ static void encode_share(void *argument, int index, int threads)
         }
         if (job->copy)
             memcpy(written, stored, job->row_bytes);
+        else if (job->ready)
+            memcpy(written, job->ready + (size_t)row * job->row_bytes, job->row_bytes);
         else
             encoder->method->encode_row(&job->matrix, values, written);
     }
@@ -159,6 +164,8 @@ pare_status pare_encoder_write(pare_encoder *encoder, const pare_model *model,
         .row_bytes = pare_type_row_bytes(item->type, columns),
         .copy = item->type == tensor->type,
     };
+    if (encoder->state)
+        job.ready = encoder->method->rows(encoder->state, tensor);
     pare_status status = make_room(encoder, (size_t)columns, (size_t)step * job.row_bytes);
     for (int64_t row = 0; status == PARE_OK && row < rows; row += step) {
         job.first = row;

@@ -11,6 +11,7 @@
 /* Buffers that are kept from tensor to tensor. Starts as {0}. */
 typedef struct pare_encoder {
     const pare_method *method;
+    void *state; /* what the method's start made; NULL where it has none */
     pare_pool *pool;
     float *rows; /* one row for each thread */
     uint8_t *chunk;

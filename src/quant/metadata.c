@@ -83,6 +83,13 @@ pare_status pare_quantize_describe(const pare_model *model, const pare_quantize_
     set_text(writer, "pare.version", PARE_VERSION);
     set_text(writer, "pare.format", pare_type_name(options->type));
     set_text(writer, "pare.method", method->name);
+    if (method->start && options->calibration) {
+        set_text(writer, "pare.calibration.source", options->calibration->source);
+        pare_gguf_set_u64(writer, "pare.calibration.sequences",
+                          (uint64_t)options->calibration->sequences);
+        pare_gguf_set_u64(writer, "pare.calibration.length",
+                          (uint64_t)options->calibration->length);
+    }
     pare_gguf_set_bool(writer, "pare.pure", options->pure);
     set_text(writer, "pare.source", model->info.name);
     set_text(writer, "pare.source_format", model->info.format);

@@ -7,7 +7,7 @@
 #include "base/buffer.h"
 #include "base/fail.h"
 
-static const pare_method *const methods[] = {&pare_method_rtn};
+static const pare_method *const methods[] = {&pare_method_rtn, &pare_method_gptq};
 enum { METHOD_COUNT = sizeof methods / sizeof *methods };
 
 const pare_method *pare_method_at(size_t index)

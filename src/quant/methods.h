@@ -5,6 +5,7 @@
 #include "formats/tensors.h"
 
 #include <pare/error.h>
+#include <pare/quant.h>
 
 /* What a method knows about the matrix that it encodes. */
 typedef struct pare_method_matrix {
@@ -20,9 +21,18 @@ typedef struct pare_method {
     /* Encodes one row of finite values. Called by several threads at once, for rows in any order.
      */
     void (*encode_row)(const pare_method_matrix *matrix, const float *values, void *stored);
+
+    /* For methods that look at the model's activations; all NULL for the others. start does the
+     * work for every chosen tensor of the plan; rows gives what it made of one, [rows] encoded rows
+     * in the model's order, or NULL where encode_row is to do it. */
+    pare_status (*start)(const pare_model *model, const pare_quantize_options *options,
+                         const pare_quantize_result *plan, void **state);
+    const uint8_t *(*rows)(const void *state, const pare_tensor *tensor);
+    void (*finish)(void *state); /* accepts NULL */
 } pare_method;
 
 extern const pare_method pare_method_rtn;
+extern const pare_method pare_method_gptq; /* src/calibrate */
 
 /* NULL past the end. */
 const pare_method *pare_method_at(size_t index);

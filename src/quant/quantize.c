@@ -126,6 +126,8 @@ pare_status pare_quantize(const pare_model *model, const pare_quantize_options *
     PARE_TRY(pare_gguf_predict_size(&writer, &result->predicted_bytes));
     if (!options->dry_run) {
         PARE_TRY(pare_encoder_start(&work.encoder, method, options->threads));
+        if (method->start)
+            PARE_TRY(method->start(model, options, result, &work.encoder.state));
         PARE_TRY(write_file(&work, &writer, result));
     }
     result->seconds = pare_seconds() - start;

@@ -118,7 +118,7 @@ void pare_block_refresh(pare_block *block)
 }
 
 void pare_block_forward(pare_block *block, float *hidden, int64_t stride, int64_t tokens,
-                        pare_block_tap tap, void *user)
+                        pare_block_input last, pare_block_tap tap, void *user)
 {
     cpu_state *cpu = block->cpu;
     cpu_extend_angles(cpu, tokens);
@@ -130,6 +130,7 @@ void pare_block_forward(pare_block *block, float *hidden, int64_t stride, int64_
                          .states = hidden + done * stride,
                          .states_stride = stride,
                          .tap = tap,
+                         .last = last,
                          .tap_user = user};
         cpu_run_pass(&pass);
         done += n;

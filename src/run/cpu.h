@@ -106,6 +106,7 @@ typedef struct cpu_pass {
     float *states; /* not NULL: replaces ids and hidden */
     int64_t states_stride;
     pare_block_tap tap;
+    pare_block_input last; /* the pass ends after this input was shown; PARE_BLOCK_INPUTS: it is whole */
     void *tap_user;
 } cpu_pass;
 

@@ -71,15 +71,18 @@ static void store_states(const cpu_thread *thread)
                (size_t)thread->cpu->decoder->hidden * sizeof(float));
 }
 
-/* Shows the inputs of linear layers to the pass's tap. */
-static void show(const cpu_thread *thread, pare_block_input input, const float *x, int64_t stride, int64_t columns)
+/* Shows the inputs of linear layers to the pass's tap. True: the pass ends here. */
+static bool show(const cpu_thread *thread, pare_block_input input, const float *x, int64_t stride,
+                 int64_t columns)
 {
     const cpu_pass *pass = thread->pass;
     if (!pass->tap)
-        return;
+        return false;
     barrier(thread);
-    pass->tap(pass->tap_user, input, x, stride, pass->tokens, columns, thread->index, thread->count);
+    pass->tap(pass->tap_user, input, x, stride, pass->tokens, columns, thread->index,
+              thread->count);
     barrier(thread);
+    return input == pass->last;
 }
 
 static void embed(const cpu_thread *thread)
@@ -294,7 +297,8 @@ static pare_attention attention_of(const cpu_state *cpu, const cpu_pass *pass, i
     };
 }
 
-static void run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t l)
+/* False: a tap ended the pass. */
+static bool run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t l)
 {
     const cpu_state *cpu = thread->cpu;
     int64_t tokens = thread->pass->tokens;
@@ -303,14 +307,16 @@ static void run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t 
     norm_own(thread, &layer->attention_norm);
     prepare_own(thread, &layer->qkv, thread->normed, cpu->hidden_stride, tokens);
     token_barrier(thread);
-    show(thread, PARE_BLOCK_QKV, thread->normed, cpu->hidden_stride, layer->qkv.matrices[0].columns);
+    if (show(thread, PARE_BLOCK_QKV, thread->normed, cpu->hidden_stride, layer->qkv.matrices[0].columns))
+        return false;
     multiply_stacked(thread, &layer->qkv, thread->normed, cpu->hidden_stride, tokens, cpu->qkv, cpu->qkv_stride);
     barrier(thread);
     place_heads(thread, layer, l);
     barrier(thread);
     attend(thread, &attention, l);
     barrier(thread);
-    show(thread, PARE_BLOCK_OUTPUT, cpu->attended, cpu->attention_stride, layer->output.matrices[0].columns);
+    if (show(thread, PARE_BLOCK_OUTPUT, cpu->attended, cpu->attention_stride, layer->output.matrices[0].columns))
+        return false;
     prepare_own(thread, &layer->output, cpu->attended, cpu->attention_stride, tokens);
     if (layer->output.prepare_count[thread->regime])
         token_barrier(thread);
@@ -321,16 +327,19 @@ static void run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t 
     norm_own(thread, &layer->mlp_norm);
     prepare_own(thread, &layer->up, thread->normed, cpu->hidden_stride, tokens);
     token_barrier(thread);
-    show(thread, PARE_BLOCK_UP, thread->normed, cpu->hidden_stride, layer->up.matrices[0].columns);
+    if (show(thread, PARE_BLOCK_UP, thread->normed, cpu->hidden_stride, layer->up.matrices[0].columns))
+        return false;
     multiply_up(thread, &layer->up, thread->normed, tokens);
     barrier(thread);
-    show(thread, PARE_BLOCK_DOWN, cpu->mlp, cpu->mlp_stride, layer->down.matrices[0].columns);
+    if (show(thread, PARE_BLOCK_DOWN, cpu->mlp, cpu->mlp_stride, layer->down.matrices[0].columns))
+        return false;
     prepare_own(thread, &layer->down, cpu->mlp, cpu->mlp_stride, tokens);
     if (layer->down.prepare_count[thread->regime])
         token_barrier(thread);
     multiply_stacked(thread, &layer->down, cpu->mlp, cpu->mlp_stride, tokens, cpu->y, cpu->hidden_stride);
     barrier(thread);
     add_residual(thread);
+    return true;
 }
 
 static void walk(void *argument, int index, int count)
@@ -340,7 +349,8 @@ static void walk(void *argument, int index, int count)
     cpu_thread thread = thread_view(cpu, pass, pass->tokens, index, count);
     pass->states ? load_states(&thread) : embed(&thread);
     for (int64_t l = 0; l < cpu->decoder->layers; l++)
-        run_layer(&thread, &cpu->layers[l], l);
+        if (!run_layer(&thread, &cpu->layers[l], l))
+            return;
     if (thread.single && index > 0)
         return; /* every thread has the same token */
     if (pass->states) {

@@ -1,0 +1,36 @@
+/* Walking through a model block by block on calibration text: each block's linear layers are
+ * quantized knowing what they read from the already quantized part before them. */
+#ifndef PARE_CALIBRATE_WALK_H
+#define PARE_CALIBRATE_WALK_H
+
+#include "base/pool.h"
+#include "quant/methods.h"
+#include "run/block.h"
+
+/* What a method does with one matrix: fills `encoded`, its rows in `type`, and replaces
+ * matrix->weights by what they decode to. gram [columns, columns] is the sum of x xᵀ over all
+ * calibration tokens. */
+typedef pare_status (*pare_walk_quantize)(void *user, pare_pool *pool,
+                                          const pare_block_matrix *matrix, const float *gram,
+                                          pare_type type, uint8_t *encoded);
+
+/* The encoded matrices of all blocks. Starts as {0}. */
+typedef struct pare_walk_result {
+    struct pare_walk_matrix {
+        const pare_tensor *tensor; /* of the model */
+        uint8_t *rows;
+    } * matrices;
+    size_t count;
+} pare_walk_result;
+
+/* Goes through all blocks. For each, in the order of the pass (qkv, output, gate and up, down):
+ * runs all sequences up to that input through what is quantized so far, sums the Gram matrix,
+ * quantizes. Matrices that the plan does not choose stay as they are. Memory: the hidden states of
+ * all sequences, one block in FP32, one Gram matrix, and the encoded matrices. */
+pare_status pare_walk(const pare_model *model, const pare_quantize_options *options,
+                      const pare_quantize_result *plan, pare_walk_quantize quantize, void *user,
+                      pare_walk_result *result);
+const uint8_t *pare_walk_rows(const pare_walk_result *result, const pare_tensor *tensor);
+void pare_walk_free(pare_walk_result *result); /* accepts {0} */
+
+#endif
