@@ -106,12 +106,12 @@ static pare_status report_flaw(const chunk_job *job)
             continue;
         if (isfinite(found->value))
             return pare_fail(
-                PARE_INVALID_ARGUMENT,
+                PARE_LIMIT,
                 "%s: tensor '%s', row %lld, column %lld: %g is too large for %s (at most %g)",
                 job->tensor->file, job->tensor->name, (long long)found->row,
                 (long long)found->column, (double)found->value, pare_type_name(job->type),
                 (double)pare_type_get_traits(job->type)->largest);
-        return pare_fail(PARE_INVALID_ARGUMENT, "%s: tensor '%s', row %lld, column %lld is %s",
+        return pare_fail(PARE_FORMAT, "%s: tensor '%s', row %lld, column %lld is %s",
                          job->tensor->file, job->tensor->name, (long long)found->row,
                          (long long)found->column,
                          isnan(found->value) ? "not a number" : "infinite");

@@ -25,8 +25,8 @@ void pare_encoder_free(pare_encoder *encoder);
 
 /* Writes the tensor, one of the model's, as item->type, its rows in the order that GGUF asks for
  * (model/export.h). `advance` is called after each chunk with the weights done in it, and may stop
- * the work by failing. A weight that is not finite or too large for the format is
- * PARE_INVALID_ARGUMENT. */
+ * the work by failing. A weight that is not finite is PARE_FORMAT,
+ * one that is too large for the format PARE_LIMIT. */
 pare_status pare_encoder_write(pare_encoder *encoder, const pare_model *model,
                                const pare_tensor *tensor, const pare_quantize_item *item,
                                pare_output *output,

@@ -240,7 +240,7 @@ static void last_matching_rule_wins(void **state)
 static void expect_refusal(fixture *f, const pare_quantize_options *options, const char *message)
 {
     pare_quantize_result result;
-    assert_int_equal(pare_quantize(f->model, options, &result), PARE_INVALID_ARGUMENT);
+    assert_int_not_equal(pare_quantize(f->model, options, &result), PARE_OK);
     if (!strstr(pare_error_message(), message))
         fail_msg("'%s' does not say '%s'", pare_error_message(), message);
     assert_null(result.items);
