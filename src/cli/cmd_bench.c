@@ -288,7 +288,7 @@ static int run(int argc, char **argv, const cli_command *command)
         {"timeout", CLI_NUMBER, &a.timeout, "S", "seconds until a process is ended (default 3600)"},
         {"activations", CLI_TEXT, &a.activations, "A",
          "f32, or fast: 8 bits or BF16 where that is faster (default fast)"},
-        {"kv-type", CLI_TEXT, &a.kv_type, "T", "format of the KV cache (default f16)"},
+        {"kv-type", CLI_TEXT, &a.kv_type, "T", "KV cache in f16 (default), f32 or q8_0"},
         {"no-kv-cache", CLI_FLAG, &a.no_kv_cache, NULL, "compute all positions at every token"},
         {"seed", CLI_INT, &a.seed, "N", "of the random token ids (default 1)"},
         {"kernels", CLI_FLAG, &a.kernels, NULL,

@@ -217,7 +217,7 @@ static int run(int argc, char **argv, const cli_command *command)
         {"windows", CLI_INT, &job.options.max_windows, "N", "only the first N windows"},
         {"bos", CLI_FLAG, &job.bos, NULL, "with llama.cpp: BOS in front of each chunk, also where the tokenizer adds none"},
         {"no-bos", CLI_FLAG, &job.no_bos, NULL, "with llama.cpp: no BOS"},
-        {"kv-type", CLI_TEXT, &session.kv_type, "T", "KV cache in f32 (default) or f16"},
+        {"kv-type", CLI_TEXT, &session.kv_type, "T", "KV cache in f32 (default), f16 or q8_0"},
         CLI_ACTIVATIONS_ROW(session),
         {"no-store", CLI_FLAG, &job.no_store, NULL, "do not keep the result"},
         {0},

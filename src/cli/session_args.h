@@ -15,7 +15,7 @@ typedef struct cli_session_args {
 
 #define CLI_SESSION_ROWS(a)                                                                                          \
     {"context", CLI_INT, &(a).context, "N", "positions in the KV cache (default: what is needed)"},                  \
-        {"kv-type", CLI_TEXT, &(a).kv_type, "T", "KV cache in f16 or f32"},                                          \
+        {"kv-type", CLI_TEXT, &(a).kv_type, "T", "KV cache in f32, f16 or q8_0"},                                    \
         {"no-kv-cache", CLI_FLAG, &(a).no_kv_cache, NULL, "recompute all positions for every token"},                \
         CLI_ACTIVATIONS_ROW(a)
 #define CLI_ACTIVATIONS_ROW(a)                                                                                       \

@@ -143,10 +143,14 @@ fail:
 static pare_status allocate_cache(cpu_state *cpu)
 {
     const pare_decoder *d = cpu->decoder;
-    size_t element = cpu->kv_type == PARE_TYPE_F16 ? 2 : 4;
+    size_t row = pare_type_row_bytes(cpu->kv_type, d->head_dim);
+    if (row == 0)
+        return pare_fail(PARE_UNSUPPORTED, "a KV cache of %s: heads of %lld are no multiple of its %lld",
+                         pare_type_name(cpu->kv_type), (long long)d->head_dim, (long long)pare_type_block(cpu->kv_type));
     int64_t rows;
     pare_status status;
-    if (!pare_align_size((size_t)d->head_dim * element, CPU_LINE, &cpu->kv_row_bytes) ||
+    /* Rows of numbers start a cache line; 8-bit ones would grow by half or more, and lose what they are for. */
+    if (!pare_align_size(row, cpu->kv_type == PARE_TYPE_Q8_0 ? 2 : CPU_LINE, &cpu->kv_row_bytes) ||
         !pare_mul_i64(d->layers * d->kv_heads, cpu->context, &rows) ||
         !pare_mul_size((size_t)rows, cpu->kv_row_bytes, &cpu->kv_bytes))
         return pare_fail(PARE_LIMIT, "a context of %lld tokens is too large", (long long)cpu->context);

@@ -37,8 +37,9 @@ pare_session_options pare_session_options_default(void)
 static pare_status check_options(const pare_model *model, const pare_session_options *options)
 {
     const pare_decoder *d = &model->decoder;
-    if (options->kv_type != PARE_TYPE_F32 && options->kv_type != PARE_TYPE_F16)
-        return pare_fail(PARE_INVALID_ARGUMENT, "a KV cache of %s: use f32 or f16", pare_type_name(options->kv_type));
+    if (options->kv_type != PARE_TYPE_F32 && options->kv_type != PARE_TYPE_F16 && options->kv_type != PARE_TYPE_Q8_0)
+        return pare_fail(PARE_INVALID_ARGUMENT, "a KV cache of %s: use f32, f16 or q8_0",
+                         pare_type_name(options->kv_type));
     if (options->device && strcmp(options->device, "cpu") != 0)
         return pare_fail(PARE_UNSUPPORTED, "device '%s' is not available: use cpu", options->device);
     if (options->context < 0 || options->context > CONTEXT_LIMIT)

@@ -94,8 +94,8 @@ static inline pare_model *small_model_create(small_model *s, bool llama, pare_ty
                         .bos = -1, .eos = -1};
     if (type != PARE_TYPE_F32 && type != PARE_TYPE_BF16) { /* widths of whole blocks */
         d->hidden = 256;
-        d->heads = 16;
-        d->head_dim = 16;
+        d->heads = 8;
+        d->head_dim = 32;
         d->mlp_hidden = 512;
     }
     d->norm = llama ? PARE_NORM_RMS : PARE_NORM_LAYER;

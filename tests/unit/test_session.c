@@ -359,6 +359,25 @@ static void half_cache(void **state)
     small_model_free(&r.small);
 }
 
+/* 8 bits cost more; fed at once or in pieces, the bits are the same. */
+static void eight_bit_cache(void **state)
+{
+    run r;
+    make(&r, true, PARE_TYPE_Q8_0, 0);
+    pare_session_options options = options_with(2, PARE_ACTIVATIONS_F32, NULL);
+    float *exact = logits_in_pieces(&r, options, 50, 50), worst = 0;
+    options.kv_type = PARE_TYPE_Q8_0;
+    float *rounded = logits_in_pieces(&r, options, 50, 50), *pieces = logits_in_pieces(&r, options, 50, 7);
+    for (int64_t i = 0; i < 50 * r.model->decoder.vocab; i++)
+        worst = fmaxf(worst, fabsf(exact[i] - rounded[i]));
+    assert_true(worst > 1e-4f && worst < 0.2f);
+    same_bits(&r, rounded, pieces, 50, "8-bit cache, pieces of 7");
+    free(exact);
+    free(rounded);
+    free(pieces);
+    small_model_free(&r.small);
+}
+
 static void limits(void **state)
 {
     run r;
@@ -369,8 +388,10 @@ static void limits(void **state)
     assert_int_equal(pare_session_create(r.model, &options, &session), PARE_LIMIT);
     assert_null(session);
     options.context = 10;
-    options.kv_type = PARE_TYPE_Q8_0;
+    options.kv_type = PARE_TYPE_Q4_0;
     assert_int_equal(pare_session_create(r.model, &options, &session), PARE_INVALID_ARGUMENT);
+    options.kv_type = PARE_TYPE_Q8_0; /* heads of 16 */
+    assert_int_equal(pare_session_create(r.model, &options, &session), PARE_UNSUPPORTED);
     options.kv_type = PARE_TYPE_F32;
     session = open_session(&r, options);
     float logits[331];
@@ -395,7 +416,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matches_plain_pass), cmocka_unit_test(threads_and_batches), cmocka_unit_test(fast_halves),
         cmocka_unit_test(quantized_threads_and_batches),
-        cmocka_unit_test(no_cache_is_equal),  cmocka_unit_test(rollback_and_snapshot), cmocka_unit_test(half_cache),
+        cmocka_unit_test(no_cache_is_equal),  cmocka_unit_test(rollback_and_snapshot), cmocka_unit_test(half_cache), cmocka_unit_test(eight_bit_cache),
         cmocka_unit_test(limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
