@@ -17,8 +17,8 @@ static pare_status open_regular(const char *path, int *out, size_t *size)
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hang us */
     struct stat info;
     if (fd < 0)
-        return pare_fail(errno == ENOENT || errno == ENOTDIR ? PARE_NOT_FOUND : PARE_IO, "%s: %s", path,
-                         strerror(errno));
+        return pare_fail(errno == ENOENT || errno == ENOTDIR ? PARE_NOT_FOUND : PARE_IO, "%s: %s",
+                         path, strerror(errno));
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
         close(fd);
         return pare_fail(PARE_INVALID_ARGUMENT, "%s: not a regular file", path);
@@ -52,6 +52,15 @@ void pare_unmap(pare_mapping *mapping)
     if (mapping->data)
         munmap((void *)mapping->data, mapping->size);
     *mapping = (pare_mapping){0};
+}
+
+void pare_release_mapped(const void *first, const void *last)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE),
+              start = ((uintptr_t)first + page - 1) & ~(page - 1),
+              end = (uintptr_t)last & ~(page - 1);
+    if (start < end)
+        madvise((void *)start, end - start, MADV_DONTNEED);
 }
 
 pare_status pare_read_file(const char *path, size_t limit, char **data, size_t *size)
@@ -105,7 +114,8 @@ pare_status pare_path_join(const char *folder, const char *name, char **path)
 {
     pare_buffer buffer = {0};
     size_t length = strlen(folder);
-    pare_buffer_printf(&buffer, "%s%s%s", folder, length && folder[length - 1] == '/' ? "" : "/", name);
+    pare_buffer_printf(&buffer, "%s%s%s", folder, length && folder[length - 1] == '/' ? "" : "/",
+                       name);
     *path = pare_buffer_take(&buffer);
     return *path ? PARE_OK : PARE_OUT_OF_MEMORY;
 }

@@ -16,6 +16,9 @@ typedef struct pare_mapping {
 
 pare_status pare_map_file(const char *path, pare_mapping *mapping);
 void pare_unmap(pare_mapping *mapping);
+/* Gives the whole pages between two addresses inside a mapping back to the system: what was read
+ * there is needed no more. They are read from the file again should anyone ask. */
+void pare_release_mapped(const void *first, const void *last);
 
 /* The whole file in memory, NUL-terminated, freed by the caller. PARE_LIMIT over `limit` bytes. */
 pare_status pare_read_file(const char *path, size_t limit, char **data, size_t *size);
@@ -25,9 +28,10 @@ bool pare_is_folder(const char *path);
 /* "folder/name", malloc'ed. */
 pare_status pare_path_join(const char *folder, const char *name, char **path);
 
-/* An output file that appears under its name only when it is complete: written beside it as "NAME.tmp-PID", synced and
- * renamed by commit, removed by abort. Killed in between, the old file is still there. Starts as {0}.
- * Writes to /dev/stdout ("-") and other non-regular files go straight through. */
+/* An output file that appears under its name only when it is complete: written beside it as
+ * "NAME.tmp-PID", synced and renamed by commit, removed by abort. Killed in between, the old file
+ * is still there. Starts as {0}. Writes to /dev/stdout ("-") and other non-regular files go
+ * straight through. */
 typedef struct pare_output {
     FILE *stream;
     char *path, *temporary; /* temporary NULL: written in place */

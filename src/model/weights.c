@@ -433,6 +433,7 @@ static pare_status turn_all(binding *b)
             turn64(tensor->data, (uint64_t *)(void *)next, rows, columns);
             break;
         }
+        pare_release_mapped(tensor->data, (const char *)tensor->data + tensor->bytes);
         tensor->data = next;
         next += (tensor->bytes + 63) & ~(size_t)63;
     }
