@@ -24,7 +24,8 @@ typedef struct pare_quantize_rule {
     pare_type type; /* a writable one */
 } pare_quantize_rule;
 
-/* What a method that looks at activations runs the model on: the first sequences x length of the ids.
+/* What a method that looks at activations runs the model on: the first sequences x length of the
+ * ids.
  */
 typedef struct pare_calibration {
     const int32_t *ids; /* of a text that is not the one quality is measured on */
@@ -39,10 +40,13 @@ typedef struct pare_quantize_options {
      * to all matrices where it is f32, f16 or bf16. Vectors and position embeddings are always
      * written as FP32. */
     pare_type type;
+    /* Or a recipe, "q4_k_m": llama.cpp's mix of formats over the same layers (head and tied
+     * embedding: q6_k, with `pure`). `type` is then not looked at. */
+    const char *recipe;
     bool pure; /* all matrices, embeddings and head too */
     const pare_quantize_rule *rules;
     size_t rule_count;
-    const char *method;            /* NULL: "rtn" */
+    const char *method;                  /* NULL: "rtn" */
     const pare_calibration *calibration; /* for the methods that need one; NULL: none */
     const char *output;            /* a .gguf file; appears under its name only when complete */
     int threads;                   /* 0: all cores */
@@ -87,6 +91,7 @@ void pare_quantize_result_free(pare_quantize_result *result); /* accepts {0} */
 
 /* The methods, for help texts; NULL past the end. (Formats: pare_type_writable.) */
 const char *pare_quantize_method_name(size_t index);
+const char *pare_quantize_recipe_name(size_t index);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

@@ -77,18 +77,23 @@ static json_t *tensors_json(const pare_quantize_result *result)
     return list;
 }
 
+/* "q4_k", or the recipe's name. */
+static const char *chosen_name(const quantize_job *job)
+{
+    return job->options.recipe ? job->options.recipe : pare_type_name(job->options.type);
+}
+
 static void print_json(const quantize_job *job)
 {
     const pare_quantize_result *result = &job->result;
     const pare_model_info *info = pare_model_get_info(job->model);
-    json_t *object =
-        json_pack("{s:I, s:f, s:f, s:o, s:s, s:s, s:s, s:b, s:b, s:b}", "predicted_bytes",
-                  (json_int_t)result->predicted_bytes, "bits_per_weight", result->bits_per_weight,
-                  "seconds", result->seconds, "fallbacks", fallbacks_json(result), "format",
-                  pare_type_name(job->options.type), "method",
-                  job->options.method ? job->options.method : pare_quantize_method_name(0),
-                  "source", info->path, "requantized", result->requantized, "llama_cpp",
-                  !result->llama_cpp_limit, "dry_run", job->options.dry_run);
+    json_t *object = json_pack(
+        "{s:I, s:f, s:f, s:o, s:s, s:s, s:s, s:b, s:b, s:b}", "predicted_bytes",
+        (json_int_t)result->predicted_bytes, "bits_per_weight", result->bits_per_weight, "seconds",
+        result->seconds, "fallbacks", fallbacks_json(result), "format", chosen_name(job), "method",
+        job->options.method ? job->options.method : pare_quantize_method_name(0), "source",
+        info->path, "requantized", result->requantized, "llama_cpp", !result->llama_cpp_limit,
+        "dry_run", job->options.dry_run);
     if (job->options.dry_run) {
         json_object_set_new(object, "tensors", tensors_json(result));
     } else {
@@ -122,7 +127,7 @@ static void print_text(const quantize_job *job)
     } else {
         printf("%s: %.2f MB, %s, %.3f bits per weight over the quantized tensors, %.2f s (weights "
                "were %.2f MB)\n",
-               job->options.output, (double)result->bytes / 1e6, pare_type_name(job->options.type),
+               job->options.output, (double)result->bytes / 1e6, chosen_name(job),
                result->bits_per_weight, result->seconds, (double)info->weights_bytes / 1e6);
     }
     for (size_t i = 0; !job->options.dry_run && i < result->count; i++) {
@@ -205,6 +210,7 @@ static int run(int argc, char **argv, const cli_command *command)
         {"output|o", CLI_TEXT, &job.options.output, "OUT.gguf", "the file to write"},
         {"format|f", CLI_TEXT, &format, "F",
          "format of the linear layers of the blocks (f32, f16, bf16: of all matrices)"},
+        {"recipe", CLI_TEXT, &job.options.recipe, "R", "a mix of formats: q4_k_m and the like"},
         {"pure", CLI_FLAG, &job.options.pure, NULL,
          "all matrices in this format, embeddings and head too"},
         {"tensor", CLI_LIST, &tensors, "RE=F",
@@ -223,10 +229,10 @@ static int run(int argc, char **argv, const cli_command *command)
     cli_parse(argc, argv, command, options, &job.common, &positionals);
     if (positionals.count != 1)
         return cli_usage_error(command, "give one MODEL");
-    if (!format)
-        return cli_usage_error(command, "give --format");
-    job.options.type = pare_type_from_name(format);
-    if (!pare_type_writable(job.options.type))
+    if (!format == !job.options.recipe)
+        return cli_usage_error(command, "give --format or --recipe");
+    job.options.type = format ? pare_type_from_name(format) : PARE_TYPE_COUNT;
+    if (format && !pare_type_writable(job.options.type))
         return unknown_format(command, format);
     if (!job.options.output && !job.options.dry_run)
         return cli_usage_error(command, "give the output with -o");
@@ -249,7 +255,8 @@ static int run(int argc, char **argv, const cli_command *command)
 
 const cli_command cmd_quantize = {
     "quantize", "write a model with its weights in fewer bits",
-    "pare quantize MODEL -o OUT.gguf --format F [--pure] [--tensor 'regex=format']... [--dry-run]",
+    "pare quantize MODEL -o OUT.gguf (--format F | --recipe R) [--pure] [--tensor "
+    "'regex=format']... [--dry-run]",
     "Writes a GGUF. Norms and biases are FP32; embeddings and head stay as they are stored unless "
     "--pure or --tensor says\n"
     "otherwise. Where a row is not a multiple of a format's block, the nearest format that fits is "

@@ -8,6 +8,7 @@
 #include "base/fail.h"
 #include "model/export.h"
 #include "model/model.h"
+#include "quant/recipes.h"
 #include "quant/types.h"
 #include "text/export.h"
 
@@ -79,9 +80,14 @@ pare_status pare_quantize_describe(const pare_model *model, const pare_quantize_
         return status;
     if ((status = set_tokenizer(model, plan, writer)) != PARE_OK)
         return status;
-    pare_export_set_file_type(writer, options->type);
+    const pare_recipe *recipe = NULL;
+    if (options->recipe && (status = pare_recipe_find(options->recipe, &recipe)) != PARE_OK)
+        return status;
+    const pare_type base = recipe ? pare_recipe_base(recipe) : options->type;
+    pare_export_set_file_type(writer, base);
     set_text(writer, "pare.version", PARE_VERSION);
-    set_text(writer, "pare.format", pare_type_name(options->type));
+    set_text(writer, "pare.format", pare_type_name(base));
+    set_text(writer, "pare.recipe", recipe ? pare_recipe_name(recipe) : "");
     set_text(writer, "pare.method", method->name);
     if (method->start && options->calibration) {
         set_text(writer, "pare.calibration.source", options->calibration->source);

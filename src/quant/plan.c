@@ -9,6 +9,7 @@
 #include "base/fail.h"
 #include "base/memory.h"
 #include "model/export.h"
+#include "quant/recipes.h"
 #include "quant/types.h"
 
 static pare_type fallback(pare_type type)
@@ -155,7 +156,8 @@ static const char *misfit_reason(pare_type wanted, int64_t columns, pare_arena *
     return pare_arena_copy(arena, text, (size_t)length);
 }
 
-static pare_status plan_tensor(const pare_model *model, const pare_tensor *tensor, rules *list,
+static pare_status plan_tensor(const pare_model *model, const pare_tensor *tensor,
+                               const pare_recipe *recipe, rules *list,
                                const pare_quantize_options *options, pare_arena *arena,
                                pare_quantize_item *item)
 {
@@ -171,10 +173,10 @@ static pare_status plan_tensor(const pare_model *model, const pare_tensor *tenso
     if (tensor->dims < 2 || tensor == model->position_embedding || tensor->type == PARE_TYPE_F64) {
         item->wanted = PARE_TYPE_F32;
     } else {
-        item->chosen =
-            options->pure || is_float(options->type) || pare_model_is_block_matrix(model, tensor);
+        item->chosen = options->pure || (!recipe && is_float(options->type)) ||
+                       pare_model_is_block_matrix(model, tensor);
         if (item->chosen)
-            item->wanted = options->type;
+            item->wanted = recipe ? pare_recipe_type(recipe, model, tensor->name) : options->type;
         pare_status status = apply_rules(list, options, tensor->name, &item->wanted, &item->chosen);
         if (status != PARE_OK)
             return status;
@@ -211,14 +213,18 @@ pare_status pare_quantize_make_plan(const pare_model *model, const pare_quantize
     pare_status status;
     rules list = {0};
     pare_arena *arena = NULL;
+    const pare_recipe *recipe = NULL;
     const pare_tensor *tensor;
     PARE_TRY(pare_allocate(1, sizeof *arena, "the plan", &arena));
     result->memory = arena;
+    if (options->recipe)
+        PARE_TRY(pare_recipe_find(options->recipe, &recipe));
     PARE_TRY(compile_rules(options, &list));
     PARE_TRY(
         pare_allocate(model->tensor_count + 1, sizeof *result->items, "the plan", &result->items));
     while ((tensor = pare_quantize_tensor(model, result->count))) {
-        PARE_TRY(plan_tensor(model, tensor, &list, options, arena, &result->items[result->count]));
+        PARE_TRY(plan_tensor(model, tensor, recipe, &list, options, arena,
+                             &result->items[result->count]));
         result->count++;
     }
     PARE_TRY(check_rules_matched(&list, options));

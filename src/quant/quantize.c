@@ -75,7 +75,7 @@ static pare_status check_output(const pare_model *model, const char *output)
 
 static pare_status check_options(const pare_model *model, const pare_quantize_options *options)
 {
-    if (!pare_type_writable(options->type))
+    if (!options->recipe && !pare_type_writable(options->type))
         return pare_fail(PARE_INVALID_ARGUMENT, "format %s cannot be written",
                          pare_type_name(options->type));
     if (options->dry_run)

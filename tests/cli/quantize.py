@@ -39,6 +39,11 @@ def check_output(folder):
     mixed = json.loads(run(model, "--format", "q4_0", "--tensor", "ffn_down=q8_0", "--dry-run", "--json").stdout)
     kinds = {t["tensor"]: t["to"] for t in mixed["tensors"]}
     assert kinds["blk.3.ffn_down.weight"] == "q8_0" and kinds["blk.3.ffn_up.weight"] == "q4_0", kinds
+    # Bits per weight of llama-quantize's files of the same model.
+    for recipe, bits in [("q2_k", 2.9297), ("q3_k_s", 3.4375), ("q3_k_m", 3.8429), ("q4_k_s", 4.5347),
+                         ("gguf-Q4_K_M", 4.8008), ("q5_k_m", 5.6549), ("iq4_xs", 4.276), ("iq4_nl", 4.5208)]:
+        plan = json.loads(run(model, "--recipe", recipe, "--dry-run", "--json").stdout)
+        assert abs(plan["bits_per_weight"] - bits) < 1e-4, (recipe, plan["bits_per_weight"], bits)
     assert "llama.cpp cannot open" in run(model, "-o", out, "--format", "i4_g64").stdout
     one, two = os.path.join(folder, "1.gguf"), os.path.join(folder, "2.gguf")
     run(model, "-o", one, "--format", "q3_k", "-t", "1")
@@ -49,10 +54,12 @@ def check_output(folder):
 def check_mistakes(folder):
     out = os.path.join(folder, "out.gguf")
     for arguments, words in [
-        ([model, "-o", out], "give --format"),
+        ([model, "-o", out], "give --format or --recipe"),
         ([model, "--format", "q4_0"], "-o"),
         (["-o", out, "--format", "q4_0"], "MODEL"),
         ([model, "-o", out, "--format", "q9"], "there are: f32"),
+        ([model, "-o", out, "--recipe", "q4_k_x"], "there are: q2_k"),
+        ([model, "-o", out, "--recipe", "q4_k_m", "--format", "q4_0"], "--format or --recipe"),
         ([model, "-o", out, "--format", "iq2_s"], "read but not written"),
         ([model, "-o", out, "--format", "q4_0", "--tensor", "ffn"], "regex=format"),
         ([model, "-o", out, "--format", "q4_0", "--tensor", "ffn=q0"], "no format"),

@@ -1,0 +1,17 @@
+/* Recipes: a named choice of a format for each matrix of the blocks. */
+#ifndef PARE_QUANT_RECIPES_H
+#define PARE_QUANT_RECIPES_H
+
+#include "model/decoder.h"
+
+typedef struct pare_recipe pare_recipe;
+
+/* "q4_k_m" or "gguf-q4_k_m", any case. The error lists what there is. */
+pare_status pare_recipe_find(const char *name, const pare_recipe **recipe);
+const char *pare_recipe_name(const pare_recipe *recipe);
+/* The format of most matrices. */
+pare_type pare_recipe_base(const pare_recipe *recipe);
+/* The format of the matrix with this canonical name. */
+pare_type pare_recipe_type(const pare_recipe *recipe, const pare_model *model, const char *name);
+
+#endif
