@@ -26,15 +26,20 @@ PARE_INLINE void store_rows(float *y, const float *bias, mask_pair masks, __m512
     _mm512_mask_storeu_ps(y + 16, masks.half[1], high);
 }
 
-/* Totals [tokens][32] of a panel to rows r.. of y. */
+/* Totals [tokens][32] of a panel to rows r.. of y: two lines for each token, far apart, asked for
+ * in advance. */
 PARE_INLINE void store_totals(float *y, int64_t y_stride, const float *bias, int64_t r,
                               int64_t last, int64_t tokens, const float *totals)
 {
     mask_pair masks = lane_masks(last - r);
-    for (int64_t t = 0; t < tokens; t++)
+    for (int64_t t = 0; t < tokens; t++) {
+        const char *ahead = (const char *)(y + (t + 16) * y_stride + r);
+        _mm_prefetch(ahead, _MM_HINT_T0);
+        _mm_prefetch(ahead + 64, _MM_HINT_T0);
         store_rows(y + t * y_stride + r, bias ? bias + r : NULL, masks,
                    _mm512_load_ps(totals + t * PARE_PANEL),
                    _mm512_load_ps(totals + t * PARE_PANEL + 16));
+    }
 }
 
 #endif
