@@ -268,11 +268,11 @@ static int run(int argc, char **argv, const cli_command *command)
               .context = 512,
               .n_prompt = 512,
               .n_gen = 64};
-    const char *formats = "f16,q8_0,q4_0";
+    const char *formats = "f16,q8_0,q4_0,q4_k";
     cli_list positionals = {0};
     const cli_option options[] = {
         {"output|o", CLI_TEXT, &d.folder, "DIR", "where models and page go (default: pare-demo)"},
-        {"formats|f", CLI_TEXT, &formats, "F,F,...", "formats to compare (default: f16,q8_0,q4_0)"},
+        {"formats|f", CLI_TEXT, &formats, "F,F,...", "formats to compare (default: f16,q8_0,q4_0,q4_k)"},
         {"text", CLI_TEXT, &d.text_path, "FILE", "evaluation text (default: the embedded one)"},
         {"context", CLI_INT, &d.context, "N", "tokens of an evaluation window (default: 512)"},
         {"windows", CLI_INT, &d.windows, "N", "evaluate the first N windows only (default: all)"},
@@ -310,5 +310,5 @@ const cli_command cmd_demo = {"demo", "quantize, evaluate, measure and recommend
                               "fastest format within the limit on quality.\n\n"
                               "  pare demo\n"
                               "  pare demo models/SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2 "
-                              "--formats f16,q8_0,q4_0,i4_g32\n",
+                              "--formats f16,q8_0,i4_g32\n",
                               run};

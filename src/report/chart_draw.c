@@ -264,10 +264,8 @@ static void draw_bars(const frame *f)
         cairo_fill(f->cr);
         if (row->y.high > row->y.low)
             whisker(f->cr, middle, low, middle, high);
-        char label[32];
-        number(label, sizeof label, row->y.value);
-        if (strlen(label) > 6)
-            snprintf(label, sizeof label, "%.4g", row->y.value);
+        char label[32]; /* four digits: the error bar says how many are known */
+        snprintf(label, sizeof label, fabs(row->y.value) >= 1000 ? "%.0f" : "%.4g", row->y.value);
         grey(f->cr, INK);
         text(f->cr, middle, fmin(fmin(y, high), zero) - 8, ANCHOR_CENTRE, 10, true, label, false);
     }

@@ -5,6 +5,7 @@
 #include "report/chart.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,14 +59,18 @@ pare_status pare_study_chart_svg(const pare_study *study, int index, pare_buffer
 {
     enum { WIDTH = 460, HEIGHT = 300 };
     const pare_study_chart *spec = &pare_study_charts[index];
+    enum { LABEL_BYTES = 48 };
     pare_chart_row *rows = NULL;
+    char(*labels)[LABEL_BYTES] = NULL; /* "INT4 q4_0": two formats may share the first part */
     pare_buffer svg = {0};
     bool any = false;
     pare_status status;
     PARE_TRY(pare_allocate((size_t)study->count, sizeof *rows, "a chart", &rows));
+    PARE_TRY(pare_allocate((size_t)study->count, LABEL_BYTES, "a chart", &labels));
     for (int i = 0; i < study->count; i++) {
         const pare_study_row *row = &study->rows[i];
-        rows[i] = (pare_chart_row){.label = row->label, .colour = i};
+        snprintf(labels[i], LABEL_BYTES, "%s %s", row->label, row->format);
+        rows[i] = (pare_chart_row){.label = labels[i], .colour = i};
         rows[i].y = value_at(row, spec->y, spec->y_scale);
         if (spec->scatter)
             rows[i].x = value_at(row, spec->x, spec->x_scale);
@@ -97,5 +102,6 @@ pare_status pare_study_chart_svg(const pare_study *study, int index, pare_buffer
 fail:
     pare_buffer_free(&svg);
     free(rows);
+    free(labels);
     return status;
 }

@@ -115,7 +115,7 @@ static void write_conditions(const pare_study *study, pare_buffer *out)
     const char *const rows[][2] = {
         {"model", study->model},      {"machine", study->machine},  {"threads", study->threads},
         {"instructions", study->isa}, {"quality", study->protocol}, {"measured", study->time},
-        {"pare", study->version},     {"study", study->name},       {"note", study->note},
+        {"pare", study->version},     {"study", study->name},
     };
     pare_buffer_text(out, "<dl>");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -146,6 +146,11 @@ pare_status pare_report_write_html(const pare_study *study,
     if (recommendation) {
         pare_buffer_text(&page, "<p class=\"advice\">");
         escape(&page, recommendation->sentence);
+        pare_buffer_text(&page, "</p>\n");
+    }
+    if (study->note) {
+        pare_buffer_text(&page, "<p><b>Note:</b> ");
+        escape(&page, study->note);
         pare_buffer_text(&page, "</p>\n");
     }
     pare_buffer_text(&page, "<h2>Results</h2>\n");
