@@ -44,11 +44,12 @@ PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t
                          const float *sums32, const float *sums16, __m256 total[PARE_PARTS])
 {
     const pare_layout_traits *l = &pare_layouts[layout];
+    const int groups = l->group == 32 ? 1 : 2;
     const uint8_t *sub = block + l->meta + s * l->sub;
     for (int i = 0; i < l->sub; i += 64)
         _mm_prefetch((const char *)sub + AHEAD + i, _MM_HINT_T0);
 #pragma GCC unroll 2
-    for (int g = 0; g < PARE_SUB / l->group; g++) {
+    for (int g = 0; g < groups; g++) {
         __m256 sums[PARE_PARTS];
         add_group(layout, sub, g, x, sums);
 #pragma GCC unroll 4

@@ -152,21 +152,22 @@ PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     const product p = product_of(layout);
+    const int groups = p.group == 32 ? 1 : 2, quads = p.group / 4;
     const uint8_t *sub = block + l->meta + s * l->sub;
     for (int i = 0; i < l->sub; i += 64)
         _mm_prefetch((const char *)sub + AHEAD + i, _MM_HINT_T0);
 #pragma GCC unroll 2
-    for (int g = 0; g < PARE_SUB / p.group; g++) {
+    for (int g = 0; g < groups; g++) {
         __m256i wide[PARE_PARTS], narrow[PARE_PARTS];
 #pragma GCC unroll 4
         for (int part = 0; part < PARE_PARTS; part++)
             wide[part] = start_sum(p, x.less[g], l->zero_bits);
 #pragma GCC unroll 8
-        for (int q = 0; q < p.group / 4; q++) {
+        for (int q = 0; q < quads; q++) {
             __m256i quad = broadcast_quad(x.codes + g * p.group + 4 * q);
 #pragma GCC unroll 4
             for (int part = 0; part < PARE_PARTS; part++) {
-                __m256i codes = load_operand(layout, sub, g * p.group / 4 + q, part);
+                __m256i codes = load_operand(layout, sub, g * quads + q, part);
                 if (p.series == 0) {
                     wide[part] = add_wide(wide[part], codes, quad);
                     continue;
