@@ -220,5 +220,7 @@ static int run(int argc, char **argv, const cli_command *command)
 const cli_command cmd_chat = {
     "chat", "talks with a chat model", "pare chat MODEL [--system TEXT] [options]",
     "One line is one message; /reset forgets the conversation, /exit or the end of input leaves. Messages may be piped in:\n"
-    "only the answers are written to standard output then. By default temperature 0.8, top-p 0.95.\n",
+    "only the answers are written to standard output then. By default temperature 0.8, top-p 0.95.\n\n"
+    "  pare chat MODEL --system 'You answer in one sentence.'\n"
+    "  echo 'Why is the sky blue?' | pare chat MODEL --temp 0 -q\n",
     run};

@@ -40,12 +40,17 @@ static int read_text(eval_job *job, char **text, size_t *size)
     return 0;
 }
 
+static bool wants_bos(const eval_job *job)
+{
+    return job->options.protocol == PARE_PROTOCOL_LLAMA_CPP && !job->no_bos;
+}
+
 /* llama-perplexity puts BOS in front of every chunk where the tokenizer adds one. */
 static pare_status choose_bos(eval_job *job, const pare_tokenizer *tokenizer)
 {
     int32_t *ids, bos = pare_tokenizer_bos(tokenizer);
     size_t count;
-    if (job->options.protocol != PARE_PROTOCOL_LLAMA_CPP || job->no_bos)
+    if (!wants_bos(job))
         return PARE_OK;
     pare_status status = pare_tokenizer_encode(tokenizer, "a", 1, PARE_TOKENIZE_ADD_SPECIAL, &ids, &count);
     if (status != PARE_OK)
@@ -56,10 +61,26 @@ static pare_status choose_bos(eval_job *job, const pare_tokenizer *tokenizer)
     return PARE_OK;
 }
 
+/* The tokenizer is needed for its BOS only; a model without one has none. */
+static int read_ids(eval_job *job)
+{
+    pare_tokenizer *tokenizer = NULL;
+    int code = cli_read_ids(job->command, job->ids_file, &job->ids, &job->count);
+    if (code || !wants_bos(job))
+        return code;
+    pare_status status = pare_tokenizer_open(job->model_name, &tokenizer);
+    if (status == PARE_OK)
+        status = choose_bos(job, tokenizer);
+    else if (!job->bos)
+        status = PARE_OK;
+    pare_tokenizer_close(tokenizer);
+    return status == PARE_OK ? 0 : cli_failed(job->command, status);
+}
+
 static int read_tokens(eval_job *job)
 {
     if (job->ids_file)
-        return cli_read_ids(job->command, job->ids_file, &job->ids, &job->count);
+        return read_ids(job);
     char *text;
     size_t size, count = 0;
     int code = read_text(job, &text, &size);
@@ -193,6 +214,8 @@ static int check(eval_job *job, const cli_list *positionals, const char *protoco
     job->options.protocol = pare_protocol_from_name(protocol);
     if (job->options.protocol == PARE_PROTOCOL_COUNT)
         return cli_usage_error(command, "--protocol '%s': use windows, stride or llama.cpp", protocol);
+    if ((job->bos || job->no_bos) && job->options.protocol != PARE_PROTOCOL_LLAMA_CPP)
+        return cli_usage_error(command, "--bos and --no-bos go with --protocol llama.cpp");
     if (job->options.max_windows < 0 || job->options.context < 0 || job->options.stride < 0)
         return cli_usage_error(command, "--windows, --context and --stride take positive numbers");
     job->model_name = positionals->items[0];

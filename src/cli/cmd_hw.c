@@ -130,5 +130,7 @@ const cli_command cmd_hw = {"hw", "this machine, and what it can do at most",
                             "reading memory by number of threads, and the peak rates of FP32, BF16 "
                             "and 8-bit arithmetic by instruction set\n"
                             "(a multiply-add counts as two operations). They are kept in the "
-                            "store, and bench takes its shares of them.\n",
+                            "store, and bench takes its shares of them.\n\n"
+                            "  pare hw\n"
+                            "  pare hw --limits -t 2 --json\n",
                             run};

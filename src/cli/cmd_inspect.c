@@ -258,5 +258,5 @@ const cli_command cmd_inspect = {"inspect",
                                  "Face name in the local cache. Files that Pare cannot\n"
                                  "run are shown too, with the reason.\n\n"
                                  "  pare inspect model.gguf --tensors\n"
-                                 "  pare inspect model.gguf --json | jq .bits_per_weight",
+                                 "  pare inspect model.gguf --json | jq .bits_per_weight\n",
                                  run};

@@ -115,6 +115,33 @@ static void print_plan(const pare_quantize_result *result)
     }
 }
 
+static bool same_fallback(const pare_quantize_item *a, const pare_quantize_item *b)
+{
+    return a->reason && b->reason && a->type == b->type && a->wanted == b->wanted &&
+           strcmp(a->reason, b->reason) == 0;
+}
+
+/* One line for all tensors that fell back alike. */
+static void print_fallbacks(const pare_quantize_result *result)
+{
+    for (size_t i = 0; i < result->count; i++) {
+        const pare_quantize_item *item = &result->items[i];
+        size_t count = 0;
+        bool told = !item->reason;
+        for (size_t j = 0; j < i && !told; j++)
+            told = same_fallback(item, &result->items[j]);
+        for (size_t j = i; j < result->count && !told; j++)
+            count += same_fallback(item, &result->items[j]);
+        if (count == 1)
+            printf("  %s: ", item->name);
+        else if (count > 1)
+            printf("  %s and %zu more: ", item->name, count - 1);
+        if (count)
+            printf("%s instead of %s, %s\n", pare_type_name(item->type),
+                   pare_type_name(item->wanted), item->reason);
+    }
+}
+
 static void print_text(const quantize_job *job)
 {
     const pare_quantize_result *result = &job->result;
@@ -130,12 +157,8 @@ static void print_text(const quantize_job *job)
                job->options.output, (double)result->bytes / 1e6, chosen_name(job),
                result->bits_per_weight, result->seconds, (double)info->weights_bytes / 1e6);
     }
-    for (size_t i = 0; !job->options.dry_run && i < result->count; i++) {
-        const pare_quantize_item *item = &result->items[i];
-        if (item->reason)
-            printf("  %s: %s instead of %s, %s\n", item->name, pare_type_name(item->type),
-                   pare_type_name(item->wanted), item->reason);
-    }
+    if (!job->options.dry_run)
+        print_fallbacks(result);
     if (result->requantized)
         printf("note: the source was quantized already; its rounding stays in the result\n");
     if (!result->tokenizer)
@@ -216,7 +239,7 @@ static int run(int argc, char **argv, const cli_command *command)
         {"tensor", CLI_LIST, &tensors, "RE=F",
          "matrices whose GGUF name matches get format F; the last match wins"},
         {"method", CLI_TEXT, &job.options.method, "M",
-         "how the stored values are chosen (default: rtn)"},
+         "how the stored values are chosen: rtn (default) or gptq"},
         {"calibration", CLI_TEXT, &job.calibration_file, "FILE",
          "text that methods with calibration run the model on (never the test text)"},
         {"sequences", CLI_INT, &job.calibration.sequences, "N",

@@ -49,19 +49,26 @@ static int encode_prompt(run_job *job)
 }
 
 /* Without --context: room for the prompt and what is generated, within what the model was made for. */
-static int64_t needed_context(const run_job *job)
+static int choose_context(run_job *job)
 {
     int64_t needed = job->prompt_count + job->limit, most = pare_model_get_info(job->model)->context;
-    if (needed > most && job->prompt_count < most)
-        needed = most;
-    return needed;
+    int64_t *context = &job->session_options.context;
+    if (*context > most && !job->common.quiet)
+        fprintf(stderr, "pare run: note: the model was made for %lld tokens; what comes behind them is seldom good\n",
+                (long long)most);
+    if (*context != 0)
+        return 0;
+    *context = needed < most ? needed : most;
+    if (job->prompt_count <= most)
+        return 0;
+    fprintf(stderr, "pare run: the prompt has %lld tokens, the model was made for %lld (--context %lld runs it anyway)\n",
+            (long long)job->prompt_count, (long long)most, (long long)needed);
+    return 1;
 }
 
 static pare_status start(run_job *job)
 {
     cli_generation *g = &job->generation;
-    if (job->session_options.context == 0)
-        job->session_options.context = needed_context(job);
     pare_status status = pare_session_create(job->model, &job->session_options, &job->session);
     if (status != PARE_OK)
         return status;
@@ -145,18 +152,22 @@ static void print_summary(const run_job *job)
         printf("%8d  %9.4f  %s\n", id, (double)g->log_probabilities[i], token ? token : "");
     }
     fflush(stdout);
-    if (!job->common.quiet)
-        fprintf(stderr, "[prompt: %lld tokens, %.1f tokens/s; generated: %lld tokens, %.1f tokens/s; ended by %s; %s, %d "
-                        "threads, activations %s]\n",
-                (long long)job->prompt_count, (double)job->prompt_count / job->prefill_seconds, (long long)g->count,
-                decode_rate(g), g->ended_by, pare_session_isa(job->session), pare_session_threads(job->session),
-                cli_activations_name(job->session_options.activations));
+    if (job->common.quiet)
+        return;
+    fprintf(stderr, "[prompt: %lld tokens, %.1f tokens/s; generated: %lld tokens", (long long)job->prompt_count,
+            (double)job->prompt_count / job->prefill_seconds, (long long)g->count);
+    if (g->count > 1)
+        fprintf(stderr, ", %.1f tokens/s", decode_rate(g));
+    fprintf(stderr, "; ended by %s; %s, %d threads, activations %s]\n", g->ended_by, pare_session_isa(job->session),
+            pare_session_threads(job->session), cli_activations_name(job->session_options.activations));
 }
 
 static int execute(run_job *job)
 {
     pare_status status = pare_model_open(job->model_name, &job->model);
     int code = status == PARE_OK ? encode_prompt(job) : cli_failed(job->command, status);
+    if (code == 0)
+        code = choose_context(job);
     if (code == 0) {
         status = generate(job);
         if (status != PARE_OK)

@@ -1,5 +1,6 @@
 /* pare tokenize: what a model's tokenizer makes of a text, a file or a conversation. */
 #include "cli/commands.h"
+#include "cli/session_args.h"
 
 #include <jansson.h>
 #include <pare/tokenizer.h>
@@ -11,37 +12,6 @@ typedef struct request {
     const char *text, *file, *messages, *variables;
     bool special, no_generation_prompt, tokens;
 } request;
-
-/* The whole file, NUL-terminated; NULL after a message. */
-static char *read_whole(const cli_command *command, const char *path, size_t *size)
-{
-    FILE *stream = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
-    char *data = NULL;
-    size_t capacity = 0;
-    *size = 0;
-    while (stream) {
-        if (capacity - *size < 2) {
-            char *grown = realloc(data, capacity = 2 * capacity + 65536);
-            if (!grown)
-                break;
-            data = grown;
-        }
-        size_t n = fread(data + *size, 1, capacity - *size - 1, stream);
-        *size += n;
-        if (n == 0)
-            break;
-    }
-    bool good = stream && data && !ferror(stream);
-    if (stream && stream != stdin)
-        fclose(stream);
-    if (!good) {
-        fprintf(stderr, "pare %s: %s: cannot be read\n", command->name, path);
-        free(data);
-        return NULL;
-    }
-    data[*size] = 0;
-    return data;
-}
 
 /* A piece of the vocabulary as text: JSON's escapes, since a token may hold a newline. */
 static void print_token(const char *token)
@@ -93,16 +63,19 @@ static int get_text(const cli_command *command, const pare_tokenizer *tokenizer,
         *length = strlen(want->text);
         return (*text = strdup(want->text)) ? 0 : cli_failed(command, PARE_OUT_OF_MEMORY);
     }
-    *text = read_whole(command, want->messages ? want->messages : want->file, length);
-    if (!*text || !want->messages)
-        return *text ? 0 : 1;
+    int code =
+        cli_read_file(command, want->messages ? want->messages : want->file, text, length);
+    if (code || !want->messages)
+        return code;
     char *prompt;
     pare_status status = pare_tokenizer_render_chat(tokenizer, *text, !want->no_generation_prompt,
                                                     want->variables, &prompt);
     free(*text);
     *text = prompt;
     *length = status == PARE_OK ? strlen(prompt) : 0;
-    return status == PARE_OK ? 0 : cli_failed(command, status);
+    if (status != PARE_OK)
+        fprintf(stderr, "pare %s: %s: %s\n", command->name, want->messages, pare_error_message());
+    return status != PARE_OK;
 }
 
 static int tokenize(const cli_command *command, const cli_common *common, const char *model,
@@ -170,6 +143,8 @@ const cli_command cmd_tokenize = {
     "turn a text or a conversation into token ids",
     "pare tokenize MODEL (--text TEXT | --file FILE | --messages FILE) [options]",
     "MODEL may also be a tokenizer.json or a GGUF that holds only a vocabulary.\n"
-    "Without --special no BOS or EOS is added, and special tokens in the text are plain text.\n",
+    "Without --special no BOS or EOS is added, and special tokens in the text are plain text.\n\n"
+    "  pare tokenize models/ref-llama-11m --text 'Hello world' --tokens\n"
+    "  pare tokenize MODEL --messages conversation.json --json\n",
     run,
 };

@@ -38,6 +38,10 @@ expect 0 '"ids":\[1923,1321,2220,1331,7069\]' "$pare" run "$model" --ids 1,1421,
 expect 0 '"logprobs":\[-' "$pare" run "$model" "$prompt" -n 5 --json --logprobs
 expect 0 '"ended_by":"context"' "$pare" run "$model" "$prompt" -n 50 --context 16 --json --ignore-eos
 
+long=$(yes the river | head -2000 | tr '\n' ' ')
+expect 1 "the model was made for 1024" "$pare" run "$model" "$long" -n 2
+expect 0 "note: the model was made for 1024" "$pare" run "$model" "$prompt" -n 2 --context 2000
+
 # a stop string in the middle of tokens is never shown, not even its beginning
 "$pare" run "$model" "$prompt" -n 40 -q --stop "merican Fi" --stop "never" >"$work/stopped"
 printf 'film was released on DVD by the A\n' >"$work/expected"
@@ -83,6 +87,8 @@ expect 0 '"kld_mean":0.0,' "$pare" eval "$model" --against "$model" --text "$wor
 expect 0 'protocol stride, context 16, stride 4' "$pare" eval "$model" --text "$work/wiki" --protocol stride --context 16 --stride 4
 expect 0 'BOS in front' "$pare" eval "$model" --text "$work/wiki" --protocol llama.cpp --context 8
 expect 0 '"bos":null' "$pare" eval "$model" --text "$work/wiki" --protocol llama.cpp --context 8 --no-bos --json
+expect 0 'BOS in front' "$pare" eval "$model" --ids-file "$work/ids.i32" --protocol llama.cpp --context 3
+expect 2 "go with --protocol llama.cpp" "$pare" eval "$model" --text "$work/wiki" --context 8 --no-bos
 expect 2 "protocol" "$pare" eval "$model" --text "$work/wiki" --protocol other
 expect 2 "a window of 1024 is longer" "$pare" eval "$model" --text "$work/wiki"
 expect 2 "give --text or --ids-file" "$pare" eval "$model"
