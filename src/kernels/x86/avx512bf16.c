@@ -9,7 +9,7 @@
 #include "kernels/kernels.h"
 #include "kernels/x86/avx512_rows.h"
 
-enum { CHUNK = 8, TILE_BF16 = 12, PAIRS = PARE_SUB / 2 };
+enum { CHUNK = 64, TILE_BF16 = 12, PAIRS = PARE_SUB / 2 };
 
 typedef struct panel_chunk {
     uint32_t pairs[CHUNK * PAIRS][PARE_PANEL];
