@@ -33,6 +33,8 @@ typedef struct pare_study {
     char *name, *model, *machine, *time, *version, *protocol, *threads, *isa, *note;
     pare_study_row *rows;
     int count;
+    double other_cpu_share; /* of all processors, by other programs while speed was measured; the
+                               highest of all rows. Above 5 % the note says so */
     int baseline; /* the row that speed-ups and reductions refer to; -1 where there is none */
 } pare_study;
 

@@ -3,12 +3,14 @@
 #include "cli/record.h"
 #include "cli/table.h"
 
+#include <errno.h>
 #include <pare/number.h>
 #include <pare/store.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef struct query {
     const char *model, *metric, *kind, *since, *format;
@@ -221,17 +223,41 @@ static pare_status search(query *q, pare_store *store, const pare_filter *filter
     return status;
 }
 
-/* "key=value" pairs of --where. */
+/* "key=value" pairs of --where; they live until exit. */
 static pare_condition *parse_conditions(const cli_list *list)
 {
     pare_condition *conditions = calloc((size_t)list->count + 1, sizeof *conditions);
     for (int i = 0; conditions && i < list->count; i++) {
         const char *equals = strchr(list->items[i], '=');
-        conditions[i].key =
-            equals ? strndup(list->items[i], (size_t)(equals - list->items[i])) : list->items[i];
-        conditions[i].value = equals ? equals + 1 : NULL;
+        conditions[i].key = strndup(list->items[i], (size_t)(equals - list->items[i]));
+        conditions[i].value = equals + 1;
     }
     return conditions;
+}
+
+static int check(const cli_command *command, const cli_common *common, const query *q)
+{
+    static const char *const kinds[] = {"bench", "eval", "quantize", "limits"};
+    size_t kind = 0;
+    while (q->kind && kind < 4 && strcmp(q->kind, kinds[kind]) != 0)
+        kind++;
+    if (kind == 4)
+        return cli_usage_error(command, "--kind: '%s' is none of bench, eval, quantize, limits",
+                               q->kind);
+    if (strcmp(q->format, "table") != 0 && strcmp(q->format, "json") != 0 &&
+        strcmp(q->format, "csv") != 0)
+        return cli_usage_error(command, "--format: '%s' is none of table, json, csv", q->format);
+    for (int i = 0; i < q->conditions.count; i++)
+        if (!strchr(q->conditions.items[i], '='))
+            return cli_usage_error(command, "--where takes KEY=VALUE, not '%s'",
+                                   q->conditions.items[i]);
+    if (q->limit < 0)
+        return cli_usage_error(command, "--limit must not be negative");
+    if (common->store && access(common->store, F_OK) != 0) { /* a list makes no file */
+        fprintf(stderr, "pare %s: %s: %s\n", command->name, common->store, strerror(errno));
+        return 1;
+    }
+    return 0;
 }
 
 static int run(int argc, char **argv, const cli_command *command)
@@ -260,13 +286,11 @@ static int run(int argc, char **argv, const cli_command *command)
         return cli_usage_error(command, "unexpected '%s'", positionals.items[0]);
     if (!q.format)
         q.format = common.json ? "json" : "table";
-    if (strcmp(q.format, "table") != 0 && strcmp(q.format, "json") != 0 &&
-        strcmp(q.format, "csv") != 0)
-        return cli_usage_error(command, "--format: '%s' is none of table, json, csv", q.format);
+    int wrong = check(command, &common, &q);
+    if (wrong)
+        return wrong;
     if (q.since && !parse_since(q.since, since))
         return cli_usage_error(command, "--since: '%s' is neither a date nor an age", q.since);
-    if (q.limit < 0)
-        return cli_usage_error(command, "--limit must not be negative");
     pare_condition *conditions = parse_conditions(&q.conditions);
     pare_filter filter = {.kind = q.kind,
                           .metric = q.metric,
@@ -278,7 +302,10 @@ static int run(int argc, char **argv, const cli_command *command)
     if (status == PARE_OK)
         status = search(&q, store, &filter);
     if (status == PARE_OK && strcmp(q.format, "table") == 0 && !common.quiet)
-        fprintf(stderr, q.skip ? "%s: the newest %lld of %lld records\n" : "%s: %lld records\n",
+        fprintf(stderr,
+                q.skip            ? "%s: the newest %lld of %lld records\n"
+                : q.matching == 1 ? "%s: %lld record\n"
+                                  : "%s: %lld records\n",
                 pare_store_path(store), (long long)(q.matching - q.skip), (long long)q.matching);
     pare_store_close(store);
     free(conditions);

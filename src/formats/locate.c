@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool has_suffix(const char *text, const char *suffix)
 {
@@ -212,6 +213,8 @@ pare_status pare_locate(const char *name, pare_location *location)
             status = pare_fail_memory(strlen(name) + 1, name);
         else
             status = folder ? locate_in_folder(name, location) : locate_file(name, location);
+    } else if (access(name, F_OK) == 0) {
+        status = pare_fail(PARE_INVALID_ARGUMENT, "%s: neither a file nor a folder", name);
     } else if (is_hub_name(name) && !has_suffix(name, ".gguf") &&
                !has_suffix(name, ".safetensors")) {
         status = locate_in_cache(name, location);

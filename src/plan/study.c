@@ -1,4 +1,5 @@
 /* Merging a study's records (one of each kind per format) into rows. */
+#include "base/buffer.h"
 #include "base/fail.h"
 #include "base/memory.h"
 
@@ -105,6 +106,9 @@ static pare_status add_record(void *user, const pare_record *record)
         PARE_TRY(set_text(&study->note, pare_record_condition(record, "baseline_note")));
     }
     if (strcmp(record->kind, "bench") == 0) {
+        const pare_metric *others = pare_record_metric(record, "other_cpu_share");
+        if (others && !others->measure.absent && others->measure.value > study->other_cpu_share)
+            study->other_cpu_share = others->measure.value;
         PARE_TRY(set_text(&study->threads, pare_record_condition(record, "threads")));
         PARE_TRY(set_text(&study->isa, pare_record_condition(record, "isa")));
     }
@@ -161,6 +165,23 @@ static void compare_with_baseline(pare_study *study)
     self->prefill_speedup = (pare_measure){1, 1, 1, self->prefill_tokens_per_s.absent};
 }
 
+/* Who reads only the table must know that its speeds were disturbed. */
+static pare_status add_doubt(pare_study *study)
+{
+    pare_buffer note = {0};
+    if (study->other_cpu_share <= 0.05)
+        return PARE_OK;
+    if (study->note)
+        pare_buffer_printf(&note, "%s; ", study->note);
+    pare_buffer_printf(&note,
+                       "the machine was not idle: other programs used up to %.0f %% of its "
+                       "processors meanwhile, so speeds are noisy and may be too low",
+                       100 * study->other_cpu_share);
+    free(study->note);
+    study->note = pare_buffer_take(&note);
+    return study->note ? PARE_OK : pare_fail_memory(256, "a note");
+}
+
 pare_status pare_study_load(pare_store *store, const char *name, pare_study *study)
 {
     *study = (pare_study){.baseline = -1};
@@ -175,6 +196,7 @@ pare_status pare_study_load(pare_store *store, const char *name, pare_study *stu
         goto fail;
     }
     compare_with_baseline(study);
+    PARE_TRY(add_doubt(study));
     return PARE_OK;
 fail:
     pare_study_free(study);

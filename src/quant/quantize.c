@@ -70,6 +70,9 @@ static pare_status check_output(const pare_model *model, const char *output)
     if (pare_is_folder(output))
         return pare_fail(PARE_INVALID_ARGUMENT, "%s: the output is a folder; name a .gguf file",
                          output);
+    struct stat info;
+    if (stat(output, &info) == 0 && !S_ISREG(info.st_mode))
+        return pare_fail(PARE_INVALID_ARGUMENT, "%s: the output is no regular file", output);
     return PARE_OK;
 }
 

@@ -99,6 +99,10 @@ kernels = lines(run("bench", "--kernels", "--format", "q8_0", "--rows", "64", "-
 assert {r["tokens"] for r in kernels} == {1, 256} and all(r["microseconds"] > 0 for r in kernels)
 for wrong in (["bench"], ["bench", model, "-p", "0", "-n", "0"], ["bench", model, "--kv-type", "nonsense"],
               ["bench", model, "--activations", "slow"], ["results", "--since", "yesterday"], ["results", "--format", "xml"],
+              ["results", "--kind", "nonsense"], ["results", "--where", "x"],
               ["synth", "--shape", "distilgpt2"], ["hw", "extra"]):
     run(*wrong, code=2)
+nowhere = os.path.join(folder.name, "none", "x.db")
+run("results", "--store", nowhere, code=1)
+assert not os.path.exists(os.path.dirname(nowhere))
 run("synth", "--shape", "no-such-shape", "-o", synthetic, code=1)
