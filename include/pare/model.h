@@ -23,6 +23,7 @@ typedef struct pare_model_info {
     int64_t layers, hidden, heads, kv_heads, head_dim, mlp_hidden, vocab, context;
     bool tied_head;
     bool synthetic;            /* random weights: speed and memory only, quality commands refuse it */
+    const char *checkpoint;    /* of another library's checkpoint: which, and what its matrices became in memory; or NULL */
     bool quantized;            /* some block matrix is stored below 16 bits: not a full-precision baseline */
 } pare_model_info;
 

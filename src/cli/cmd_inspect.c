@@ -45,15 +45,15 @@ static json_t *text_json(const char *text)
 
 static json_t *model_json(const pare_model_info *model)
 {
-    return json_pack("{s:s, s:s, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b}",
-                     "name", model->name, "format", model->format, "parameters",
-                     (json_int_t)model->parameters, "bits_per_weight", model->bits_per_weight,
-                     "layers", (json_int_t)model->layers, "hidden", (json_int_t)model->hidden,
-                     "heads", (json_int_t)model->heads, "kv_heads", (json_int_t)model->kv_heads,
-                     "head_dim", (json_int_t)model->head_dim, "mlp_hidden",
-                     (json_int_t)model->mlp_hidden, "vocab", (json_int_t)model->vocab, "context",
-                     (json_int_t)model->context, "tied_head", model->tied_head, "synthetic",
-                     model->synthetic, "quantized", model->quantized);
+    return json_pack(
+        "{s:s, s:s, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:s?}", "name",
+        model->name, "format", model->format, "parameters", (json_int_t)model->parameters,
+        "bits_per_weight", model->bits_per_weight, "layers", (json_int_t)model->layers, "hidden",
+        (json_int_t)model->hidden, "heads", (json_int_t)model->heads, "kv_heads",
+        (json_int_t)model->kv_heads, "head_dim", (json_int_t)model->head_dim, "mlp_hidden",
+        (json_int_t)model->mlp_hidden, "vocab", (json_int_t)model->vocab, "context",
+        (json_int_t)model->context, "tied_head", model->tied_head, "synthetic", model->synthetic,
+        "quantized", model->quantized, "checkpoint", model->checkpoint);
 }
 
 static json_t *tensors_json(const pare_inspection *inspection)
@@ -140,6 +140,8 @@ static void print_model(const pare_model_info *model)
     printf("%-16s %.3f bits per weight in the layers, mostly %s%s%s\n", "quantization",
            model->bits_per_weight, model->format, model->quantized ? "" : " (full precision)",
            model->synthetic ? ", random weights" : "");
+    if (model->checkpoint)
+        printf("%-16s %s\n", "checkpoint", model->checkpoint);
     printf("%-16s %" PRId64 " layers, hidden %" PRId64 ", MLP %" PRId64 "\n", "shape",
            model->layers, model->hidden, model->mlp_hidden);
     printf("%-16s %" PRId64 " heads of %" PRId64 ", %" PRId64 " key-value heads\n", "attention",

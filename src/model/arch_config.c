@@ -68,17 +68,6 @@ static pare_status read_size(const reader *r, const char *key, const char *alias
     return pare_json_i64(r->config, absent && alias ? alias : key, r->file, value);
 }
 
-static pare_status refuse_quantized(const reader *r)
-{
-    const json_t *quantization = json_object_get(r->config, "quantization_config");
-    if (!quantization || json_is_null(quantization))
-        return PARE_OK;
-    const char *method = json_string_value(json_object_get(quantization, "quant_method"));
-    return pare_fail(PARE_UNSUPPORTED,
-                     "%s: 'quantization_config' with the method '%s' is not handled", r->file,
-                     method ? method : "unknown");
-}
-
 /* ---- RoPE ---- */
 
 static pare_status read_rope_kind(const reader *r, const json_t *options, pare_rope_kind *kind)
@@ -458,7 +447,7 @@ pare_status pare_arch_from_config(const json_t *config, const char *file, pare_a
     if (!json_is_object(config))
         return pare_fail(PARE_FORMAT, "%s: is not an object", file);
     PARE_TRY(read_architecture(&r));
-    PARE_TRY(refuse_quantized(&r));
+    PARE_TRY(pare_checkpoint_find(config, file, &layout->library));
     PARE_TRY(read_id(&r, "bos_token_id", &decoder->bos));
     PARE_TRY(read_id(&r, "eos_token_id", &decoder->eos));
     layout->head = as_need(!decoder->tied_head);

@@ -74,7 +74,14 @@ static pare_status open_safetensors(pare_model *model)
                                    &private->layout));
     PARE_TRY(read_generation_config(location->config, &model->decoder));
     PARE_TRY(pare_safetensors_open(location->weights, &private->tensors));
-    status = pare_weights_bind(model, &private->tensors, location->weights);
+    const pare_tensors *tensors = &private->tensors;
+    if (private->layout.library) {
+        PARE_TRY(pare_checkpoint_convert(private->layout.library, config, location->config, tensors,
+                                         &private->arena, &private->converted));
+        tensors = &private->converted.tensors;
+    }
+    status = pare_weights_bind(model, tensors, location->weights);
+    pare_tensors_free(&private->converted.tensors);
 fail:
     json_decref(config);
     return status;
@@ -159,13 +166,19 @@ bool pare_model_is_block_matrix(const pare_model *model, const pare_tensor *tens
     return tensor->dims == 2 && strncmp(tensor->name, "blk.", 4) == 0;
 }
 
+static bool lies_in(const void *data, const void *start, size_t bytes)
+{
+    return start && (const char *)data >= (const char *)start &&
+           (const char *)data < (const char *)start + bytes;
+}
+
 bool pare_model_is_mapped(const pare_model *model, const pare_tensor *tensor)
 {
     const pare_model_private *private = model->private;
     if (!private)
         return false; /* built in memory */
-    const char *data = tensor->data, *turned = private->turned;
-    return !turned || data < turned || data >= turned + private->turned_bytes;
+    return !lies_in(tensor->data, private->turned, private->turned_bytes) &&
+           !pare_converted_holds(&private->converted, tensor);
 }
 
 static void summarize_tensors(pare_model *model)
@@ -188,6 +201,7 @@ static void summarize_tensors(pare_model *model)
         if ((double)tensor->bytes * 8 < 16 * (double)elements)
             info->quantized = true;
     }
+    info->quantized = info->quantized || info->checkpoint;
     info->format = pare_type_name(most);
     info->bits_per_weight = block_elements ? 8 * (double)block_bytes / (double)block_elements : 0;
 }
@@ -210,6 +224,7 @@ static void summarize(pare_model *model)
         .context = decoder->context,
         .tied_head = decoder->tied_head,
         .synthetic = private->layout.synthetic,
+        .checkpoint = private->converted.note,
     };
     summarize_tensors(model);
 }
@@ -250,6 +265,7 @@ void pare_model_close(pare_model *model)
     if (private) {
         pare_gguf_close(&private->gguf);
         pare_tensors_free(&private->tensors);
+        pare_converted_free(&private->converted);
         pare_pages_free(private->turned, private->turned_bytes);
         pare_arena_free(&private->arena);
         pare_location_free(&private->location);

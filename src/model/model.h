@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "formats/gguf.h"
 #include "formats/locate.h"
+#include "model/checkpoint.h"
 #include "model/decoder.h"
 #include "model/names.h"
 #include "model/rope.h"
@@ -21,6 +22,7 @@ typedef struct pare_layout {
     bool fused_qkv;
     pare_rope rope;
     bool synthetic;
+    const pare_checkpoint_library *library; /* that quantized the file, or NULL */
 } pare_layout;
 
 typedef struct pare_model_private {
@@ -28,9 +30,11 @@ typedef struct pare_model_private {
     char *name;
     pare_gguf gguf; /* of a GGUF */
     bool is_gguf;
-    pare_tensors tensors; /* of safetensors */
-    pare_arena arena;     /* names, layers, frequencies */
-    void *turned;         /* transposed copies */
+    pare_tensors tensors;     /* of safetensors */
+    pare_arena arena;         /* names, layers, frequencies */
+    pare_converted converted; /* of another library's checkpoint; its list of tensors is empty once
+                                 they are bound */
+    void *turned;             /* transposed copies */
     size_t turned_bytes;
     pare_layout layout;
     pare_tensor rope_factors; /* "rope_freqs.weight": by what llama.cpp divides the frequencies;
@@ -56,8 +60,8 @@ pare_status pare_arch_finish(const char *file, pare_arena *arena, pare_decoder *
 /* Fills tensors and layers of the model from what its files hold. */
 pare_status pare_weights_bind(pare_model *model, const pare_tensors *source, const char *file);
 
-/* Calls `each` for every tensor that a model of this decoder and layout needs, in file order: canonical
- * name, rows and columns (0 columns: a vector of `rows`). */
+/* Calls `each` for every tensor that a model of this decoder and layout needs, in file order:
+ * canonical name, rows and columns (0 columns: a vector of `rows`). */
 pare_status pare_weights_each(const pare_decoder *decoder, const pare_layout *layout,
                               pare_status (*each)(void *user, const char *name, int64_t rows,
                                                   int64_t columns),

@@ -266,6 +266,24 @@ static pare_status translate(const binding *b, const pare_tensor *source,
     return PARE_OK;
 }
 
+/* AutoGPTQ saved a bias of zeros for every layer, also where the model has none. */
+static bool is_spare_bias(const binding *b, const pare_tensor *source, const char *canonical)
+{
+    const char *rest;
+    int64_t layer;
+    if (!b->private->layout.library || !pare_name_split(canonical, "blk.", &layer, &rest))
+        return false;
+    const weight_role *role = find_role(layer_roles, LAYER_ROLES, rest);
+    if (!role || role->columns != NONE ||
+        need_of(role->group, &b->model->decoder, &b->private->layout) != PARE_NEED_NO)
+        return false;
+    const char *data = source->data;
+    for (size_t i = 0; i < source->bytes; i++)
+        if (data[i])
+            return false;
+    return true;
+}
+
 static pare_status collect(binding *b, const pare_tensors *tensors)
 {
     pare_status status =
@@ -276,8 +294,10 @@ static pare_status collect(binding *b, const pare_tensors *tensors)
         char canonical[PARE_NAME_BYTES];
         bool skip;
         PARE_TRY(translate(b, source, canonical, &next->turned, &skip));
-        if (skip)
+        if (skip || is_spare_bias(b, source, canonical))
             continue;
+        if (pare_converted_holds(&b->private->converted, source))
+            next->turned = false; /* quantized layers are [out, in] whatever the class */
         next->tensor = *source;
         next->original = source->name;
         next->tensor.name = pare_arena_copy(&b->private->arena, canonical, strlen(canonical));

@@ -202,7 +202,8 @@ static void summarize(const pare_model *model, pare_quantize_result *result)
         bits += 8.0 * (double)item->bytes;
         weights += (double)item->elements;
         result->requantized |=
-            item->type != item->from && !is_float(item->from) && item->from != PARE_TYPE_F64;
+            item->type != item->from &&
+            (model->info.checkpoint || (!is_float(item->from) && item->from != PARE_TYPE_F64));
     }
     result->bits_per_weight = weights > 0 ? bits / weights : 0;
 }

@@ -240,7 +240,7 @@ static void refusals(void **state)
         {"{'model_type':7}", PARE_FORMAT, "'model_type'"},
         {"{'model_type':'mixtral'}", PARE_UNSUPPORTED, "'mixtral'"},
         {"{'model_type':'llama','hidden_act':'quick_gelu'}", PARE_UNSUPPORTED, "quick_gelu"},
-        {"{'model_type':'llama','quantization_config':{'quant_method':'gptq'}}", PARE_UNSUPPORTED,
+        {"{'model_type':'llama','quantization_config':{'quant_method':'hqq'}}", PARE_UNSUPPORTED,
          "gptq"},
         {"{'model_type':'llama','hidden_size':'big'}", PARE_FORMAT, "'hidden_size'"},
         {"{'model_type':'llama','hidden_size':0}", PARE_FORMAT, "hidden size is 0"},
