@@ -37,4 +37,13 @@ cat <<ROFF
 the database of results, where
 .B \\-\\-store
 is not given.
+.TP
+.B PARE_MODELS
+the folder of the built-in model and its evaluation text, where they are not installed.
+.TP
+.BR HF_HUB_CACHE ", " HF_HOME ", " XDG_CACHE_HOME
+where the hub's cache lies.
+.TP
+.B NO_COLOR
+no colours, where it is not empty.
 ROFF

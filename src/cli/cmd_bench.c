@@ -95,11 +95,16 @@ static const char *condition(const pare_record *record, const char *key)
 static void print_doubts(const pare_bench_result *results, int count)
 {
     double most = 0;
+    bool cached = false;
     for (int i = 0; i < count; i++) {
+        const pare_metric *bandwidth = pare_record_metric(&results[i].record, "bandwidth_share");
+        cached |= bandwidth && !bandwidth->measure.absent && bandwidth->measure.value > 1;
         const pare_metric *share = pare_record_metric(&results[i].record, "other_cpu_share");
         if (share && !share->measure.absent && share->measure.value > most)
             most = share->measure.value;
     }
+    if (cached)
+        printf("more than the memory's bandwidth: weights are read from the processor's caches\n");
     if (most > 0.05)
         printf("the machine was not idle: other programs used up to %.0f %% of its processors "
                "meanwhile\n",
