@@ -98,6 +98,19 @@ pare_status pare_read_file(const char *path, size_t limit, char **data, size_t *
     return PARE_OK;
 }
 
+double pare_proc_bytes(const char *path, const char *key)
+{
+    char line[256];
+    double kib = -1;
+    FILE *file = fopen(path, "re");
+    while (file && kib < 0 && fgets(line, sizeof line, file))
+        if (strncmp(line, key, strlen(key)) == 0)
+            kib = strtod(line + strlen(key), NULL);
+    if (file)
+        fclose(file);
+    return kib < 0 ? -1 : kib * 1024;
+}
+
 bool pare_is_file(const char *path)
 {
     struct stat info;

@@ -23,6 +23,9 @@ void pare_release_mapped(const void *first, const void *last);
 /* The whole file in memory, NUL-terminated, freed by the caller. PARE_LIMIT over `limit` bytes. */
 pare_status pare_read_file(const char *path, size_t limit, char **data, size_t *size);
 
+/* A line "KEY: 123 kB" of /proc/meminfo or /proc/self/status, in bytes; -1 where there is none. */
+double pare_proc_bytes(const char *path, const char *key);
+
 bool pare_is_file(const char *path);
 bool pare_is_folder(const char *path);
 /* "folder/name", malloc'ed. */

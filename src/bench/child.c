@@ -1,6 +1,7 @@
 /* The measuring process: one configuration, alone. docs/protocol.md, "A round". */
 #include "base/clock.h"
 #include "base/fail.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -275,30 +276,18 @@ static pare_status measure(child *c)
     return PARE_OK;
 }
 
-static double status_bytes(const char *key)
-{
-    char line[256];
-    double kib = -1;
-    FILE *file = fopen("/proc/self/status", "re");
-    while (file && kib < 0 && fgets(line, sizeof line, file))
-        if (strncmp(line, key, strlen(key)) == 0)
-            kib = strtod(line + strlen(key), NULL);
-    if (file)
-        fclose(file);
-    return kib < 0 ? -1 : kib * 1024;
-}
-
 static json_t *report(child *c)
 {
     pare_session_memory memory = pare_session_get_memory(c->session);
     json_t *message = json_pack(
         "{s:s, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:i, s:s, s:s}", "event", "done", "load_s",
-        c->load_s, "peak_rss_bytes", status_bytes("VmHWM:"), "anonymous_rss_bytes",
-        status_bytes("RssAnon:"), "weights_bytes", (json_int_t)memory.weights_bytes, "kv_bytes",
-        (json_int_t)memory.kv_bytes, "scratch_bytes", (json_int_t)memory.scratch_bytes,
-        "decode_bytes", (json_int_t)memory.decode_bytes, "context",
-        (json_int_t)pare_session_context(c->session), "threads", pare_session_threads(c->session),
-        "isa", pare_session_isa(c->session), "backend", pare_session_backend(c->session));
+        c->load_s, "peak_rss_bytes", pare_proc_bytes("/proc/self/status", "VmHWM:"),
+        "anonymous_rss_bytes", pare_proc_bytes("/proc/self/status", "RssAnon:"), "weights_bytes",
+        (json_int_t)memory.weights_bytes, "kv_bytes", (json_int_t)memory.kv_bytes, "scratch_bytes",
+        (json_int_t)memory.scratch_bytes, "decode_bytes", (json_int_t)memory.decode_bytes,
+        "context", (json_int_t)pare_session_context(c->session), "threads",
+        pare_session_threads(c->session), "isa", pare_session_isa(c->session), "backend",
+        pare_session_backend(c->session));
     json_object_set_new(message, "prefill_s", numbers(&c->prefill));
     json_object_set_new(message, "decode_s", numbers(&c->decode));
     json_object_set_new(message, "token_s", numbers(&c->tokens));

@@ -32,11 +32,29 @@ typedef struct chat {
     int64_t context;
 } chat;
 
+/* What is typed in another encoding: bytes that are no UTF-8 become U+FFFD. */
+static json_t *repaired(const char *text)
+{
+    json_t *all = json_string("");
+    while (all && *text) {
+        size_t left = strnlen(text, 4), length = 1;
+        json_t *character = json_stringn(text, length);
+        while (!character && length < left)
+            character = json_stringn(text, ++length);
+        json_t *longer = json_sprintf("%s%s", json_string_value(all), character ? json_string_value(character) : "\uFFFD");
+        json_decref(all);
+        all = longer;
+        text += character ? length : 1;
+        json_decref(character);
+    }
+    return all;
+}
+
 static void add_message(chat *c, const char *role, const char *text)
 {
     json_t *content = json_string(text);
-    if (!content) /* not UTF-8: typed in another encoding */
-        content = json_string("?");
+    if (!content)
+        content = repaired(text);
     json_array_append_new(c->messages, json_pack("{s:s, s:o}", "role", role, "content", content));
 }
 
@@ -76,13 +94,27 @@ static pare_status feed(chat *c, const int32_t *ids, int64_t count, int64_t *ran
     return status;
 }
 
+static double decode_rate(const cli_generation *g)
+{
+    return (double)(g->count - 1) / g->seconds;
+}
+
+static void print_json(const cli_generation *g, int64_t prompt_tokens)
+{
+    json_t *object = json_pack("{s:o?, s:I, s:I, s:s}", "text", json_stringn(g->text, g->text_length), "tokens",
+                               (json_int_t)g->count, "prompt_tokens", (json_int_t)prompt_tokens, "ended_by", g->ended_by);
+    json_object_set_new(object, "decode_tokens_per_s", g->count > 1 ? json_real(decode_rate(g)) : json_null());
+    json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    json_decref(object);
+}
+
 static pare_status answer(chat *c)
 {
     int32_t *ids;
     int64_t count = 0, ran;
     cli_generation g = {.session = c->session, .sampler = c->sampler, .tokenizer = c->tokenizer, .stops = &c->stops,
                         .vocab = pare_model_get_info(c->model)->vocab, .skip_special = true,
-                        .stream = stdout};
+                        .stream = c->common.json ? NULL : stdout};
     pare_status status = render(c, &ids, &count);
     if (status == PARE_OK)
         status = feed(c, ids, count, &ran);
@@ -96,13 +128,15 @@ static pare_status answer(chat *c)
         status = cli_generate(&g, ran);
     }
     if (status == PARE_OK) {
+        if (c->common.json)
+            print_json(&g, count);
         putchar('\n');
         fflush(stdout);
         add_message(c, "assistant", g.text);
         if (strcmp(g.ended_by, "context") == 0)
             fprintf(stderr, "[the context of %lld tokens is full: /reset starts over]\n", (long long)c->context);
         else if (!c->common.quiet && isatty(STDIN_FILENO) && g.count > 1)
-            fprintf(stderr, "[%lld tokens, %.1f tokens/s]\n", (long long)g.count, (double)(g.count - 1) / g.seconds);
+            fprintf(stderr, "[%lld tokens, %.1f tokens/s]\n", (long long)g.count, decode_rate(&g));
     }
     cli_generation_free(&g);
     free(ids);
@@ -220,7 +254,7 @@ static int run(int argc, char **argv, const cli_command *command)
 const cli_command cmd_chat = {
     "chat", "talks with a chat model", "pare chat MODEL [--system TEXT] [options]",
     "One line is one message; /reset forgets the conversation, /exit or the end of input leaves. Messages may be piped in:\n"
-    "only the answers are written to standard output then. By default temperature 0.8, top-p 0.95.\n\n"
+    "only the answers are written to standard output then, with --json one object each. By default temperature 0.8, top-p 0.95.\n\n"
     "  pare chat MODEL --system 'You answer in one sentence.'\n"
     "  echo 'Why is the sky blue?' | pare chat MODEL --temp 0 -q\n",
     run};

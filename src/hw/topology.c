@@ -1,5 +1,6 @@
 /* Sockets, cores, caches, NUMA nodes and memory, by hwloc. */
 #define _GNU_SOURCE
+#include "base/file.h"
 #include "hw/facts.h"
 
 #include <hwloc.h>
@@ -44,22 +45,10 @@ static void add_allowed_threads(pare_hw *hw)
                            "more processors than a cpu_set_t holds");
 }
 
-static double meminfo(const char *key)
-{
-    char line[256];
-    double kib = -1;
-    FILE *file = fopen("/proc/meminfo", "re");
-    while (file && kib < 0 && fgets(line, sizeof line, file))
-        if (strncmp(line, key, strlen(key)) == 0)
-            kib = strtod(line + strlen(key), NULL);
-    if (file)
-        fclose(file);
-    return kib < 0 ? -1 : kib * 1024;
-}
-
 static void add_memory(pare_hw *hw)
 {
-    double total = meminfo("MemTotal:"), available = meminfo("MemAvailable:");
+    double total = pare_proc_bytes("/proc/meminfo", "MemTotal:"),
+           available = pare_proc_bytes("/proc/meminfo", "MemAvailable:");
     char line[64];
     if (total >= 0)
         pare_hw_add_bytes(hw, "memory_bytes", "memory", total);

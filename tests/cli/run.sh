@@ -65,6 +65,14 @@ expect 1 "no-such-model" "$pare" run "$work/no-such-model" x
 
 # ---- chat ----
 expect 1 "no chat template" "$pare" chat "$model"
+mkdir "$work/chat" && ln -s "$model"/* "$work/chat/"
+printf '{"chat_template": "{%% for m in messages %%}{{ m.role }} : {{ m.content }}\\n{%% endfor %%}"}' >"$work/chat/tokenizer_config.json"
+printf 'first\n\n/reset\nJ\303\266rg \377 says\n/exit\nnever\n' | "$pare" chat "$work/chat" -n 4 --temp 0 -q --json >"$work/answers" || fail "chat"
+[ "$(grep -c '"ended_by":"limit"' "$work/answers")" -eq 2 ] || fail "two messages, two answers"
+printf 'first\n' | "$pare" chat "$work/chat" -n 4 --temp 0 -q >"$work/plain" || fail "chat"
+[ "$(wc -l <"$work/plain")" -ge 1 ] || fail "an answer as text"
+printf 'first , second , third , fourth\n' | "$pare" chat "$work/chat" --context 4 -q >"$work/plain" 2>&1 && fail "a full context is no success"
+grep -q "context of 4 tokens is full" "$work/plain" || fail "a full context is not told"
 
 # ---- logits ----
 "$pare" logits "$model" --ids 1,1421,5211 -o "$work/all.f32" -q && "$pare" logits "$model" --ids 1,1421,5211 --last -o "$work/last.f32" -q
