@@ -61,6 +61,19 @@ static pare_status choose_bos(eval_job *job, const pare_tokenizer *tokenizer)
     return PARE_OK;
 }
 
+/* A quantized checkpoint often comes without its tokenizer: the base's is the same. */
+static pare_status open_tokenizer(const eval_job *job, pare_tokenizer **tokenizer)
+{
+    pare_status status = pare_tokenizer_open(job->model_name, tokenizer);
+    pare_tokenizer *of_base;
+    if (status != PARE_NOT_FOUND || !job->base_name)
+        return status;
+    if (pare_tokenizer_open(job->base_name, &of_base) != PARE_OK)
+        return pare_tokenizer_open(job->model_name, tokenizer); /* for its message */
+    *tokenizer = of_base;
+    return PARE_OK;
+}
+
 /* The tokenizer is needed for its BOS only; a model without one has none. */
 static int read_ids(eval_job *job)
 {
@@ -68,7 +81,7 @@ static int read_ids(eval_job *job)
     int code = cli_read_ids(job->command, job->ids_file, &job->ids, &job->count);
     if (code || !wants_bos(job))
         return code;
-    pare_status status = pare_tokenizer_open(job->model_name, &tokenizer);
+    pare_status status = open_tokenizer(job, &tokenizer);
     if (status == PARE_OK)
         status = choose_bos(job, tokenizer);
     else if (!job->bos)
@@ -86,7 +99,7 @@ static int read_tokens(eval_job *job)
     int code = read_text(job, &text, &size);
     pare_tokenizer *tokenizer = NULL;
     if (code == 0) {
-        pare_status status = pare_tokenizer_open(job->model_name, &tokenizer);
+        pare_status status = open_tokenizer(job, &tokenizer);
         if (status == PARE_OK)
             status = pare_tokenizer_encode(tokenizer, text, size, 0, &job->ids, &count);
         if (status == PARE_OK)

@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int list_shapes(void)
+static int list_shapes(bool json)
 {
     for (int i = 0; pare_synth_shape_name(i); i++)
-        puts(pare_synth_shape_name(i));
+        printf(json ? "{\"shape\":\"%s\"}\n" : "%s\n", pare_synth_shape_name(i));
     return 0;
 }
 
@@ -62,7 +62,7 @@ static int run(int argc, char **argv, const cli_command *command)
     cli_list positionals = {0};
     cli_parse(argc, argv, command, options, &common, &positionals);
     if (list)
-        return list_shapes();
+        return list_shapes(common.json);
     if (positionals.count)
         return cli_usage_error(command, "unexpected '%s'", positionals.items[0]);
     if (!shape || !path)

@@ -97,6 +97,9 @@ expect 0 'BOS in front' "$pare" eval "$model" --text "$work/wiki" --protocol lla
 expect 0 '"bos":null' "$pare" eval "$model" --text "$work/wiki" --protocol llama.cpp --context 8 --no-bos --json
 expect 0 'BOS in front' "$pare" eval "$model" --ids-file "$work/ids.i32" --protocol llama.cpp --context 3
 expect 2 "go with --protocol llama.cpp" "$pare" eval "$model" --text "$work/wiki" --context 8 --no-bos
+mkdir "$work/bare" && ln -s "$model"/*.json "$model"/*.safetensors "$work/bare/" && rm "$work/bare/tokenizer.json"
+expect 1 "tokenizer" "$pare" eval "$work/bare" --text "$work/wiki" --context 8
+expect 0 '"kld_mean":0.0,' "$pare" eval "$work/bare" --against "$model" --text "$work/wiki" --context 8 --json
 expect 2 "protocol" "$pare" eval "$model" --text "$work/wiki" --protocol other
 expect 2 "a window of 1024 is longer" "$pare" eval "$model" --text "$work/wiki"
 expect 2 "give --text or --ids-file" "$pare" eval "$model"
