@@ -296,6 +296,17 @@ static bool same_fate(const pare_linear *a, const pare_linear *b)
     return a->type == b->type && a->bits == b->bits && a->reason == b->reason;
 }
 
+static void write_rounding(const pare_checkpoint *checkpoint, char *text, size_t size)
+{
+    if (checkpoint->rounding_unknown)
+        snprintf(text, size, "; activations are not quantized as it asks");
+    else if (checkpoint->rounding == PARE_INPUTS_TOKEN_INT8)
+        snprintf(text, size, "; activations are rounded to 8 bits for each token");
+    else if (checkpoint->rounding == PARE_INPUTS_LLM_INT8)
+        snprintf(text, size, "; activations are rounded as by LLM.int8(), threshold %g",
+                 (double)checkpoint->outlier_threshold);
+}
+
 /* "gptq: 84 matrices of 3 bits as i4_g128_asym" */
 static pare_status write_note(conversion *c)
 {
@@ -319,8 +330,8 @@ static pare_status write_note(conversion *c)
                               linear->reason ? ")" : "");
         any = true;
     }
-    if (c->checkpoint.asks_activations && n < sizeof text - 1)
-        snprintf(text + n, sizeof text - n, "; activations are not quantized as it asks");
+    if (n < sizeof text - 1)
+        write_rounding(&c->checkpoint, text + n, sizeof text - n);
     c->out->note = pare_arena_copy(c->checkpoint.arena, text, strlen(text));
     return c->out->note ? PARE_OK : PARE_OUT_OF_MEMORY;
 }
@@ -340,6 +351,8 @@ pare_status pare_checkpoint_convert(const pare_checkpoint_library *library, cons
     PARE_TRY(library->configure(&c.checkpoint));
     PARE_TRY(sort_tensors(&c));
     PARE_TRY(pack_all(&c));
+    out->rounding = c.checkpoint.rounding;
+    out->outlier_threshold = c.checkpoint.outlier_threshold;
     status = write_note(&c);
 fail:
     free(c.linears);

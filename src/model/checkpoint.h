@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "formats/tensors.h"
+#include "model/decoder.h"
 
 enum { PARE_LINEAR_PARTS = 4 };
 
@@ -47,9 +48,11 @@ typedef struct pare_checkpoint {
     const pare_tensors *source;
     pare_arena *arena; /* lives as long as the model */
     int64_t bits, group_size;
-    int zero_added;        /* gptq: to the zero points as stored */
-    unsigned widths;       /* compressed-tensors: bit n set: some layers have codes of n bits */
-    bool asks_activations; /* the file wants activations quantized, which is not done */
+    int zero_added;  /* gptq: to the zero points as stored */
+    unsigned widths; /* compressed-tensors: bit n set: some layers have codes of n bits */
+    pare_input_rounding rounding; /* that the file asks for ... */
+    float outlier_threshold;
+    bool rounding_unknown; /* ... or it asks for one that is not handled: activations stay exact */
 } pare_checkpoint;
 
 typedef struct pare_checkpoint_library {
@@ -79,7 +82,9 @@ typedef struct pare_converted {
                              names are "STEM.weight"; holds no mappings */
     void *data;           /* of the converted ones */
     size_t bytes;
-    const char *note; /* "gptq: 84 matrices as i4_g128_asym", in the arena */
+    const char *note; /* "gptq: 84 matrices of 4 bits as i4_g128_asym", in the arena */
+    pare_input_rounding rounding;
+    float outlier_threshold;
 } pare_converted;
 
 /* `source` must outlive *out, whose items point into it. *out may be half-filled on failure and is

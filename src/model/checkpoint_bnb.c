@@ -25,8 +25,17 @@ enum { ABSMAX, NESTED_ABSMAX, NESTED_MAP, SCALES = ABSMAX };
 
 static pare_status configure(pare_checkpoint *checkpoint)
 {
-    pare_status status = pare_json_bool(checkpoint->options, "load_in_8bit", checkpoint->config,
-                                        &checkpoint->asks_activations);
+    double threshold = 6;
+    bool bytes = false;
+    pare_status status;
+    PARE_TRY(pare_json_bool(checkpoint->options, "load_in_8bit", checkpoint->config, &bytes));
+    PARE_TRY(
+        pare_json_f64(checkpoint->options, "llm_int8_threshold", checkpoint->config, &threshold));
+    if (bytes) {
+        checkpoint->rounding = PARE_INPUTS_LLM_INT8;
+        checkpoint->outlier_threshold = (float)threshold;
+    }
+fail:
     return status;
 }
 

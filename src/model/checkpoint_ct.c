@@ -5,7 +5,8 @@
  * (activation order: may be none) int-quantized   weight i8 [out, in], weight_scale [out, groups]
  * (or [1]), weight_zero_point i8 float-quantized weight f8_e4m3 [out, in], weight_scale as above
  *     (naive-quantized: either of the last two)
- * Activations are not quantized here, whatever the file says; the model's note tells.
+ * Activations: dynamic int8 for each token is done as the file says; for anything else they stay as
+ * they are, and the model's note tells.
  * Source: compressed-tensors, compressors/quantized_compressors/. */
 #include "base/fail.h"
 #include "model/checkpoint.h"
@@ -21,6 +22,20 @@ static bool is_given(const json_t *object)
            !(json_is_object(object) && !json_object_size(object));
 }
 
+static bool is_text(const json_t *object, const char *key, const char *value)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text && strcmp(text, value) == 0;
+}
+
+static bool is_token_int8(const json_t *inputs)
+{
+    return json_integer_value(json_object_get(inputs, "num_bits")) == 8 &&
+           is_text(inputs, "type", "int") && is_text(inputs, "strategy", "token") &&
+           json_is_true(json_object_get(inputs, "dynamic")) &&
+           json_is_true(json_object_get(inputs, "symmetric"));
+}
+
 static pare_status check_group(pare_checkpoint *checkpoint, const json_t *group)
 {
     static const char *const formats[] = {"pack-quantized", "int-quantized", "float-quantized",
@@ -29,8 +44,13 @@ static pare_status check_group(pare_checkpoint *checkpoint, const json_t *group)
     pare_status status = pare_json_string(group, "format", checkpoint->config, &format);
     if (status != PARE_OK)
         return status;
-    if (is_given(json_object_get(group, "input_activations")))
-        checkpoint->asks_activations = true;
+    const json_t *inputs = json_object_get(group, "input_activations");
+    if (is_given(inputs)) {
+        if (is_token_int8(inputs))
+            checkpoint->rounding = PARE_INPUTS_TOKEN_INT8;
+        else
+            checkpoint->rounding_unknown = true;
+    }
     int64_t bits = 0;
     status =
         pare_json_i64(json_object_get(group, "weights"), "num_bits", checkpoint->config, &bits);
@@ -47,17 +67,23 @@ static pare_status check_group(pare_checkpoint *checkpoint, const json_t *group)
 static pare_status configure(pare_checkpoint *checkpoint)
 {
     const json_t *options = checkpoint->options, *group;
+    const json_t *groups = json_object_get(options, "config_groups");
     const json_t *sparsity = json_object_get(options, "sparsity_config");
     const char *key, *sparse = "dense";
     pare_status status;
     PARE_TRY(check_group(checkpoint, options));
-    json_object_foreach((json_t *)json_object_get(options, "config_groups"), key, group)
-        PARE_TRY(check_group(checkpoint, group));
+    json_object_foreach((json_t *)groups, key, group) PARE_TRY(check_group(checkpoint, group));
     PARE_TRY(pare_json_string(sparsity, "format", checkpoint->config, &sparse));
     if (strcmp(sparse, "dense") != 0)
         return pare_checkpoint_refuse(checkpoint, "sparsity_config", sparse);
     if (is_given(json_object_get(options, "transform_config")))
         return pare_checkpoint_refuse(checkpoint, "transform_config", "given");
+    /* Layers that differ in it are not told apart. */
+    if (checkpoint->rounding_unknown || json_object_size(groups) > 1) {
+        checkpoint->rounding_unknown =
+            checkpoint->rounding_unknown || checkpoint->rounding != PARE_INPUTS_EXACT;
+        checkpoint->rounding = PARE_INPUTS_EXACT;
+    }
 fail:
     return status;
 }

@@ -17,6 +17,15 @@ typedef enum pare_mlp_activation {
     PARE_MLP_RELU,
 } pare_mlp_activation;
 
+/* What the checkpoint's own library does to the inputs of the blocks' linear layers; computed in FP32 on the rounded values,
+ * whose products are then those of the library's integers. */
+typedef enum pare_input_rounding {
+    PARE_INPUTS_EXACT,
+    PARE_INPUTS_TOKEN_INT8, /* compressed-tensors, dynamic: a token's absmax / 127.5 is its scale, codes -128..127 */
+    PARE_INPUTS_LLM_INT8,   /* LLM.int8() (Dettmers et al. 2022): columns in which some token of the pass reaches
+                               outlier_threshold stay as they are; elsewhere a token's absmax, outliers left out, is 127 */
+} pare_input_rounding;
+
 typedef struct pare_decoder {
     char architecture[32];
     int64_t layers, hidden, heads, kv_heads, head_dim, mlp_hidden, vocab;
@@ -37,6 +46,9 @@ typedef struct pare_decoder {
     int64_t rope_dims;         /* leading elements of each head that rotate */
     float *rope_frequencies;   /* [rope_dims / 2] */
     float rope_magnitude;
+
+    pare_input_rounding input_rounding;
+    float outlier_threshold;   /* of LLM.int8(); 0: no column is an outlier */
 
     int32_t bos, eos;          /* -1: none */
 } pare_decoder;

@@ -79,6 +79,8 @@ static pare_status open_safetensors(pare_model *model)
         PARE_TRY(pare_checkpoint_convert(private->layout.library, config, location->config, tensors,
                                          &private->arena, &private->converted));
         tensors = &private->converted.tensors;
+        model->decoder.input_rounding = private->converted.rounding;
+        model->decoder.outlier_threshold = private->converted.outlier_threshold;
     }
     status = pare_weights_bind(model, tensors, location->weights);
     pare_tensors_free(&private->converted.tensors);

@@ -91,6 +91,7 @@ typedef struct cpu_state {
     atomic_llong *tasks; /* [layers]: attention tasks taken; each on its own cache line */
     char *scratch;       /* one region that holds all of the above from x on */
     size_t scratch_bytes;
+    bool *outliers;      /* columns; of models that round by LLM.int8(), else NULL */
     int64_t held;        /* hidden states of the last forward */
 } cpu_state;
 
@@ -124,6 +125,12 @@ void cpu_pack_weights(cpu_state *cpu);
 void cpu_forward_chunk(cpu_state *cpu, const int32_t *ids, int64_t n, int64_t past, float *hidden);
 /* logits[t * stride + v] of n <= chunk hidden states. */
 void cpu_head(cpu_state *cpu, const float *hidden, int64_t n, float *logits, int64_t stride);
+
+/* Rounds the inputs of linear layers as the model's checkpoint asks (decoder->input_rounding; EXACT: nothing to do, not to
+ * be called). Called by all threads, each with the tokens that it has to round; x is [tokens] rows of `columns`, `stride`
+ * apart. `complete`: all rows are there for every thread to read; otherwise only its own, or a copy of its own. */
+void cpu_round_inputs(const cpu_state *cpu, float *x, int64_t stride, int64_t tokens, int64_t columns, pare_range own,
+                      bool complete, int index, int count);
 
 static inline int64_t cpu_stride(int64_t floats)
 {

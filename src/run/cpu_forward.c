@@ -137,6 +137,26 @@ static void prepare_own(const cpu_thread *thread, const cpu_group *group, const 
                                                         group->matrices[0].columns, thread->own.first, thread->own.last);
 }
 
+/* The thread's own rows (several tokens) or copy (one): nobody else reads them before the next barrier. */
+static void round_normed(const cpu_thread *thread, int64_t tokens)
+{
+    const cpu_state *cpu = thread->cpu;
+    if (cpu->decoder->input_rounding != PARE_INPUTS_EXACT)
+        cpu_round_inputs(cpu, thread->normed, cpu->hidden_stride, tokens, cpu->decoder->hidden, thread->own, thread->single,
+                         thread->index, thread->count);
+}
+
+/* Rows that all threads read: of a single token the first thread rounds the only copy. */
+static void round_shared(const cpu_thread *thread, float *x, int64_t stride, int64_t tokens, int64_t columns)
+{
+    const cpu_state *cpu = thread->cpu;
+    if (cpu->decoder->input_rounding == PARE_INPUTS_EXACT)
+        return;
+    pare_range own = thread->single && thread->index > 0 ? (pare_range){0, 0} : thread->own;
+    cpu_round_inputs(cpu, x, stride, tokens, columns, own, true, thread->index, thread->count);
+    barrier(thread);
+}
+
 static void multiply_rows(const cpu_thread *thread, const cpu_group *group, int m, pare_range rows, const float *x,
                           int64_t x_stride, int64_t tokens, float *y, int64_t y_stride)
 {
@@ -305,6 +325,7 @@ static bool run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t 
     pare_attention attention = attention_of(cpu, thread->pass, l);
 
     norm_own(thread, &layer->attention_norm);
+    round_normed(thread, tokens);
     prepare_own(thread, &layer->qkv, thread->normed, cpu->hidden_stride, tokens);
     token_barrier(thread);
     if (show(thread, PARE_BLOCK_QKV, thread->normed, cpu->hidden_stride, layer->qkv.matrices[0].columns))
@@ -317,6 +338,7 @@ static bool run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t 
     barrier(thread);
     if (show(thread, PARE_BLOCK_OUTPUT, cpu->attended, cpu->attention_stride, layer->output.matrices[0].columns))
         return false;
+    round_shared(thread, cpu->attended, cpu->attention_stride, tokens, layer->output.matrices[0].columns);
     prepare_own(thread, &layer->output, cpu->attended, cpu->attention_stride, tokens);
     if (layer->output.prepare_count[thread->regime])
         token_barrier(thread);
@@ -325,6 +347,7 @@ static bool run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t 
 
     add_residual(thread);
     norm_own(thread, &layer->mlp_norm);
+    round_normed(thread, tokens);
     prepare_own(thread, &layer->up, thread->normed, cpu->hidden_stride, tokens);
     token_barrier(thread);
     if (show(thread, PARE_BLOCK_UP, thread->normed, cpu->hidden_stride, layer->up.matrices[0].columns))
@@ -333,6 +356,7 @@ static bool run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t 
     barrier(thread);
     if (show(thread, PARE_BLOCK_DOWN, cpu->mlp, cpu->mlp_stride, layer->down.matrices[0].columns))
         return false;
+    round_shared(thread, cpu->mlp, cpu->mlp_stride, tokens, layer->down.matrices[0].columns);
     prepare_own(thread, &layer->down, cpu->mlp, cpu->mlp_stride, tokens);
     if (layer->down.prepare_count[thread->regime])
         token_barrier(thread);

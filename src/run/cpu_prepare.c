@@ -297,11 +297,25 @@ static int64_t embedding_bytes(const cpu_state *cpu)
     return bytes;
 }
 
+/* For the widest input of a linear layer. */
+static pare_status allocate_outliers(cpu_state *cpu)
+{
+    const pare_decoder *d = cpu->decoder;
+    int64_t widest = d->hidden, attended = d->heads * d->head_dim;
+    if (d->input_rounding != PARE_INPUTS_LLM_INT8)
+        return PARE_OK;
+    widest = attended > widest ? attended : widest;
+    widest = d->mlp_hidden > widest ? d->mlp_hidden : widest;
+    cpu->outliers = pare_arena_allocate(&cpu->arena, (size_t)widest * sizeof *cpu->outliers);
+    return cpu->outliers ? PARE_OK : PARE_OUT_OF_MEMORY;
+}
+
 pare_status cpu_prepare_weights(cpu_state *cpu)
 {
     const pare_model *model = cpu->model;
     const pare_decoder *d = cpu->decoder;
     pare_status status;
+    PARE_TRY(allocate_outliers(cpu));
     PARE_TRY(pare_allocate((size_t)d->layers, sizeof *cpu->layers, "layers", &cpu->layers));
     for (int64_t l = 0; l < d->layers; l++)
         PARE_TRY(describe_layer(cpu, &cpu->layers[l], &model->layers[l]));

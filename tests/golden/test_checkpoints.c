@@ -86,13 +86,20 @@ CASE(ct_w4a16, "ct-w4a16", "f32",
      "compressed-tensors: 84 matrices of 4 bits decoded, as f32 (the scales need more than FP16)",
      1e-9, 1e-3)
 CASE(bnb_nf4, "bnb-nf4-double", "nf4", "bitsandbytes: 84 matrices of 4 bits as nf4", 1e-3, 0.3)
-/* Logits of activations that were quantized too. */
+/* Activations are rounded to 8 bits as the libraries do, which makes the logits chaotic: a sum in
+ * another order flips a rounding, and 48 roundings later Pare's own tiers are 0.0022 (w8a8) and
+ * 0.0013 (int8) apart, about as far as they are from the library's logits (0.0028 and 0.0025 at
+ * most). What can be compared is the divergence from the FP32 model on text, with `pare eval` over
+ * 24 windows: 0.00235 where quant_reference.json has 0.00241, 0.00127 where bnb_reference.json has
+ * 0.00124. */
 CASE(bnb_int8, "bnb-int8", "i8_ch",
-     "bitsandbytes: 84 matrices of 8 bits as i8_ch; activations are not quantized as it asks", 5e-3,
-     1)
+     "bitsandbytes: 84 matrices of 8 bits as i8_ch; activations are rounded as by LLM.int8(), "
+     "threshold 6",
+     3.5e-3, 1)
 CASE(ct_w8a8, "ct-w8a8", "i8_ch",
-     "compressed-tensors: 84 matrices of 8 bits as i8_ch; activations are not quantized as it asks",
-     5e-3, 1)
+     "compressed-tensors: 84 matrices of 8 bits as i8_ch; activations are rounded to 8 bits for "
+     "each token",
+     3.5e-3, 1)
 
 int main(void)
 {

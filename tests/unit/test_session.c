@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "kernels/kernels.h"
+#include "run/cpu.h"
 #include "unit/small_model.h"
 
 #include <pare/session.h>
@@ -378,6 +379,65 @@ static void eight_bit_cache(void **state)
     small_model_free(&r.small);
 }
 
+static bool differ(const run *r, const float *a, const float *b, int64_t n)
+{
+    return memcmp(a, b, (size_t)(n * r->model->decoder.vocab) * sizeof *a) != 0;
+}
+
+/* Rounding each token by itself, threads and batches change nothing. With a threshold under which every column holds an
+ * outlier, LLM.int8() rounds nothing. */
+static void rounded_inputs(void **state)
+{
+    enum { N = 40 };
+    run r;
+    make(&r, true, PARE_TYPE_I8_CH, 0);
+    pare_decoder *d = &r.model->decoder;
+    pare_session_options one = options_with(1, PARE_ACTIVATIONS_F32, NULL), three = options_with(3, PARE_ACTIVATIONS_F32, NULL);
+    float *exact = logits_in_pieces(&r, one, N, N);
+    d->input_rounding = PARE_INPUTS_TOKEN_INT8;
+    float *token = logits_in_pieces(&r, one, N, N), *shared = logits_in_pieces(&r, three, N, N),
+          *single = logits_in_pieces(&r, three, N, 1);
+    assert_true(differ(&r, token, exact, N));
+    same_bits(&r, token, shared, N, "rounded, 3 threads");
+    same_bits(&r, token, single, N, "rounded, token by token");
+    d->input_rounding = PARE_INPUTS_LLM_INT8;
+    d->outlier_threshold = 1e-30f;
+    float *all = logits_in_pieces(&r, three, N, N);
+    same_bits(&r, exact, all, N, "all columns outliers");
+    d->outlier_threshold = 1;
+    float *some = logits_in_pieces(&r, one, N, N), *some_shared = logits_in_pieces(&r, three, N, N);
+    assert_true(differ(&r, some, exact, N));
+    same_bits(&r, some, some_shared, N, "outliers, 3 threads");
+    float *logits[] = {exact, token, shared, single, all, some, some_shared};
+    for (size_t i = 0; i < sizeof logits / sizeof *logits; i++)
+        free(logits[i]);
+    small_model_free(&r.small);
+}
+
+/* The values themselves. Column 1 has an outlier in the second token; 2.5 steps go to 2. */
+static void rounding_rules(void **state)
+{
+    bool outliers[4];
+    pare_decoder d = {.input_rounding = PARE_INPUTS_LLM_INT8, .outlier_threshold = 6};
+    cpu_state cpu = {.decoder = &d, .outliers = outliers};
+    assert_int_equal(pare_pool_create(1, &cpu.pool), PARE_OK);
+    float x[2][4] = {{1.27f, 0.333f, 0.025f, -0.5049f}, {0, -7, 2.54f, 0.01f}};
+    cpu_round_inputs(&cpu, x[0], 4, 2, 4, (pare_range){0, 2}, true, 0, 1);
+    const float wanted[2][4] = {{1.27f, 0.333f, 0.02f, -0.50f}, {0, -7, 2.54f, 0}};
+    for (int i = 0; i < 8; i++)
+        assert_float_equal(x[i / 4][i % 4], wanted[i / 4][i % 4], 1e-6);
+    d.input_rounding = PARE_INPUTS_TOKEN_INT8;
+    float y[4] = {127.5f, -127.5f, 2.5f, 0.4f}, zeros[4] = {0};
+    cpu_round_inputs(&cpu, y, 4, 1, 4, (pare_range){0, 1}, true, 0, 1);
+    cpu_round_inputs(&cpu, zeros, 4, 1, 4, (pare_range){0, 1}, true, 0, 1);
+    const float codes[4] = {127, -128, 2, 0};
+    for (int i = 0; i < 4; i++) {
+        assert_float_equal(y[i], codes[i], 0);
+        assert_float_equal(zeros[i], 0, 0);
+    }
+    pare_pool_free(cpu.pool);
+}
+
 static void limits(void **state)
 {
     run r;
@@ -417,7 +477,7 @@ int main(void)
         cmocka_unit_test(matches_plain_pass), cmocka_unit_test(threads_and_batches), cmocka_unit_test(fast_halves),
         cmocka_unit_test(quantized_threads_and_batches),
         cmocka_unit_test(no_cache_is_equal),  cmocka_unit_test(rollback_and_snapshot), cmocka_unit_test(half_cache), cmocka_unit_test(eight_bit_cache),
-        cmocka_unit_test(limits),
+        cmocka_unit_test(rounded_inputs), cmocka_unit_test(rounding_rules), cmocka_unit_test(limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
