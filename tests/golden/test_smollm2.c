@@ -68,7 +68,7 @@ int main(void)
 {
     char file[GOLDEN_PATH];
     const char *named = getenv("PARE_SMOLLM2");
-    snprintf(path, sizeof path, "%s", named ? named : PARE_SOURCE_DIR "/build/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
+    snprintf(path, sizeof path, "%s", named ? named : PARE_SOURCE_DIR "/models/SmolLM2-135M-Instruct.Q4_1.gguf");
     golden_path(file, "golden/smollm2-135m-instruct-q4_1.json");
     if (!pare_is_file(path) || !pare_is_file(file))
         return GOLDEN_SKIP;

@@ -9,7 +9,7 @@
 static const char *smollm2(void)
 {
     const char *path = getenv("PARE_SMOLLM2");
-    return path ? path : PARE_SOURCE_DIR "/build/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
+    return path ? path : PARE_SOURCE_DIR "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
 }
 
 static int64_t checked;
