@@ -73,7 +73,7 @@ static void output_replaces_only_on_commit(void **state)
     free(data);
     assert_int_equal(pare_read_file(path, 3, &data, &size), PARE_LIMIT);
     unlink(path);
-    assert_int_equal(pare_output_open(&output, "/nonexistent/file"), PARE_IO);
+    assert_int_equal(pare_output_open(&output, "/dev/null/file"), PARE_IO);
     pare_output_abort(&output);
 }
 

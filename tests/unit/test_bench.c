@@ -122,7 +122,7 @@ static void failures_become_reasons(void **state)
     double start = pare_seconds();
     assert_fails("hang", 0.3, "longer than");
     assert_true(pare_seconds() - start < 10);
-    const char *const nothing[] = {"/nonexistent/program", NULL};
+    const char *const nothing[] = {"/dev/null/program", NULL};
     pare_bench_options options = quick(nothing);
     pare_bench_config config = pare_bench_config_default("m");
     pare_bench_result result;
