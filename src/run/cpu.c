@@ -214,6 +214,11 @@ static pare_status cpu_create(const pare_model *model, const pare_session_option
     cpu->chunk = cpu->context < CPU_CHUNK ? cpu->context : CPU_CHUNK;
     cpu->kv_type = options->kv_type;
     set_strides(cpu);
+    if (model->decoder.head_dim > PARE_HEAD_DIM_MAX) {
+        status = pare_fail(PARE_UNSUPPORTED, "%s: heads of %lld elements: at most %d are handled",
+                           model->info.path, (long long)model->decoder.head_dim, PARE_HEAD_DIM_MAX);
+        goto fail;
+    }
     PARE_TRY(check_readable(cpu->kernels, model->token_embedding)); /* absent in a block by itself */
     PARE_TRY(check_readable(cpu->kernels, model->position_embedding));
     PARE_TRY(pare_pool_create(options->threads, &cpu->pool));
