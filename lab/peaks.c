@@ -1,4 +1,5 @@
-/* Kernel workshop: what one core can do, by instruction. gcc -O2 -march=native lab/peaks.c -o /tmp/peaks && /tmp/peaks */
+/* Kernel workshop: what one core can do, by instruction. gcc -O2 -march=native lab/peaks.c -o
+ * /tmp/peaks && /tmp/peaks */
 #include <immintrin.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,30 +13,34 @@ static double now(void)
 }
 
 /* Twelve independent chains, each in its own register: enough for a latency of 6 at two a cycle. */
-#define LOOP(name, type, init, op, per)                                                                            \
-    do {                                                                                                           \
-        type a0 = init, a1 = init, a2 = init, a3 = init, a4 = init, a5 = init, a6 = init, a7 = init, a8 = init,    \
-             a9 = init, a10 = init, a11 = init;                                                                    \
-        double best = 1e9;                                                                                         \
-        for (int trial = 0; trial < 5; trial++) {                                                                  \
-            double start = now();                                                                                  \
-            for (int n = 0; n < 4000000; n++) {                                                                    \
-                STEP(a0, op) STEP(a1, op) STEP(a2, op) STEP(a3, op) STEP(a4, op) STEP(a5, op) STEP(a6, op)          \
-                STEP(a7, op) STEP(a8, op) STEP(a9, op) STEP(a10, op) STEP(a11, op)                                  \
-            }                                                                                                      \
-            double t = now() - start;                                                                              \
-            best = t < best ? t : best;                                                                            \
-        }                                                                                                          \
-        printf("%-12s %8.1f Gops/s  %6.2f Ginstr/s\n", name, 12 * 4e6 * per / best * 1e-9, 12 * 4e6 / best * 1e-9); \
+#define LOOP(name, type, init, op, per)                                                            \
+    do {                                                                                           \
+        type a0 = init, a1 = init, a2 = init, a3 = init, a4 = init, a5 = init, a6 = init,          \
+             a7 = init, a8 = init, a9 = init, a10 = init, a11 = init;                              \
+        double best = 1e9;                                                                         \
+        for (int trial = 0; trial < 5; trial++) {                                                  \
+            double start = now();                                                                  \
+            for (int n = 0; n < 4000000; n++) {                                                    \
+                STEP(a0, op)                                                                       \
+                STEP(a1, op) STEP(a2, op) STEP(a3, op) STEP(a4, op) STEP(a5, op) STEP(a6, op)      \
+                    STEP(a7, op) STEP(a8, op) STEP(a9, op) STEP(a10, op) STEP(a11, op)             \
+            }                                                                                      \
+            double t = now() - start;                                                              \
+            best = t < best ? t : best;                                                            \
+        }                                                                                          \
+        printf("%-12s %8.1f Gops/s  %6.2f Ginstr/s\n", name, 12 * 4e6 * per / best * 1e-9,         \
+               12 * 4e6 / best * 1e-9);                                                            \
     } while (0)
-#define STEP(r, op) r = op(r); __asm__ volatile("" : "+v"(r));
+#define STEP(r, op)                                                                                \
+    r = op(r);                                                                                     \
+    __asm__ volatile("" : "+v"(r));
 
 #define OP_fma512(r) _mm512_fmadd_ps(x, y, r)
 #define OP_fma256(r) _mm256_fmadd_ps(_mm512_castps512_ps256(x), _mm512_castps512_ps256(y), r)
 #define OP_dpbusd512(r) _mm512_dpbusd_epi32(r, b, c)
 #define OP_dpbusd256(r) _mm256_dpbusd_epi32(r, _mm512_castsi512_si256(b), _mm512_castsi512_si256(c))
 #define OP_dpbf16_512(r) _mm512_dpbf16_ps(r, (__m512bh)b, (__m512bh)c)
-#define OP_cvtdq2ps(r) (__m512i)_mm512_cvtepi32_ps(r)
+#define OP_cvtdq2ps(r) (__m512i) _mm512_cvtepi32_ps(r)
 #define OP_pshufb(r) _mm512_shuffle_epi8(r, b)
 #define OP_permps(r) _mm512_permutexvar_ps(b, r)
 #define OP_srld(r) _mm512_srli_epi32(r, 1)
@@ -69,13 +74,17 @@ int main(void)
     LOOP("vpand", __m512i, b, OP_vpand, 16);
     size_t n = 512 << 20;
     char *p = aligned_alloc(1 << 21, n);
-    for (size_t i = 0; i < n; i += 64) *(long *)(p + i) = i;
+    for (size_t i = 0; i < n; i += 64)
+        *(long *)(p + i) = i;
     for (int t = 0; t < 3; t++) {
         double st = now();
         __m512i acc = _mm512_setzero_si512();
         for (size_t i = 0; i < n; i += 256) {
-            _mm_prefetch(p + i + 2048, 3); _mm_prefetch(p + i + 2048 + 128, 3);
-            acc = _mm512_xor_si512(acc, _mm512_ternarylogic_epi64(_mm512_load_si512(p + i), _mm512_load_si512(p + i + 64), _mm512_load_si512(p + i + 128), 0x96));
+            _mm_prefetch(p + i + 2048, 3);
+            _mm_prefetch(p + i + 2048 + 128, 3);
+            acc = _mm512_xor_si512(acc, _mm512_ternarylogic_epi64(
+                                            _mm512_load_si512(p + i), _mm512_load_si512(p + i + 64),
+                                            _mm512_load_si512(p + i + 128), 0x96));
             acc = _mm512_xor_si512(acc, _mm512_load_si512(p + i + 192));
         }
         __asm__ volatile("" ::"v"(acc));

@@ -1,5 +1,6 @@
-/* Quality: perplexity under named protocols, and how far a model's predictions are from another's (KL divergence, top-1
- * agreement, perplexity ratio), measured on the same tokens in one process. docs/eval.md explains the protocols. */
+/* Quality: perplexity under named protocols, and how far a model's predictions are from another's
+ * (KL divergence, top-1 agreement, perplexity ratio), measured on the same tokens in one process.
+ * docs/eval.md explains the protocols. */
 #ifndef PARE_EVAL_H
 #define PARE_EVAL_H
 
@@ -17,16 +18,19 @@ extern "C" {
 #pragma GCC visibility push(default)
 
 /* Which tokens are scored, after how much context. X(NAME, "name", what) */
-#define PARE_PROTOCOL_LIST(X)                                                                                    \
-    X(WINDOWS, "windows", "windows of N tokens without overlap, the tail dropped; N-1 tokens of each are scored")  \
-    X(STRIDE, "stride", "windows of N tokens every S; each token is scored once, in the first window that has it") \
-    X(LLAMA_CPP, "llama.cpp", "chunks of N tokens, the second half of each is scored, as llama-perplexity does")
+#define PARE_PROTOCOL_LIST(X)                                                                      \
+    X(WINDOWS, "windows",                                                                          \
+      "windows of N tokens without overlap, the tail dropped; N-1 tokens of each are scored")      \
+    X(STRIDE, "stride",                                                                            \
+      "windows of N tokens every S; each token is scored once, in the first window that has it")   \
+    X(LLAMA_CPP, "llama.cpp",                                                                      \
+      "chunks of N tokens, the second half of each is scored, as llama-perplexity does")
 
 typedef enum pare_protocol {
 #define X(name, text, what) PARE_PROTOCOL_##name,
     PARE_PROTOCOL_LIST(X)
 #undef X
-    PARE_PROTOCOL_COUNT
+        PARE_PROTOCOL_COUNT
 } pare_protocol;
 
 const char *pare_protocol_name(pare_protocol protocol);
@@ -35,28 +39,33 @@ pare_protocol pare_protocol_from_name(const char *name);
 
 typedef struct pare_eval_options {
     pare_protocol protocol;
-    int64_t context;     /* tokens of a window; 0: 1024 (512 for llama.cpp), or the model's context where that is less */
+    int64_t context;     /* tokens of a window; 0: 1024 (512 for llama.cpp), or the model's context
+                            where that is less */
     int64_t stride;      /* PARE_PROTOCOL_STRIDE: tokens between windows; 0: half the context */
     int64_t max_windows; /* the first so many only; 0: all */
-    int32_t bos;         /* PARE_PROTOCOL_LLAMA_CPP: replaces the first token of each chunk; -1: nothing does */
-    pare_session_options session; /* of the model; its context is set from the window. A base runs with FP32
-                                     activations and cache whatever stands here */
+    int32_t
+        bos; /* PARE_PROTOCOL_LLAMA_CPP: replaces the first token of each chunk; -1: nothing does */
+    pare_session_options session; /* of the model; its context is set from the window. A base runs
+                                     with FP32 activations and cache whatever stands here */
 } pare_eval_options;
 
 /* Windows of 1024, FP32 activations and cache. */
 pare_eval_options pare_eval_options_default(void);
 
-/* Standard errors are those of the mean over windows taken as clusters: tokens of one window are correlated, windows are
- * taken as independent. With a single window they are NaN. Natural logarithms throughout. */
+/* Standard errors are those of the mean over windows taken as clusters: tokens of one window are
+ * correlated, windows are taken as independent. With a single window they are NaN. Natural
+ * logarithms throughout. */
 typedef struct pare_eval_result {
     pare_protocol protocol;
-    int64_t context, stride, windows; /* as used; stride is what lies between the starts of two windows */
-    int64_t tokens;                   /* scored */
+    int64_t context, stride,
+        windows;    /* as used; stride is what lies between the starts of two windows */
+    int64_t tokens; /* scored */
     double mean_nll, mean_nll_se;
     double perplexity, perplexity_se; /* exp(mean_nll); delta method */
 
-    /* Against a base; zero without one. KL(base || model) and top-1 agreement are taken at `positions` positions: those
-     * that score a token, and with PARE_PROTOCOL_WINDOWS also the last of each window. */
+    /* Against a base; zero without one. KL(base || model) and top-1 agreement are taken at
+     * `positions` positions: those that score a token, and with PARE_PROTOCOL_WINDOWS also the last
+     * of each window. */
     bool compared;
     int64_t positions;
     double kld_mean, kld_se, kld_median, kld_p99, kld_max;
@@ -69,15 +78,18 @@ typedef struct pare_eval_result {
     int threads;
 } pare_eval_result;
 
-/* Scores `model` on ids (from tokenizing a text without special tokens). base NULL: perplexity only.
- * Errors: a synthetic model (random weights), models with different vocabularies, an id outside the vocabulary, fewer
- * tokens than one window. progress may be NULL. */
-pare_status pare_eval_run(const pare_model *model, const pare_model *base, const int32_t *ids, int64_t count,
-                          const pare_eval_options *options, const pare_progress *progress, pare_eval_result *result);
+/* Scores `model` on ids (from tokenizing a text without special tokens). base NULL: perplexity
+ * only. Errors: a synthetic model (random weights), models with different vocabularies, an id
+ * outside the vocabulary, fewer tokens than one window. progress may be NULL. */
+pare_status pare_eval_run(const pare_model *model, const pare_model *base, const int32_t *ids,
+                          int64_t count, const pare_eval_options *options,
+                          const pare_progress *progress, pare_eval_result *result);
 
-/* Rebuilds the rows of the WikiText data set from the raw file (a line of exactly one space is an empty row, other rows keep
- * their newline) and joins them with two newlines, as papers do. *joined is malloc'ed, *joined_length bytes. */
-pare_status pare_eval_join_wikitext(const char *text, size_t length, char **joined, size_t *joined_length);
+/* Rebuilds the rows of the WikiText data set from the raw file (a line of exactly one space is an
+ * empty row, other rows keep their newline) and joins them with two newlines, as papers do. *joined
+ * is malloc'ed, *joined_length bytes. */
+pare_status pare_eval_join_wikitext(const char *text, size_t length, char **joined,
+                                    size_t *joined_length);
 
 /* One sentence where `base` is not a full-precision baseline, NULL where it is one. */
 const char *pare_eval_baseline_note(const pare_model *base);

@@ -1,4 +1,5 @@
-/* The one way in which a measured number becomes text: tables, pages and sentences all go through here. */
+/* The one way in which a measured number becomes text: tables, pages and sentences all go through
+ * here. */
 #ifndef PARE_NUMBER_H
 #define PARE_NUMBER_H
 
@@ -22,8 +23,10 @@ typedef enum pare_unit {
 
 enum { PARE_NUMBER_BYTES = 48 };
 
-/* "-" where the value is absent. `interval` adds " ± 0.4" (half the interval's width) where there is one. */
-const char *pare_number(char out[PARE_NUMBER_BYTES], pare_measure measure, pare_unit unit, bool interval);
+/* "-" where the value is absent. `interval` adds " ± 0.4" (half the interval's width) where there
+ * is one. */
+const char *pare_number(char out[PARE_NUMBER_BYTES], pare_measure measure, pare_unit unit,
+                        bool interval);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

@@ -4,8 +4,9 @@
 
 #include <stdbool.h>
 
-/* `update` is called from the calling thread, at most some tens of times a second. `what` names the present step.
- * Returning false asks the work to stop: it then fails with PARE_CANCELLED and leaves nothing behind. */
+/* `update` is called from the calling thread, at most some tens of times a second. `what` names the
+ * present step. Returning false asks the work to stop: it then fails with PARE_CANCELLED and leaves
+ * nothing behind. */
 typedef struct pare_progress {
     bool (*update)(void *user, double done, double total, const char *what);
     void *user;

@@ -1,4 +1,5 @@
-/* A session runs one sequence through a model: it owns the prepared weights, the KV cache and the scratch memory. */
+/* A session runs one sequence through a model: it owns the prepared weights, the KV cache and the
+ * scratch memory. */
 #ifndef PARE_SESSION_H
 #define PARE_SESSION_H
 
@@ -16,42 +17,47 @@ extern "C" {
 typedef struct pare_session pare_session;
 
 /* What activations are rounded to before they meet the weights.
- * F32:  not at all; every product is in FP32 with the weights as stored. This is what quality is measured with.
- * FAST: to 8 bits in blocks of 32 where the weights are quantized, to BF16 in batches of at least 32 tokens where the
- *       weights have 16 bits (BF16 and F16 prefill) or no integer codes (nf4, fp4). Recorded with every result. */
+ * F32:  not at all; every product is in FP32 with the weights as stored. This is what quality is
+ * measured with. FAST: to 8 bits in blocks of 32 where the weights are quantized, to BF16 in
+ * batches of at least 32 tokens where the weights have 16 bits (BF16 and F16 prefill) or no integer
+ * codes (nf4, fp4). Recorded with every result. */
 typedef enum pare_activations { PARE_ACTIVATIONS_F32, PARE_ACTIVATIONS_FAST } pare_activations;
 
 typedef struct pare_session_options {
-    int threads;                  /* 0: all cores */
-    const char *isa;              /* NULL: the best tier of this machine; see pare/hw.h */
-    const char *device;           /* NULL or "cpu" */
-    int64_t context;              /* positions in the KV cache; 0: the model's, at most 8192 */
-    pare_type kv_type;            /* PARE_TYPE_F32, F16, or Q8_0 (heads a multiple of 32) */
+    int threads;        /* 0: all cores */
+    const char *isa;    /* NULL: the best tier of this machine; see pare/hw.h */
+    const char *device; /* NULL or "cpu" */
+    int64_t context;    /* positions in the KV cache; 0: the model's, at most 8192 */
+    pare_type kv_type;  /* PARE_TYPE_F32, F16, or Q8_0 (heads a multiple of 32) */
     pare_activations activations;
-    bool no_kv_cache;             /* recompute all positions at every step */
+    bool no_kv_cache; /* recompute all positions at every step */
 } pare_session_options;
 
-/* F16 cache, FP32 activations, everything else automatic. (An F16 cache rounds keys and values to 11 bits: quality is
- * measured with an F32 one.) */
+/* F16 cache, FP32 activations, everything else automatic. (An F16 cache rounds keys and values to
+ * 11 bits: quality is measured with an F32 one.) */
 pare_session_options pare_session_options_default(void);
 
 typedef struct pare_session_memory {
-    int64_t weights_bytes; /* prepared (repacked) and still-mapped weights that the forward pass reads */
+    int64_t weights_bytes; /* prepared (repacked) and still-mapped weights that the forward pass
+                              reads */
     int64_t kv_bytes;      /* of the whole context, whatever is filled */
     int64_t scratch_bytes;
-    int64_t decode_bytes;  /* what of weights_bytes is read to decode one token: all but the table of embeddings */
+    int64_t decode_bytes; /* what of weights_bytes is read to decode one token: all but the table of
+                             embeddings */
 } pare_session_memory;
 
 /* The model must outlive the session. */
-pare_status pare_session_create(const pare_model *model, const pare_session_options *options, pare_session **out);
+pare_status pare_session_create(const pare_model *model, const pare_session_options *options,
+                                pare_session **out);
 void pare_session_free(pare_session *session); /* accepts NULL */
 
-/* Runs n tokens after those that the session holds. PARE_LIMIT where the context is full, PARE_INVALID_ARGUMENT for an id
- * outside the vocabulary; the session is then as before. The final hidden states of these n positions stay until the next
- * forward, for pare_session_logits. */
+/* Runs n tokens after those that the session holds. PARE_LIMIT where the context is full,
+ * PARE_INVALID_ARGUMENT for an id outside the vocabulary; the session is then as before. The final
+ * hidden states of these n positions stay until the next forward, for pare_session_logits. */
 pare_status pare_session_forward(pare_session *session, const int32_t *ids, int64_t n);
 
-/* FP32 logits, [count, vocab] row by row, of positions first .. first+count-1 counted within the last forward. */
+/* FP32 logits, [count, vocab] row by row, of positions first .. first+count-1 counted within the
+ * last forward. */
 pare_status pare_session_logits(pare_session *session, int64_t first, int64_t count, float *logits);
 
 /* Tokens held so far; and forgetting all after the first `position` of them. */
@@ -65,7 +71,7 @@ pare_status pare_session_restore(pare_session *session, const pare_snapshot *sna
 void pare_snapshot_free(pare_snapshot *snapshot);
 
 pare_session_memory pare_session_get_memory(const pare_session *session);
-const char *pare_session_isa(const pare_session *session);  /* "avx512vnni" */
+const char *pare_session_isa(const pare_session *session);     /* "avx512vnni" */
 const char *pare_session_backend(const pare_session *session); /* "cpu" */
 int pare_session_threads(const pare_session *session);
 int64_t pare_session_context(const pare_session *session);
@@ -73,13 +79,13 @@ int64_t pare_session_context(const pare_session *session);
 /* ---- sampling ---- */
 
 typedef struct pare_sampling {
-    float temperature;        /* 0: greedy */
-    int top_k;                /* 0: off */
-    float top_p, min_p, typical_p; /* 1, 0, 1: off */
-    float repetition_penalty; /* 1: off; over the last penalty_window tokens */
+    float temperature;                         /* 0: greedy */
+    int top_k;                                 /* 0: off */
+    float top_p, min_p, typical_p;             /* 1, 0, 1: off */
+    float repetition_penalty;                  /* 1: off; over the last penalty_window tokens */
     float presence_penalty, frequency_penalty; /* 0: off */
-    int penalty_window;       /* 64; -1: all */
-    const int32_t *bias_ids;  /* logit bias: ids and what is added to their logits */
+    int penalty_window;                        /* 64; -1: all */
+    const int32_t *bias_ids; /* logit bias: ids and what is added to their logits */
     const float *bias_values;
     int bias_count;
     uint64_t seed;
@@ -90,10 +96,11 @@ pare_sampling pare_sampling_default(void);
 typedef struct pare_sampler pare_sampler;
 pare_status pare_sampler_create(const pare_sampling *sampling, int64_t vocab, pare_sampler **out);
 void pare_sampler_free(pare_sampler *sampler);
-/* Chooses a token. `history` are the tokens so far (prompt included), for the penalties. *log_probability (may be NULL) is
- * the natural logarithm of the token's probability under the unmodified logits. */
-pare_status pare_sampler_next(pare_sampler *sampler, const float *logits, const int32_t *history, int64_t history_count,
-                              int32_t *id, float *log_probability);
+/* Chooses a token. `history` are the tokens so far (prompt included), for the penalties.
+ * *log_probability (may be NULL) is the natural logarithm of the token's probability under the
+ * unmodified logits. */
+pare_status pare_sampler_next(pare_sampler *sampler, const float *logits, const int32_t *history,
+                              int64_t history_count, int32_t *id, float *log_probability);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

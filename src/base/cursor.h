@@ -6,14 +6,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* `file` is for messages. Reads advance `position`; on failure it stays, and the message names file, byte and `what`. */
+/* `file` is for messages. Reads advance `position`; on failure it stays, and the message names
+ * file, byte and `what`. */
 typedef struct pare_cursor {
     const uint8_t *data;
     size_t size, position;
     const char *file;
 } pare_cursor;
 
-pare_status pare_cursor_bytes(pare_cursor *cursor, size_t count, const uint8_t **bytes, const char *what);
+pare_status pare_cursor_bytes(pare_cursor *cursor, size_t count, const uint8_t **bytes,
+                              const char *what);
 pare_status pare_cursor_skip(pare_cursor *cursor, size_t count, const char *what);
 pare_status pare_cursor_u8(pare_cursor *cursor, uint8_t *value, const char *what);
 pare_status pare_cursor_u16(pare_cursor *cursor, uint16_t *value, const char *what);

@@ -32,7 +32,8 @@ const char *pare_error_message(void)
     return message;
 }
 
-/* Messages quote names from files: control characters would break the one-line promise (and terminals). */
+/* Messages quote names from files: control characters would break the one-line promise (and
+ * terminals). */
 static void make_one_line(void)
 {
     for (unsigned char *c = (unsigned char *)message; *c; c++)

@@ -5,8 +5,8 @@
 #include <pare/error.h>
 #include <stddef.h>
 
-/* Stores the message and gives `status`, so that callers write `return pare_fail(PARE_FORMAT, "%s: ...", file)`.
- * A macro, so that the compiler sees that the status is not PARE_OK. */
+/* Stores the message and gives `status`, so that callers write `return pare_fail(PARE_FORMAT, "%s:
+ * ...", file)`. A macro, so that the compiler sees that the status is not PARE_OK. */
 #define pare_fail(status, ...) (pare_set_message(__VA_ARGS__), pare_failed_with(status))
 
 /* Puts "context: " before the present message and gives `status`. */
@@ -24,10 +24,10 @@ __attribute__((format(printf, 1, 2), cold)) void pare_prefix_message(const char 
 __attribute__((cold)) pare_status pare_fail_memory(size_t needed, const char *what);
 
 /* For `goto fail` cleanup: runs the call, stores its status in `status`, jumps on failure. */
-#define PARE_TRY(call)                          \
-    do {                                        \
-        if ((status = (call)) != PARE_OK)       \
-            goto fail;                          \
+#define PARE_TRY(call)                                                                             \
+    do {                                                                                           \
+        if ((status = (call)) != PARE_OK)                                                          \
+            goto fail;                                                                             \
     } while (0)
 
 #endif

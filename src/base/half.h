@@ -1,4 +1,5 @@
-/* FP16 and BF16 conversions of single values, round to nearest even, exact for every input (NaN stays NaN). */
+/* FP16 and BF16 conversions of single values, round to nearest even, exact for every input (NaN
+ * stays NaN). */
 #ifndef PARE_BASE_HALF_H
 #define PARE_BASE_HALF_H
 
@@ -50,7 +51,8 @@ static inline uint16_t pare_f32_to_f16(float value)
         return (uint16_t)(sign | 0x7e00);
     if (rest >= 0x477ff000u) /* 65520 and above round to infinity */
         return (uint16_t)(sign | 0x7c00);
-    if (rest < 0x38800000u) { /* below 2^-14: adding 0.5 aligns the subnormal's last bit with FP32's, rounding on the way */
+    if (rest < 0x38800000u) { /* below 2^-14: adding 0.5 aligns the subnormal's last bit with
+                                 FP32's, rounding on the way */
         float shifted = pare_bits_to_f32(rest) + 0.5f;
         return (uint16_t)(sign | (pare_f32_to_bits(shifted) - 0x3f000000u));
     }

@@ -11,6 +11,7 @@ typedef struct pare_sha256 {
 
 pare_status pare_sha256_begin(pare_sha256 *hash);
 pare_status pare_sha256_add(pare_sha256 *hash, const void *data, size_t size);
-pare_status pare_sha256_end(pare_sha256 *hash, char hex[65]); /* frees; hex may be NULL to abandon */
+pare_status pare_sha256_end(pare_sha256 *hash,
+                            char hex[65]); /* frees; hex may be NULL to abandon */
 
 #endif

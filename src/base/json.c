@@ -10,7 +10,8 @@ pare_status pare_json_load_text(const char *text, size_t size, const char *file,
     json_error_t error;
     *out = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (!*out)
-        return pare_fail(PARE_FORMAT, "%s: line %d, column %d: %s", file, error.line, error.column, error.text);
+        return pare_fail(PARE_FORMAT, "%s: line %d, column %d: %s", file, error.line, error.column,
+                         error.text);
     return PARE_OK;
 }
 
@@ -65,7 +66,8 @@ pare_status pare_json_bool(const json_t *object, const char *key, const char *fi
     return PARE_OK;
 }
 
-pare_status pare_json_string(const json_t *object, const char *key, const char *file, const char **value)
+pare_status pare_json_string(const json_t *object, const char *key, const char *file,
+                             const char **value)
 {
     const json_t *item = json_object_get(object, key);
     if (!item || json_is_null(item))

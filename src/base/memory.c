@@ -40,11 +40,13 @@ pare_status pare_grow(void *array, size_t *capacity, size_t needed, size_t size,
 
 pare_status pare_pages_allocate(size_t bytes, const char *what, void *out)
 {
-    /* mmap aligns to 4 KiB only: ask for one huge page more and give the ends back, so that huge pages can be used. */
+    /* mmap aligns to 4 KiB only: ask for one huge page more and give the ends back, so that huge
+     * pages can be used. */
     size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : 4096, rounded, asked;
     void *none = NULL;
     memcpy(out, &none, sizeof none);
-    if (!pare_align_size(bytes ? bytes : 1, 4096, &rounded) || !pare_add_size(rounded, alignment, &asked))
+    if (!pare_align_size(bytes ? bytes : 1, 4096, &rounded) ||
+        !pare_add_size(rounded, alignment, &asked))
         return pare_fail_memory(SIZE_MAX, what);
     char *base = mmap(NULL, asked, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED)

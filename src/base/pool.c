@@ -16,8 +16,8 @@
 
 enum { LINE = 64, MAX_THREADS = 1024 };
 
-/* About 50 us at 4 GHz: longer than any operation of a small model, shorter than a scheduler's tick. Past that the
- * thread sleeps, so that an idle or oversubscribed machine does not burn. */
+/* About 50 us at 4 GHz: longer than any operation of a small model, shorter than a scheduler's
+ * tick. Past that the thread sleeps, so that an idle or oversubscribed machine does not burn. */
 enum { SPINS = 4000 };
 
 typedef struct worker {
@@ -32,7 +32,8 @@ struct pare_pool {
     void (*function)(void *, int, int);
     void *argument;
     bool stop;
-    /* Each on its own line: arrivals are written by all, generations are only read while waiting. */
+    /* Each on its own line: arrivals are written by all, generations are only read while waiting.
+     */
     _Alignas(LINE) atomic_uint job;        /* counts calls of pare_pool_run */
     _Alignas(LINE) atomic_uint arrived;    /* threads at the barrier */
     _Alignas(LINE) atomic_uint generation; /* counts barriers passed */
@@ -64,7 +65,8 @@ static void wait_change(pare_pool *pool, atomic_uint *word, unsigned old)
 
 static void announce(pare_pool *pool, atomic_uint *word)
 {
-    atomic_fetch_add(word, 1); /* sequentially consistent: ordered against `sleepers`, so no wake-up is lost */
+    atomic_fetch_add(
+        word, 1); /* sequentially consistent: ordered against `sleepers`, so no wake-up is lost */
     if (atomic_load(&pool->sleepers))
         syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, MAX_THREADS, NULL, NULL, 0);
 }
@@ -126,11 +128,13 @@ pare_status pare_pool_create(int threads, pare_pool **out)
         return pare_fail_memory(sizeof *pool, "a thread pool");
     memset(pool, 0, sizeof *pool);
     pool->threads = threads;
-    pare_status status = pare_allocate((size_t)threads, sizeof *pool->workers, "a thread pool", &pool->workers);
+    pare_status status =
+        pare_allocate((size_t)threads, sizeof *pool->workers, "a thread pool", &pool->workers);
     for (int i = 1; status == PARE_OK && i < threads; i++) {
         pool->workers[i] = (worker){.pool = pool, .index = i};
         if (pthread_create(&pool->workers[i].thread, NULL, work, &pool->workers[i]) != 0)
-            status = pare_fail(PARE_OUT_OF_MEMORY, "thread %d of %d could not be started", i + 1, threads);
+            status = pare_fail(PARE_OUT_OF_MEMORY, "thread %d of %d could not be started", i + 1,
+                               threads);
         else
             pool->started++;
     }

@@ -1,8 +1,10 @@
-/* A thread pool that runs one function on all its threads at once (SPMD), with a spin-then-wait barrier.
+/* A thread pool that runs one function on all its threads at once (SPMD), with a spin-then-wait
+ * barrier.
  *
- * The forward pass is one such function: every thread walks the whole layer loop and takes its share of each operation,
- * so that an operation costs one barrier and no hand-over. Shares depend on nothing but (index, count), and no result
- * depends on the shares: 1 and 2 threads give the same bits. */
+ * The forward pass is one such function: every thread walks the whole layer loop and takes its
+ * share of each operation, so that an operation costs one barrier and no hand-over. Shares depend
+ * on nothing but (index, count), and no result depends on the shares: 1 and 2 threads give the same
+ * bits. */
 #ifndef PARE_BASE_POOL_H
 #define PARE_BASE_POOL_H
 
@@ -16,11 +18,13 @@ pare_status pare_pool_create(int threads, pare_pool **out);
 void pare_pool_free(pare_pool *pool);
 int pare_pool_threads(const pare_pool *pool);
 
-/* Calls function(argument, index, count) on all threads, index 0 on the caller; returns when all have returned.
- * One caller at a time. */
-void pare_pool_run(pare_pool *pool, void (*function)(void *argument, int index, int count), void *argument);
+/* Calls function(argument, index, count) on all threads, index 0 on the caller; returns when all
+ * have returned. One caller at a time. */
+void pare_pool_run(pare_pool *pool, void (*function)(void *argument, int index, int count),
+                   void *argument);
 
-/* Waits for all threads of the running function; everything written before is visible after. A no-op with one thread. */
+/* Waits for all threads of the running function; everything written before is visible after. A
+ * no-op with one thread. */
 void pare_pool_barrier(pare_pool *pool);
 
 typedef struct pare_range {

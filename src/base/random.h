@@ -1,4 +1,5 @@
-/* A small seeded generator: SplitMix64 (Steele, Lea, Flood 2014). The same seed gives the same numbers everywhere. */
+/* A small seeded generator: SplitMix64 (Steele, Lea, Flood 2014). The same seed gives the same
+ * numbers everywhere. */
 #ifndef PARE_BASE_RANDOM_H
 #define PARE_BASE_RANDOM_H
 
@@ -29,7 +30,8 @@ static inline uint64_t pare_random_below(pare_random *random, uint64_t n)
     return (uint64_t)(((__uint128_t)pare_random_u64(random) * n) >> 64);
 }
 
-/* Standard normal, by Box and Muller; one of the pair is dropped to keep the state a single word. */
+/* Standard normal, by Box and Muller; one of the pair is dropped to keep the state a single word.
+ */
 static inline double pare_random_normal(pare_random *random)
 {
     double u = 1.0 - pare_random_uniform(random), v = pare_random_uniform(random);

@@ -11,9 +11,11 @@ static int common_options(cli_common *common, cli_option *rows)
 {
     const cli_option all[] = {
         {"threads|t", CLI_INT, &common->threads, "N", "threads (default: all cores)"},
-        {"isa", CLI_TEXT, &common->isa, "TIER", "instruction set: ref, avx2, avxvnni, avx512, avx512vnni (default: the best here)"},
+        {"isa", CLI_TEXT, &common->isa, "TIER",
+         "instruction set: ref, avx2, avxvnni, avx512, avx512vnni (default: the best here)"},
         {"device", CLI_TEXT, &common->device, "D", "cpu (default)"},
-        {"store", CLI_TEXT, &common->store, "FILE", "results database (default: $PARE_STORE or ~/.local/share/pare/results.db)"},
+        {"store", CLI_TEXT, &common->store, "FILE",
+         "results database (default: $PARE_STORE or ~/.local/share/pare/results.db)"},
         {"json", CLI_FLAG, &common->json, NULL, "print JSON for machines"},
         {"quiet|q", CLI_FLAG, &common->quiet, NULL, "no progress, no notes"},
     };
@@ -26,12 +28,17 @@ static void print_option(const cli_option *option)
     const char *bar = strchr(option->name, '|');
     int length = bar ? (int)(bar - option->name) : (int)strlen(option->name);
     char left[64];
-    snprintf(left, sizeof left, "%s%s%s%.*s%s%s", bar ? "-" : "", bar ? bar + 1 : "", bar ? ", --" : length > 1 ? "    --" : "-",
-             length, option->name, option->argument ? " " : "", option->argument ? option->argument : "");
+    snprintf(left, sizeof left, "%s%s%s%.*s%s%s", bar ? "-" : "", bar ? bar + 1 : "",
+             bar          ? ", --"
+             : length > 1 ? "    --"
+                          : "-",
+             length, option->name, option->argument ? " " : "",
+             option->argument ? option->argument : "");
     printf("  %-26s %s\n", left, option->help);
 }
 
-static void print_help(const cli_command *command, const cli_option *own, const cli_option *common, int common_count)
+static void print_help(const cli_command *command, const cli_option *own, const cli_option *common,
+                       int common_count)
 {
     printf("%s\n\nusage: %s\n", command->summary, command->usage);
     if (own && own->name) {
@@ -73,8 +80,8 @@ static bool matches(const cli_option *option, const char *name, size_t length)
     return bar && strlen(bar + 1) == length && memcmp(bar + 1, name, length) == 0;
 }
 
-static const cli_option *find(const cli_option *own, const cli_option *common, int common_count, const char *name,
-                              size_t length)
+static const cli_option *find(const cli_option *own, const cli_option *common, int common_count,
+                              const char *name, size_t length)
 {
     for (; own && own->name; own++)
         if (matches(own, name, length))
@@ -102,10 +109,13 @@ static bool parse_int(const char *text, int64_t *value)
     char *end;
     errno = 0;
     long long number = strtoll(text, &end, 10);
-    int64_t factor = *end == 'k' || *end == 'K' ? 1024 : *end == 'm' || *end == 'M' ? 1024 * 1024 : 1;
+    int64_t factor = *end == 'k' || *end == 'K'   ? 1024
+                     : *end == 'm' || *end == 'M' ? 1024 * 1024
+                                                  : 1;
     if (factor != 1)
         end++;
-    return end != text && !*end && !errno && !__builtin_mul_overflow((int64_t)number, factor, value);
+    return end != text && !*end && !errno &&
+           !__builtin_mul_overflow((int64_t)number, factor, value);
 }
 
 static bool store_value(const cli_option *option, const char *text)
@@ -130,8 +140,8 @@ static bool store_value(const cli_option *option, const char *text)
     return false;
 }
 
-void cli_parse(int argc, char **argv, const cli_command *command, const cli_option *own, cli_common *common,
-               cli_list *positionals)
+void cli_parse(int argc, char **argv, const cli_command *command, const cli_option *own,
+               cli_common *common, cli_list *positionals)
 {
     cli_option shared[8];
     *common = (cli_common){0};
@@ -156,7 +166,8 @@ void cli_parse(int argc, char **argv, const cli_command *command, const cli_opti
         size_t length = equals ? (size_t)(equals - name) : strlen(name);
         const cli_option *option = find(own, shared, shared_count, name, length);
         if (!option)
-            exit(cli_usage_error(command, "unknown option '%.*s'", (int)(name - word + (long)length), word));
+            exit(cli_usage_error(command, "unknown option '%.*s'",
+                                 (int)(name - word + (long)length), word));
         const char *text = equals ? equals + 1 : NULL;
         if (option->kind == CLI_FLAG && text)
             exit(cli_usage_error(command, "option '%s' takes no value", word));
@@ -169,5 +180,6 @@ void cli_parse(int argc, char **argv, const cli_command *command, const cli_opti
             exit(cli_usage_error(command, "option '%s': '%s' is not a number", word, text));
     }
     if (common->threads < 0 || common->threads > 1024)
-        exit(cli_usage_error(command, "%lld threads: use 1 to 1024, or 0 for all cores", (long long)common->threads));
+        exit(cli_usage_error(command, "%lld threads: use 1 to 1024, or 0 for all cores",
+                             (long long)common->threads));
 }

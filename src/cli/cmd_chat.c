@@ -28,7 +28,7 @@ typedef struct chat {
     pare_session *session;
     pare_sampler *sampler;
     json_t *messages;
-    int32_t *held;   /* [context]: the tokens in the session */
+    int32_t *held; /* [context]: the tokens in the session */
     int64_t context;
 } chat;
 
@@ -41,7 +41,8 @@ static json_t *repaired(const char *text)
         json_t *character = json_stringn(text, length);
         while (!character && length < left)
             character = json_stringn(text, ++length);
-        json_t *longer = json_sprintf("%s%s", json_string_value(all), character ? json_string_value(character) : "\uFFFD");
+        json_t *longer = json_sprintf("%s%s", json_string_value(all),
+                                      character ? json_string_value(character) : "\uFFFD");
         json_decref(all);
         all = longer;
         text += character ? length : 1;
@@ -70,18 +71,20 @@ static pare_status render(chat *c, int32_t **ids, int64_t *count)
     char *messages = json_dumps(c->messages, JSON_COMPACT), *prompt = NULL;
     size_t n = 0;
     *ids = NULL;
-    pare_status status = messages ? pare_tokenizer_render_chat(c->tokenizer, messages, true, NULL, &prompt)
-                                  : PARE_OUT_OF_MEMORY;
+    pare_status status =
+        messages ? pare_tokenizer_render_chat(c->tokenizer, messages, true, NULL, &prompt)
+                 : PARE_OUT_OF_MEMORY;
     if (status == PARE_OK)
-        status = pare_tokenizer_encode(c->tokenizer, prompt, strlen(prompt), PARE_TOKENIZE_PARSE_SPECIAL, ids, &n);
+        status = pare_tokenizer_encode(c->tokenizer, prompt, strlen(prompt),
+                                       PARE_TOKENIZE_PARSE_SPECIAL, ids, &n);
     *count = (int64_t)n;
     free(prompt);
     free(messages);
     return status;
 }
 
-/* Goes back to where the rendered conversation and what the session holds part, and runs the rest. At least one token is
- * run, for its logits. */
+/* Goes back to where the rendered conversation and what the session holds part, and runs the rest.
+ * At least one token is run, for its logits. */
 static pare_status feed(chat *c, const int32_t *ids, int64_t count, int64_t *ran)
 {
     int64_t common = 0, position = pare_session_position(c->session);
@@ -101,9 +104,11 @@ static double decode_rate(const cli_generation *g)
 
 static void print_json(const cli_generation *g, int64_t prompt_tokens)
 {
-    json_t *object = json_pack("{s:o?, s:I, s:I, s:s}", "text", json_stringn(g->text, g->text_length), "tokens",
-                               (json_int_t)g->count, "prompt_tokens", (json_int_t)prompt_tokens, "ended_by", g->ended_by);
-    json_object_set_new(object, "decode_tokens_per_s", g->count > 1 ? json_real(decode_rate(g)) : json_null());
+    json_t *object = json_pack(
+        "{s:o?, s:I, s:I, s:s}", "text", json_stringn(g->text, g->text_length), "tokens",
+        (json_int_t)g->count, "prompt_tokens", (json_int_t)prompt_tokens, "ended_by", g->ended_by);
+    json_object_set_new(object, "decode_tokens_per_s",
+                        g->count > 1 ? json_real(decode_rate(g)) : json_null());
     json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
     json_decref(object);
 }
@@ -112,8 +117,12 @@ static pare_status answer(chat *c)
 {
     int32_t *ids;
     int64_t count = 0, ran;
-    cli_generation g = {.session = c->session, .sampler = c->sampler, .tokenizer = c->tokenizer, .stops = &c->stops,
-                        .vocab = pare_model_get_info(c->model)->vocab, .skip_special = true,
+    cli_generation g = {.session = c->session,
+                        .sampler = c->sampler,
+                        .tokenizer = c->tokenizer,
+                        .stops = &c->stops,
+                        .vocab = pare_model_get_info(c->model)->vocab,
+                        .skip_special = true,
                         .stream = c->common.json ? NULL : stdout};
     pare_status status = render(c, &ids, &count);
     if (status == PARE_OK)
@@ -134,7 +143,8 @@ static pare_status answer(chat *c)
         fflush(stdout);
         add_message(c, "assistant", g.text);
         if (strcmp(g.ended_by, "context") == 0)
-            fprintf(stderr, "[the context of %lld tokens is full: /reset starts over]\n", (long long)c->context);
+            fprintf(stderr, "[the context of %lld tokens is full: /reset starts over]\n",
+                    (long long)c->context);
         else if (!c->common.quiet && isatty(STDIN_FILENO) && g.count > 1)
             fprintf(stderr, "[%lld tokens, %.1f tokens/s]\n", (long long)g.count, decode_rate(&g));
     }
@@ -193,7 +203,8 @@ static pare_status open_all(chat *c)
     if (status == PARE_OK && pare_tokenizer_chat_template(c->tokenizer)) {
         status = pare_session_create(c->model, &c->session_options, &c->session);
         if (status == PARE_OK)
-            status = pare_sampler_create(&c->sampling, pare_model_get_info(c->model)->vocab, &c->sampler);
+            status = pare_sampler_create(&c->sampling, pare_model_get_info(c->model)->vocab,
+                                         &c->sampler);
     }
     return status;
 }
@@ -206,7 +217,10 @@ static int execute(chat *c)
     if (status != PARE_OK)
         code = cli_failed(c->command, status);
     else if (!pare_tokenizer_chat_template(c->tokenizer)) {
-        fprintf(stderr, "pare chat: %s has no chat template: it was not made for conversations, use pare run\n", c->model_name);
+        fprintf(
+            stderr,
+            "pare chat: %s has no chat template: it was not made for conversations, use pare run\n",
+            c->model_name);
         code = 1;
     } else {
         c->context = pare_session_context(c->session);
@@ -251,10 +265,12 @@ static int run(int argc, char **argv, const cli_command *command)
     return code ? code : execute(&c);
 }
 
-const cli_command cmd_chat = {
-    "chat", "talks with a chat model", "pare chat MODEL [--system TEXT] [options]",
-    "One line is one message; /reset forgets the conversation, /exit or the end of input leaves. Messages may be piped in:\n"
-    "only the answers are written to standard output then, with --json one object each. By default temperature 0.8, top-p 0.95.\n\n"
-    "  pare chat MODEL --system 'You answer in one sentence.'\n"
-    "  echo 'Why is the sky blue?' | pare chat MODEL --temp 0 -q\n",
-    run};
+const cli_command cmd_chat = {"chat", "talks with a chat model",
+                              "pare chat MODEL [--system TEXT] [options]",
+                              "One line is one message; /reset forgets the conversation, /exit or "
+                              "the end of input leaves. Messages may be piped in:\n"
+                              "only the answers are written to standard output then, with --json "
+                              "one object each. By default temperature 0.8, top-p 0.95.\n\n"
+                              "  pare chat MODEL --system 'You answer in one sentence.'\n"
+                              "  echo 'Why is the sky blue?' | pare chat MODEL --temp 0 -q\n",
+                              run};

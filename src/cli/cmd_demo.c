@@ -272,7 +272,8 @@ static int run(int argc, char **argv, const cli_command *command)
     cli_list positionals = {0};
     const cli_option options[] = {
         {"output|o", CLI_TEXT, &d.folder, "DIR", "where models and page go (default: pare-demo)"},
-        {"formats|f", CLI_TEXT, &formats, "F,F,...", "formats to compare (default: f16,q8_0,q4_0,q4_k)"},
+        {"formats|f", CLI_TEXT, &formats, "F,F,...",
+         "formats to compare (default: f16,q8_0,q4_0,q4_k)"},
         {"text", CLI_TEXT, &d.text_path, "FILE", "evaluation text (default: the embedded one)"},
         {"context", CLI_INT, &d.context, "N", "tokens of an evaluation window (default: 512)"},
         {"windows", CLI_INT, &d.windows, "N", "evaluate the first N windows only (default: all)"},

@@ -52,7 +52,8 @@ static pare_status choose_bos(eval_job *job, const pare_tokenizer *tokenizer)
     size_t count;
     if (!wants_bos(job))
         return PARE_OK;
-    pare_status status = pare_tokenizer_encode(tokenizer, "a", 1, PARE_TOKENIZE_ADD_SPECIAL, &ids, &count);
+    pare_status status =
+        pare_tokenizer_encode(tokenizer, "a", 1, PARE_TOKENIZE_ADD_SPECIAL, &ids, &count);
     if (status != PARE_OK)
         return status;
     if (bos >= 0 && (job->bos || (count > 0 && ids[0] == bos)))
@@ -122,11 +123,20 @@ static void add_comparison(json_t *object, const eval_job *job)
 {
     const pare_eval_result *r = &job->result;
     const char *note = pare_eval_baseline_note(job->base);
-    const struct { const char *key; double value; } numbers[] = {
-        {"kld_mean", r->kld_mean}, {"kld_se", r->kld_se}, {"kld_median", r->kld_median}, {"kld_p99", r->kld_p99},
-        {"kld_max", r->kld_max}, {"top1", r->top1}, {"top1_se", r->top1_se}, {"base_perplexity", r->base_perplexity},
-        {"base_mean_nll", r->base_mean_nll}, {"perplexity_ratio", r->perplexity_ratio},
-        {"perplexity_ratio_se", r->perplexity_ratio_se}};
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {{"kld_mean", r->kld_mean},
+                   {"kld_se", r->kld_se},
+                   {"kld_median", r->kld_median},
+                   {"kld_p99", r->kld_p99},
+                   {"kld_max", r->kld_max},
+                   {"top1", r->top1},
+                   {"top1_se", r->top1_se},
+                   {"base_perplexity", r->base_perplexity},
+                   {"base_mean_nll", r->base_mean_nll},
+                   {"perplexity_ratio", r->perplexity_ratio},
+                   {"perplexity_ratio_se", r->perplexity_ratio_se}};
     json_object_set_new(object, "base", json_string(pare_model_get_info(job->base)->path));
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         json_object_set_new(object, numbers[i].key, number(numbers[i].value));
@@ -137,17 +147,21 @@ static void add_comparison(json_t *object, const eval_job *job)
 static void print_json(const eval_job *job)
 {
     const pare_eval_result *r = &job->result;
-    json_t *object = json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:i}", "model", pare_model_get_info(job->model)->path, "protocol",
-        pare_protocol_name(r->protocol), "context", (json_int_t)r->context, "stride", (json_int_t)r->stride, "windows",
-        (json_int_t)r->windows, "tokens", (json_int_t)r->tokens, "activations",
-        cli_activations_name(job->options.session.activations), "isa", r->isa, "threads", r->threads);
+    json_t *object = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:i}", "model",
+                               pare_model_get_info(job->model)->path, "protocol",
+                               pare_protocol_name(r->protocol), "context", (json_int_t)r->context,
+                               "stride", (json_int_t)r->stride, "windows", (json_int_t)r->windows,
+                               "tokens", (json_int_t)r->tokens, "activations",
+                               cli_activations_name(job->options.session.activations), "isa",
+                               r->isa, "threads", r->threads);
     json_object_set_new(object, "perplexity", number(r->perplexity));
     json_object_set_new(object, "perplexity_se", number(r->perplexity_se));
     json_object_set_new(object, "mean_nll", number(r->mean_nll));
     json_object_set_new(object, "mean_nll_se", number(r->mean_nll_se));
-    json_object_set_new(object, "kv_type", json_string(pare_type_name(job->options.session.kv_type)));
-    json_object_set_new(object, "bos", job->options.bos >= 0 ? json_integer(job->options.bos) : json_null());
+    json_object_set_new(object, "kv_type",
+                        json_string(pare_type_name(job->options.session.kv_type)));
+    json_object_set_new(object, "bos",
+                        job->options.bos >= 0 ? json_integer(job->options.bos) : json_null());
     json_object_set_new(object, "seconds", number(r->seconds));
     if (r->compared)
         add_comparison(object, job);
@@ -168,21 +182,25 @@ static void print_text(const eval_job *job)
 {
     const pare_eval_result *r = &job->result;
     printf("%s\n", pare_model_get_info(job->model)->path);
-    printf("  protocol %s, context %lld, stride %lld, %lld windows, %lld tokens scored%s\n", pare_protocol_name(r->protocol),
-           (long long)r->context, (long long)r->stride, (long long)r->windows, (long long)r->tokens,
+    printf("  protocol %s, context %lld, stride %lld, %lld windows, %lld tokens scored%s\n",
+           pare_protocol_name(r->protocol), (long long)r->context, (long long)r->stride,
+           (long long)r->windows, (long long)r->tokens,
            job->options.bos >= 0 ? ", BOS in front of each chunk" : "");
-    printf("  activations %s, KV cache %s, %s, %d threads, %.1f s\n", cli_activations_name(job->options.session.activations),
+    printf("  activations %s, KV cache %s, %s, %d threads, %.1f s\n",
+           cli_activations_name(job->options.session.activations),
            pare_type_name(job->options.session.kv_type), r->isa, r->threads, r->seconds);
     print_with_error("perplexity", r->perplexity, r->perplexity_se, 4);
     print_with_error("mean NLL", r->mean_nll, r->mean_nll_se, 5);
     if (!r->compared)
         return;
     const char *note = pare_eval_baseline_note(job->base);
-    printf("against %s (%lld positions)\n", pare_model_get_info(job->base)->path, (long long)r->positions);
+    printf("against %s (%lld positions)\n", pare_model_get_info(job->base)->path,
+           (long long)r->positions);
     print_with_error("base perplexity", r->base_perplexity, NAN, 4);
     print_with_error("perplexity ratio", r->perplexity_ratio, r->perplexity_ratio_se, 5);
     print_with_error("KL divergence, mean", r->kld_mean, r->kld_se, 6);
-    printf("  %-22s %.6f, %.6f, %.6f\n", "median, 99 %, max", r->kld_median, r->kld_p99, r->kld_max);
+    printf("  %-22s %.6f, %.6f, %.6f\n", "median, 99 %, max", r->kld_median, r->kld_p99,
+           r->kld_max);
     print_with_error("same top-1", r->top1, r->top1_se, 5);
     if (note)
         printf("  note: %s\n", note);
@@ -197,7 +215,8 @@ static int execute(eval_job *job)
     int code = status == PARE_OK ? read_tokens(job) : cli_failed(job->command, status);
     if (code == 0) {
         cli_bar_start(&bar, &job->common);
-        status = pare_eval_run(job->model, job->base, job->ids, job->count, &job->options, &bar.progress, &job->result);
+        status = pare_eval_run(job->model, job->base, job->ids, job->count, &job->options,
+                               &bar.progress, &job->result);
         cli_bar_end(&bar);
         if (status != PARE_OK)
             code = cli_failed(job->command, status);
@@ -205,7 +224,8 @@ static int execute(eval_job *job)
             job->common.json ? print_json(job) : print_text(job);
         if (code == 0 && !job->no_store)
             code = cli_store_eval(job->command, &job->common, job->model, job->base,
-                                  job->text_file ? job->text_file : job->ids_file, &job->options, &job->result);
+                                  job->text_file ? job->text_file : job->ids_file, &job->options,
+                                  &job->result);
     }
     free(job->ids);
     pare_model_close(job->base);
@@ -226,7 +246,8 @@ static int check(eval_job *job, const cli_list *positionals, const char *protoco
         return cli_usage_error(command, "--bos and --no-bos exclude each other");
     job->options.protocol = pare_protocol_from_name(protocol);
     if (job->options.protocol == PARE_PROTOCOL_COUNT)
-        return cli_usage_error(command, "--protocol '%s': use windows, stride or llama.cpp", protocol);
+        return cli_usage_error(command, "--protocol '%s': use windows, stride or llama.cpp",
+                               protocol);
     if ((job->bos || job->no_bos) && job->options.protocol != PARE_PROTOCOL_LLAMA_CPP)
         return cli_usage_error(command, "--bos and --no-bos go with --protocol llama.cpp");
     if (job->options.max_windows < 0 || job->options.context < 0 || job->options.stride < 0)
@@ -243,15 +264,19 @@ static int run(int argc, char **argv, const cli_command *command)
     const char *protocol = "windows";
     int64_t context = 0;
     const cli_option options[] = {
-        {"against", CLI_TEXT, &job.base_name, "BASE", "a model to compare with, on the same tokens"},
+        {"against", CLI_TEXT, &job.base_name, "BASE",
+         "a model to compare with, on the same tokens"},
         {"text", CLI_TEXT, &job.text_file, "FILE", "the text; - is standard input"},
-        {"wikitext", CLI_FLAG, &job.wikitext, NULL, "FILE is WikiText's raw file: rebuild and join its rows"},
+        {"wikitext", CLI_FLAG, &job.wikitext, NULL,
+         "FILE is WikiText's raw file: rebuild and join its rows"},
         {"ids-file", CLI_TEXT, &job.ids_file, "F.i32", "token ids instead of a text"},
         {"protocol", CLI_TEXT, &protocol, "P", "windows (default), stride or llama.cpp"},
         {"context", CLI_INT, &context, "N", "tokens of a window (1024; llama.cpp: 512)"},
-        {"stride", CLI_INT, &job.options.stride, "N", "with protocol stride: tokens between windows (half the context)"},
+        {"stride", CLI_INT, &job.options.stride, "N",
+         "with protocol stride: tokens between windows (half the context)"},
         {"windows", CLI_INT, &job.options.max_windows, "N", "only the first N windows"},
-        {"bos", CLI_FLAG, &job.bos, NULL, "with llama.cpp: BOS in front of each chunk, also where the tokenizer adds none"},
+        {"bos", CLI_FLAG, &job.bos, NULL,
+         "with llama.cpp: BOS in front of each chunk, also where the tokenizer adds none"},
         {"no-bos", CLI_FLAG, &job.no_bos, NULL, "with llama.cpp: no BOS"},
         {"kv-type", CLI_TEXT, &session.kv_type, "T", "KV cache in f32 (default), f16 or q8_0"},
         CLI_ACTIVATIONS_ROW(session),
@@ -269,8 +294,10 @@ static int run(int argc, char **argv, const cli_command *command)
 const cli_command cmd_eval = {
     "eval", "perplexity, and divergence from a base model",
     "pare eval MODEL [--against BASE] --text FILE [--wikitext] [options]",
-    "Perplexity under a named protocol; with --against also KL divergence (base || model), top-1 agreement and perplexity\n"
-    "ratio on the same tokens. Errors (+-) are standard errors over windows as clusters. By default everything is in FP32;\n"
+    "Perplexity under a named protocol; with --against also KL divergence (base || model), top-1 "
+    "agreement and perplexity\n"
+    "ratio on the same tokens. Errors (+-) are standard errors over windows as clusters. By "
+    "default everything is in FP32;\n"
     "--activations fast measures what the fast kernels compute.\n\n"
     "  pare eval model-q4_0.gguf --against models/ref-llama-11m --text wiki.test.raw --wikitext\n",
     run};

@@ -78,14 +78,16 @@ static void print_result(const logits_job *job, pare_activations activations)
     if (strcmp(job->output, "-") == 0 || (job->common.quiet && !job->common.json))
         return;
     if (!job->common.json) {
-        printf("%s: %lld x %lld logits of %lld tokens (%s, activations %s)\n", job->output, rows, (long long)info->vocab,
-               (long long)job->count, pare_session_isa(job->session), cli_activations_name(activations));
+        printf("%s: %lld x %lld logits of %lld tokens (%s, activations %s)\n", job->output, rows,
+               (long long)info->vocab, (long long)job->count, pare_session_isa(job->session),
+               cli_activations_name(activations));
         return;
     }
-    json_t *object = json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:i}", "model", info->path, "output", job->output, "tokens",
-                               (json_int_t)job->count, "rows", (json_int_t)rows, "vocab", (json_int_t)info->vocab,
-                               "activations", cli_activations_name(activations), "isa", pare_session_isa(job->session),
-                               "threads", pare_session_threads(job->session));
+    json_t *object =
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:i}", "model", info->path, "output",
+                  job->output, "tokens", (json_int_t)job->count, "rows", (json_int_t)rows, "vocab",
+                  (json_int_t)info->vocab, "activations", cli_activations_name(activations), "isa",
+                  pare_session_isa(job->session), "threads", pare_session_threads(job->session));
     json_dumpf(object, stdout, JSON_COMPACT);
     putchar('\n');
     json_decref(object);
@@ -119,7 +121,8 @@ static int run(int argc, char **argv, const cli_command *command)
         {"ids", CLI_TEXT, &ids, "1,2,3", "the tokens"},
         {"ids-file", CLI_TEXT, &ids_file, "F.i32", "the tokens as little-endian 32-bit integers"},
         {"last", CLI_FLAG, &job.last, NULL, "only the logits behind the last token"},
-        {"output|o", CLI_TEXT, &job.output, "OUT.f32", "where the logits go, FP32 little-endian; - is standard output"},
+        {"output|o", CLI_TEXT, &job.output, "OUT.f32",
+         "where the logits go, FP32 little-endian; - is standard output"},
         CLI_SESSION_ROWS(session),
         {0},
     };
@@ -133,7 +136,8 @@ static int run(int argc, char **argv, const cli_command *command)
     pare_session_options session_options;
     int code = cli_session_options(command, &session, &job.common, &session_options);
     if (code == 0)
-        code = ids ? cli_parse_ids(command, ids, &job.ids, &job.count) : cli_read_ids(command, ids_file, &job.ids, &job.count);
+        code = ids ? cli_parse_ids(command, ids, &job.ids, &job.count)
+                   : cli_read_ids(command, ids_file, &job.ids, &job.count);
     if (code == 0)
         code = execute(&job, positionals.items[0], &session_options);
     free(job.ids);
@@ -143,7 +147,8 @@ static int run(int argc, char **argv, const cli_command *command)
 const cli_command cmd_logits = {
     "logits", "the logits of given tokens, as a file of FP32 numbers",
     "pare logits MODEL (--ids 1,2,3 | --ids-file F.i32) [--last] -o OUT.f32",
-    "The file holds [tokens, vocab] numbers row by row, or [vocab] with --last. By default nothing is rounded on the way:\n"
+    "The file holds [tokens, vocab] numbers row by row, or [vocab] with --last. By default nothing "
+    "is rounded on the way:\n"
     "FP32 activations and KV cache.\n\n"
     "  pare logits models/ref-llama-11m --ids 1,1341,2659 --last -o last.f32\n",
     run};

@@ -289,6 +289,7 @@ const cli_command cmd_quantize = {
     "(llama.cpp's);\n"
     "i8_ch i4_g32 i4_g64 i4_g128 i4_g32_asym i4_g64_asym i4_g128_asym nf4 fp4 (only Pare reads "
     "these)\n\n"
-    "recipes (llama.cpp's mixes): q2_k q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m iq4_nl iq4_xs\n\n"
+    "recipes (llama.cpp's mixes): q2_k q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m iq4_nl "
+    "iq4_xs\n\n"
     "  pare quantize models/ref-llama-11m -o small.gguf --format q4_k --tensor 'ffn_down=q6_k'\n",
     run};

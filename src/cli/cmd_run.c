@@ -41,27 +41,34 @@ static int encode_prompt(run_job *job)
     size_t count = 0;
     if (status == PARE_OK)
         status = pare_tokenizer_encode(job->tokenizer, job->prompt, strlen(job->prompt),
-                                       PARE_TOKENIZE_ADD_SPECIAL | PARE_TOKENIZE_PARSE_SPECIAL, &job->prompt_ids, &count);
+                                       PARE_TOKENIZE_ADD_SPECIAL | PARE_TOKENIZE_PARSE_SPECIAL,
+                                       &job->prompt_ids, &count);
     job->prompt_count = (int64_t)count;
     if (status != PARE_OK)
         return cli_failed(job->command, status);
     return count ? 0 : cli_usage_error(job->command, "the prompt has no tokens");
 }
 
-/* Without --context: room for the prompt and what is generated, within what the model was made for. */
+/* Without --context: room for the prompt and what is generated, within what the model was made for.
+ */
 static int choose_context(run_job *job)
 {
-    int64_t needed = job->prompt_count + job->limit, most = pare_model_get_info(job->model)->context;
+    int64_t needed = job->prompt_count + job->limit,
+            most = pare_model_get_info(job->model)->context;
     int64_t *context = &job->session_options.context;
     if (*context > most && !job->common.quiet)
-        fprintf(stderr, "pare run: note: the model was made for %lld tokens; what comes behind them is seldom good\n",
+        fprintf(stderr,
+                "pare run: note: the model was made for %lld tokens; what comes behind them is "
+                "seldom good\n",
                 (long long)most);
     if (*context != 0)
         return 0;
     *context = needed < most ? needed : most;
     if (job->prompt_count <= most)
         return 0;
-    fprintf(stderr, "pare run: the prompt has %lld tokens, the model was made for %lld (--context %lld runs it anyway)\n",
+    fprintf(stderr,
+            "pare run: the prompt has %lld tokens, the model was made for %lld (--context %lld "
+            "runs it anyway)\n",
             (long long)job->prompt_count, (long long)most, (long long)needed);
     return 1;
 }
@@ -123,11 +130,16 @@ static void print_json(const run_job *job)
     json_object_set_new(object, "ids", id_array(g->history + g->history_count, g->count));
     json_object_set_new(object, "prompt_ids", id_array(job->prompt_ids, job->prompt_count));
     json_object_set_new(object, "ended_by", json_string(g->ended_by));
-    json_object_set_new(object, "prefill_tokens_per_s", json_real((double)job->prompt_count / job->prefill_seconds));
-    json_object_set_new(object, "decode_tokens_per_s", g->count > 1 ? json_real(decode_rate(g)) : json_null());
-    json_object_set_new(object, "activations", json_string(cli_activations_name(job->session_options.activations)));
+    json_object_set_new(object, "prefill_tokens_per_s",
+                        json_real((double)job->prompt_count / job->prefill_seconds));
+    json_object_set_new(object, "decode_tokens_per_s",
+                        g->count > 1 ? json_real(decode_rate(g)) : json_null());
+    json_object_set_new(object, "activations",
+                        json_string(cli_activations_name(job->session_options.activations)));
     json_object_set_new(object, "kv_type",
-                        json_string(job->session_options.no_kv_cache ? "none" : pare_type_name(job->session_options.kv_type)));
+                        json_string(job->session_options.no_kv_cache
+                                        ? "none"
+                                        : pare_type_name(job->session_options.kv_type)));
     json_object_set_new(object, "isa", json_string(pare_session_isa(job->session)));
     json_object_set_new(object, "threads", json_integer(pare_session_threads(job->session)));
     json_object_set_new(object, "seed", json_integer((json_int_t)job->sampling.seed));
@@ -154,12 +166,14 @@ static void print_summary(const run_job *job)
     fflush(stdout);
     if (job->common.quiet)
         return;
-    fprintf(stderr, "[prompt: %lld tokens, %.1f tokens/s; generated: %lld tokens", (long long)job->prompt_count,
-            (double)job->prompt_count / job->prefill_seconds, (long long)g->count);
+    fprintf(stderr, "[prompt: %lld tokens, %.1f tokens/s; generated: %lld tokens",
+            (long long)job->prompt_count, (double)job->prompt_count / job->prefill_seconds,
+            (long long)g->count);
     if (g->count > 1)
         fprintf(stderr, ", %.1f tokens/s", decode_rate(g));
-    fprintf(stderr, "; ended by %s; %s, %d threads, activations %s]\n", g->ended_by, pare_session_isa(job->session),
-            pare_session_threads(job->session), cli_activations_name(job->session_options.activations));
+    fprintf(stderr, "; ended by %s; %s, %d threads, activations %s]\n", g->ended_by,
+            pare_session_isa(job->session), pare_session_threads(job->session),
+            cli_activations_name(job->session_options.activations));
 }
 
 static int execute(run_job *job)
@@ -200,13 +214,15 @@ static int run(int argc, char **argv, const cli_command *command)
         CLI_SAMPLING_ROWS(sampling),
         {"stop", CLI_LIST, &job.stops, "TEXT", "ends the text in front of TEXT; may be repeated"},
         {"ignore-eos", CLI_FLAG, &job.ignore_end, NULL, "goes on behind end tokens"},
-        {"logprobs", CLI_FLAG, &job.log_probabilities, NULL, "log-probabilities of the tokens under the model"},
+        {"logprobs", CLI_FLAG, &job.log_probabilities, NULL,
+         "log-probabilities of the tokens under the model"},
         CLI_SESSION_ROWS(session),
         {0},
     };
     cli_parse(argc, argv, command, options, &job.common, &positionals);
     if (positionals.count != (job.ids_text ? 1 : 2))
-        return cli_usage_error(command, job.ids_text ? "give one MODEL, and no prompt with --ids" : "give a MODEL and a PROMPT");
+        return cli_usage_error(command, job.ids_text ? "give one MODEL, and no prompt with --ids"
+                                                     : "give a MODEL and a PROMPT");
     if (job.limit < 1 || job.limit > 1 << 24)
         return cli_usage_error(command, "-n %lld: use 1 to 16777216", (long long)job.limit);
     job.model_name = positionals.items[0];
@@ -219,8 +235,10 @@ static int run(int argc, char **argv, const cli_command *command)
 
 const cli_command cmd_run = {
     "run", "continues a text", "pare run MODEL PROMPT [-n N] [options]",
-    "The text is streamed as it comes. By default it is the most probable one (--temp 0), which is the same every time. The\n"
-    "tokenizer's own special tokens are added to the prompt, and special tokens spelled in it are recognized. Filters are\n"
+    "The text is streamed as it comes. By default it is the most probable one (--temp 0), which is "
+    "the same every time. The\n"
+    "tokenizer's own special tokens are added to the prompt, and special tokens spelled in it are "
+    "recognized. Filters are\n"
     "applied in this order: logit bias, penalties, top-k, typical, top-p, min-p, temperature.\n\n"
     "  pare run models/ref-llama-11m \"The history of the city\" -n 48\n"
     "  pare run MODEL \"Once upon a time\" --temp 0.8 --top-p 0.95 --seed 1 --stop \"The end\"\n",

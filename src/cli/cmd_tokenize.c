@@ -63,8 +63,7 @@ static int get_text(const cli_command *command, const pare_tokenizer *tokenizer,
         *length = strlen(want->text);
         return (*text = strdup(want->text)) ? 0 : cli_failed(command, PARE_OUT_OF_MEMORY);
     }
-    int code =
-        cli_read_file(command, want->messages ? want->messages : want->file, text, length);
+    int code = cli_read_file(command, want->messages ? want->messages : want->file, text, length);
     if (code || !want->messages)
         return code;
     char *prompt;

@@ -4,18 +4,18 @@
 
 #include "cli/args.h"
 
-#define CLI_COMMANDS(X) \
-    X(hw)               \
-    X(tokenize)         \
-    X(logits)           \
-    X(run)              \
-    X(chat)             \
-    X(quantize)         \
-    X(eval)             \
-    X(bench)            \
-    X(inspect)          \
-    X(synth)            \
-    X(results)          \
+#define CLI_COMMANDS(X)                                                                            \
+    X(hw)                                                                                          \
+    X(tokenize)                                                                                    \
+    X(logits)                                                                                      \
+    X(run)                                                                                         \
+    X(chat)                                                                                        \
+    X(quantize)                                                                                    \
+    X(eval)                                                                                        \
+    X(bench)                                                                                       \
+    X(inspect)                                                                                     \
+    X(synth)                                                                                       \
+    X(results)                                                                                     \
     X(demo)
 
 #define X(name) extern const cli_command cmd_##name;

@@ -46,7 +46,8 @@ static size_t held_back(const cli_generation *g)
     return most;
 }
 
-/* Cuts the text at the first stop string. Nothing in front of `written` can be part of one: it was held back. */
+/* Cuts the text at the first stop string. Nothing in front of `written` can be part of one: it was
+ * held back. */
 static bool cut_at_stop(writer *w)
 {
     cli_generation *g = w->g;
@@ -97,7 +98,8 @@ static pare_status append_token(writer *w, pare_text_stream *stream, int32_t id)
     return status;
 }
 
-static pare_status decode_loop(cli_generation *g, writer *w, pare_text_stream *stream, float *logits)
+static pare_status decode_loop(cli_generation *g, writer *w, pare_text_stream *stream,
+                               float *logits)
 {
     pare_status status = PARE_OK;
     g->ended_by = "limit";

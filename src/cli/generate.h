@@ -17,17 +17,19 @@ typedef struct cli_generation {
     bool ignore_end, skip_special;
     const cli_list *stops; /* strings that end the text; they are not part of it */
     FILE *stream;          /* where text goes as it comes; NULL: nowhere */
-    /* [history_count + limit]: the prompt, which the session holds already; generated tokens are appended. */
+    /* [history_count + limit]: the prompt, which the session holds already; generated tokens are
+     * appended. */
     int32_t *history;
     int64_t history_count;
 
     /* Results. */
-    int64_t count;          /* generated, without the token that ended the text */
+    int64_t count;            /* generated, without the token that ended the text */
     float *log_probabilities; /* [limit], or NULL where not wanted */
-    char *text;             /* malloc'ed, NUL-terminated */
+    char *text;               /* malloc'ed, NUL-terminated */
     size_t text_length;
-    const char *ended_by;   /* "end", "stop", "limit", "context" */
-    double seconds;         /* from the first token to the last: count - 1 of them were decoded in this time */
+    const char *ended_by; /* "end", "stop", "limit", "context" */
+    double
+        seconds; /* from the first token to the last: count - 1 of them were decoded in this time */
 } cli_generation;
 
 /* The logits behind the prompt are those of the session's last position. */

@@ -16,12 +16,15 @@ enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
 
 static void print_help(FILE *to)
 {
-    fprintf(to, "Pare cuts a language model down to fit its hardware, and proves what that costs.\n\n"
-                "usage: pare COMMAND [arguments] [--help]\n\n");
+    fprintf(to,
+            "Pare cuts a language model down to fit its hardware, and proves what that costs.\n\n"
+            "usage: pare COMMAND [arguments] [--help]\n\n");
     for (int i = 0; i < COMMAND_COUNT; i++)
         fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    fprintf(to, "\nMODEL is a folder with config.json and safetensors, a .gguf or .safetensors file, or a Hugging Face name\n"
-                "that is in the local hub cache. Exit codes: 0 success, 1 failure, 2 wrong usage.\n");
+    fprintf(to,
+            "\nMODEL is a folder with config.json and safetensors, a .gguf or .safetensors file, "
+            "or a Hugging Face name\n"
+            "that is in the local hub cache. Exit codes: 0 success, 1 failure, 2 wrong usage.\n");
 }
 
 int main(int argc, char **argv)
@@ -30,7 +33,8 @@ int main(int argc, char **argv)
         print_help(stderr);
         return 2;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
         print_help(stdout);
         return 0;
     }

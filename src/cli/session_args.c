@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-int cli_session_options(const cli_command *command, const cli_session_args *args, const cli_common *common,
-                        pare_session_options *options)
+int cli_session_options(const cli_command *command, const cli_session_args *args,
+                        const cli_common *common, pare_session_options *options)
 {
     *options = pare_session_options_default();
     options->threads = (int)common->threads;
@@ -16,7 +16,8 @@ int cli_session_options(const cli_command *command, const cli_session_args *args
     options->context = args->context;
     options->no_kv_cache = args->no_kv_cache;
     options->kv_type = pare_type_from_name(args->kv_type);
-    if (options->kv_type != PARE_TYPE_F16 && options->kv_type != PARE_TYPE_F32 && options->kv_type != PARE_TYPE_Q8_0)
+    if (options->kv_type != PARE_TYPE_F16 && options->kv_type != PARE_TYPE_F32 &&
+        options->kv_type != PARE_TYPE_Q8_0)
         return cli_usage_error(command, "--kv-type '%s': use f32, f16 or q8_0", args->kv_type);
     if (strcmp(args->activations, "f32") == 0)
         options->activations = PARE_ACTIVATIONS_F32;
@@ -48,7 +49,8 @@ static bool parse_bias(const char *text, int32_t *id, float *value)
 int cli_sampling(const cli_command *command, const cli_sampling_args *args, pare_sampling *sampling)
 {
     *sampling = pare_sampling_default();
-    if (args->top_k < 0 || args->top_k > INT32_MAX || args->penalty_window < -1 || args->penalty_window > INT32_MAX)
+    if (args->top_k < 0 || args->top_k > INT32_MAX || args->penalty_window < -1 ||
+        args->penalty_window > INT32_MAX)
         return cli_usage_error(command, "--top-k and --penalty-window take small numbers");
     sampling->temperature = (float)args->temperature;
     sampling->top_k = (int)args->top_k;
@@ -66,7 +68,8 @@ int cli_sampling(const cli_command *command, const cli_sampling_args *args, pare
     float *values = calloc((size_t)args->biases.count, sizeof *values);
     for (int i = 0; ids && values && i < args->biases.count; i++)
         if (!parse_bias(args->biases.items[i], &ids[i], &values[i]))
-            return cli_usage_error(command, "--logit-bias '%s': use ID=VALUE", args->biases.items[i]);
+            return cli_usage_error(command, "--logit-bias '%s': use ID=VALUE",
+                                   args->biases.items[i]);
     sampling->bias_ids = ids;
     sampling->bias_values = values;
     sampling->bias_count = ids && values ? args->biases.count : 0;
@@ -84,7 +87,8 @@ int cli_parse_ids(const cli_command *command, const char *text, int32_t **ids, i
         errno = 0;
         long id = strtol(at, &end, 10);
         if (end == at || errno || id < INT32_MIN || id > INT32_MAX || (*end && !strchr(", ", *end)))
-            return cli_usage_error(command, "--ids '%s': use whole numbers with commas between", text);
+            return cli_usage_error(command, "--ids '%s': use whole numbers with commas between",
+                                   text);
         (*ids)[(*count)++] = (int32_t)id;
         at = end + strspn(end, ", ");
     }
@@ -130,10 +134,12 @@ int cli_read_ids(const cli_command *command, const char *path, int32_t **ids, in
     if (code)
         return code;
     if (size == 0 || size % sizeof **ids) {
-        fprintf(stderr, "pare %s: %s has %zu bytes: a file of 32-bit ids was expected\n", command->name, path, size);
+        fprintf(stderr, "pare %s: %s has %zu bytes: a file of 32-bit ids was expected\n",
+                command->name, path, size);
         return 1;
     }
-    *ids = (int32_t *)data; /* from realloc, so aligned; the file is little-endian, as the machines that Pare runs on */
+    *ids = (int32_t *)data; /* from realloc, so aligned; the file is little-endian, as the machines
+                               that Pare runs on */
     *count = (int64_t)(size / sizeof **ids);
     return 0;
 }

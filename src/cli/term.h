@@ -1,4 +1,5 @@
-/* The terminal: progress bars (on a terminal only, and not with --quiet), colours (not with NO_COLOR). */
+/* The terminal: progress bars (on a terminal only, and not with --quiet), colours (not with
+ * NO_COLOR). */
 #ifndef PARE_CLI_TERM_H
 #define PARE_CLI_TERM_H
 

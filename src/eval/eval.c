@@ -33,7 +33,8 @@ pare_protocol pare_protocol_from_name(const char *name)
 
 pare_eval_options pare_eval_options_default(void)
 {
-    pare_eval_options options = {.protocol = PARE_PROTOCOL_WINDOWS, .bos = -1, .session = pare_session_options_default()};
+    pare_eval_options options = {
+        .protocol = PARE_PROTOCOL_WINDOWS, .bos = -1, .session = pare_session_options_default()};
     options.session.kv_type = PARE_TYPE_F32;
     options.session.activations = PARE_ACTIVATIONS_F32;
     return options;
@@ -41,11 +42,14 @@ pare_eval_options pare_eval_options_default(void)
 
 const char *pare_eval_baseline_note(const pare_model *base)
 {
-    return pare_model_get_info(base)->quantized ? "the baseline's weights are quantized already: the differences are not those "
-                                                  "to the full-precision model" : NULL;
+    return pare_model_get_info(base)->quantized
+               ? "the baseline's weights are quantized already: the differences are not those "
+                 "to the full-precision model"
+               : NULL;
 }
 
-/* What of a window is looked at: tokens first .. first+length-1; position p predicts token first+p+1. */
+/* What of a window is looked at: tokens first .. first+length-1; position p predicts token
+ * first+p+1. */
 typedef struct window {
     int64_t first, length;
     int64_t score_first, score_last;     /* positions score_first .. score_last-1 are scored */
@@ -69,7 +73,8 @@ typedef struct evaluation {
     bool same[BLOCK];
 
     /* Sums of each window, and each position's divergence. */
-    double *tokens, *positions, *nll_sums, *base_sums, *difference_sums, *kld_sums, *same_sums, *klds;
+    double *tokens, *positions, *nll_sums, *base_sums, *difference_sums, *kld_sums, *same_sums,
+        *klds;
     int64_t kld_count;
 } evaluation;
 
@@ -77,10 +82,12 @@ typedef struct evaluation {
 
 static window window_at(const evaluation *e, int64_t w)
 {
-    int64_t first = w * e->stride, length = e->count - first < e->context ? e->count - first : e->context;
+    int64_t first = w * e->stride,
+            length = e->count - first < e->context ? e->count - first : e->context;
     window at = {.first = first, .length = length, .score_last = length - 1};
     if (e->options->protocol == PARE_PROTOCOL_STRIDE && w > 0)
-        at.score_first = e->context - e->stride - 1; /* predicts the first token behind the window before */
+        at.score_first =
+            e->context - e->stride - 1; /* predicts the first token behind the window before */
     if (e->options->protocol == PARE_PROTOCOL_LLAMA_CPP)
         at.score_first = length / 2;
     at.compare_first = at.score_first;
@@ -95,8 +102,9 @@ static pare_status make_windows(evaluation *e)
     if (strided) /* until a window reaches the end */
         n = e->count <= e->context ? 1 : (e->count - e->context + e->stride - 1) / e->stride + 1;
     if (n < 1 || e->count < 2)
-        return pare_fail(PARE_INVALID_ARGUMENT, "the text has %lld tokens, a window of %lld is longer", (long long)e->count,
-                         (long long)e->context);
+        return pare_fail(PARE_INVALID_ARGUMENT,
+                         "the text has %lld tokens, a window of %lld is longer",
+                         (long long)e->count, (long long)e->context);
     if (e->options->max_windows > 0 && n > e->options->max_windows)
         n = e->options->max_windows;
     pare_status status = pare_allocate((size_t)n, sizeof *e->windows, "windows", &e->windows);
@@ -112,13 +120,18 @@ static pare_status make_windows(evaluation *e)
 
 static pare_status check_models(const pare_model *model, const pare_model *base)
 {
-    const pare_model_info *info = pare_model_get_info(model), *other = base ? pare_model_get_info(base) : info;
+    const pare_model_info *info = pare_model_get_info(model),
+                          *other = base ? pare_model_get_info(base) : info;
     if (info->synthetic || other->synthetic)
-        return pare_fail(PARE_INVALID_ARGUMENT, "%s: a synthetic model has random weights, its quality means nothing",
+        return pare_fail(PARE_INVALID_ARGUMENT,
+                         "%s: a synthetic model has random weights, its quality means nothing",
                          info->synthetic ? info->path : other->path);
     if (info->vocab != other->vocab)
-        return pare_fail(PARE_INVALID_ARGUMENT, "%s has a vocabulary of %lld and %s one of %lld: their predictions cannot be "
-                         "compared", info->path, (long long)info->vocab, other->path, (long long)other->vocab);
+        return pare_fail(
+            PARE_INVALID_ARGUMENT,
+            "%s has a vocabulary of %lld and %s one of %lld: their predictions cannot be "
+            "compared",
+            info->path, (long long)info->vocab, other->path, (long long)other->vocab);
     return PARE_OK;
 }
 
@@ -134,7 +147,8 @@ static pare_status set_lengths(evaluation *e, const pare_model *model, const par
             e->context = limit;
     }
     if (e->context < 2 || e->context > limit)
-        return pare_fail(PARE_INVALID_ARGUMENT, "a window of %lld tokens: use 2 to the model's context of %lld",
+        return pare_fail(PARE_INVALID_ARGUMENT,
+                         "a window of %lld tokens: use 2 to the model's context of %lld",
                          (long long)e->context, (long long)limit);
     e->stride = e->context;
     if (e->options->protocol == PARE_PROTOCOL_STRIDE)
@@ -143,15 +157,15 @@ static pare_status set_lengths(evaluation *e, const pare_model *model, const par
         return pare_fail(PARE_INVALID_ARGUMENT, "protocol '%s' has no stride: use 'stride'",
                          pare_protocol_name(e->options->protocol));
     if (e->stride < 1 || e->stride >= e->context + (e->options->protocol != PARE_PROTOCOL_STRIDE))
-        return pare_fail(PARE_INVALID_ARGUMENT, "a stride of %lld: use 1 to %lld", (long long)e->stride,
-                         (long long)(e->context - 1));
+        return pare_fail(PARE_INVALID_ARGUMENT, "a stride of %lld: use 1 to %lld",
+                         (long long)e->stride, (long long)(e->context - 1));
     return PARE_OK;
 }
 
 static pare_status allocate_sums(evaluation *e)
 {
-    double **sums[] = {&e->tokens,   &e->positions, &e->nll_sums, &e->base_sums, &e->difference_sums,
-                       &e->kld_sums, &e->same_sums};
+    double **sums[] = {&e->tokens,          &e->positions, &e->nll_sums, &e->base_sums,
+                       &e->difference_sums, &e->kld_sums,  &e->same_sums};
     pare_status status = PARE_OK;
     int64_t positions = 0;
     for (size_t i = 0; i < sizeof sums / sizeof *sums; i++)
@@ -276,8 +290,11 @@ static pare_status run_window(evaluation *e, int64_t w)
     for (int64_t first = at->score_first; first < last; first += BLOCK)
         PARE_TRY(run_block(e, w, first, last - first < BLOCK ? last - first : BLOCK));
     if (!isfinite(e->nll_sums[w]) || !isfinite(e->base_sums[w]))
-        return pare_fail(PARE_FORMAT, "a loss in window %lld is not a number: a model's weights are damaged or its arithmetic "
-                         "overflowed", (long long)w);
+        return pare_fail(PARE_FORMAT,
+                         "a loss in window %lld is not a number: a model's weights are damaged or "
+                         "its arithmetic "
+                         "overflowed",
+                         (long long)w);
 fail:
     return status;
 }
@@ -287,9 +304,12 @@ static pare_status run_windows(evaluation *e, const pare_progress *progress)
     pare_status status = PARE_OK;
     for (int64_t w = 0; w < e->window_count; w++) {
         char what[64];
-        snprintf(what, sizeof what, "window %lld of %lld", (long long)w + 1, (long long)e->window_count);
-        if (progress && progress->update && !progress->update(progress->user, (double)w, (double)e->window_count, what))
-            return pare_fail(PARE_CANCELLED, "the evaluation was stopped at window %lld", (long long)w);
+        snprintf(what, sizeof what, "window %lld of %lld", (long long)w + 1,
+                 (long long)e->window_count);
+        if (progress && progress->update &&
+            !progress->update(progress->user, (double)w, (double)e->window_count, what))
+            return pare_fail(PARE_CANCELLED, "the evaluation was stopped at window %lld",
+                             (long long)w);
         PARE_TRY(run_window(e, w));
     }
 fail:
@@ -327,8 +347,9 @@ static void summarize(evaluation *e, pare_eval_result *r)
     r->kld_max = pare_quantile(e->klds, e->kld_count, 1);
 }
 
-pare_status pare_eval_run(const pare_model *model, const pare_model *base, const int32_t *ids, int64_t count,
-                          const pare_eval_options *options, const pare_progress *progress, pare_eval_result *result)
+pare_status pare_eval_run(const pare_model *model, const pare_model *base, const int32_t *ids,
+                          int64_t count, const pare_eval_options *options,
+                          const pare_progress *progress, pare_eval_result *result)
 {
     evaluation e = {.options = options, .ids = ids, .count = count};
     double started = pare_seconds();

@@ -2,15 +2,17 @@
 
 #include "base/half.h"
 
-/* exp(x) for x <= 0, within 2 units in the last place; 0 below -87. Cephes' scheme: x = n ln 2 + r, a polynomial of r,
- * 2^n put into the exponent. Written so that the compiler can vectorize a loop of it: vocabularies are wide, and libm's
- * expf took longer than the model. */
+/* exp(x) for x <= 0, within 2 units in the last place; 0 below -87. Cephes' scheme: x = n ln 2 + r,
+ * a polynomial of r, 2^n put into the exponent. Written so that the compiler can vectorize a loop
+ * of it: vocabularies are wide, and libm's expf took longer than the model. */
 static inline float exp_of_negative(float x)
 {
-    const float round = 12582912.0f; /* 1.5 2^23: adding it leaves the nearest integer in the low bits */
+    const float round =
+        12582912.0f; /* 1.5 2^23: adding it leaves the nearest integer in the low bits */
     float clamped = x > -87.0f ? x : -87.0f;
     float shifted = clamped * 1.44269504f + round, n = shifted - round;
-    float r = clamped - n * 0.693359375f + n * 2.12194440e-4f; /* ln 2 in two parts: the first product is exact */
+    float r = clamped - n * 0.693359375f +
+              n * 2.12194440e-4f; /* ln 2 in two parts: the first product is exact */
     float p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
@@ -22,10 +24,12 @@ static inline float exp_of_negative(float x)
     return x > -87.0f ? p * power : 0.0f;
 }
 
-double pare_kl_divergence(const float *p, double p_log_sum, const float *q, double q_log_sum, int64_t n)
+double pare_kl_divergence(const float *p, double p_log_sum, const float *q, double q_log_sum,
+                          int64_t n)
 {
     enum { LANES = 16 };
-    double sums[LANES] = {0}, offset = q_log_sum - p_log_sum; /* log p - log q = x_p - x_q + offset */
+    double sums[LANES] = {0},
+           offset = q_log_sum - p_log_sum; /* log p - log q = x_p - x_q + offset */
     float log_sum = (float)p_log_sum;
     int64_t whole = n / LANES * LANES;
     for (int64_t i = 0; i < whole; i += LANES) {

@@ -3,7 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-double pare_cluster_mean(const double *sums, const double *weights, int64_t n, double *standard_error)
+double pare_cluster_mean(const double *sums, const double *weights, int64_t n,
+                         double *standard_error)
 {
     double sum = 0, weight = 0, squares = 0;
     for (int64_t i = 0; i < n; i++) {

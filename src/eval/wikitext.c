@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-pare_status pare_eval_join_wikitext(const char *text, size_t length, char **joined, size_t *joined_length)
+pare_status pare_eval_join_wikitext(const char *text, size_t length, char **joined,
+                                    size_t *joined_length)
 {
     pare_buffer buffer = {0};
     *joined = NULL;

@@ -1,5 +1,6 @@
-/* One decoder, described by data: everything in which GPT-2, Llama, Mistral, Qwen2 and Qwen3 differ is a field here.
- * Backends read only this description and the weights below; they never ask what the model is called. */
+/* One decoder, described by data: everything in which GPT-2, Llama, Mistral, Qwen2 and Qwen3 differ
+ * is a field here. Backends read only this description and the weights below; they never ask what
+ * the model is called. */
 #ifndef PARE_MODEL_DECODER_H
 #define PARE_MODEL_DECODER_H
 
@@ -17,13 +18,15 @@ typedef enum pare_mlp_activation {
     PARE_MLP_RELU,
 } pare_mlp_activation;
 
-/* What the checkpoint's own library does to the inputs of the blocks' linear layers; computed in FP32 on the rounded values,
- * whose products are then those of the library's integers. */
+/* What the checkpoint's own library does to the inputs of the blocks' linear layers; computed in
+ * FP32 on the rounded values, whose products are then those of the library's integers. */
 typedef enum pare_input_rounding {
     PARE_INPUTS_EXACT,
-    PARE_INPUTS_TOKEN_INT8, /* compressed-tensors, dynamic: a token's absmax / 127.5 is its scale, codes -128..127 */
-    PARE_INPUTS_LLM_INT8,   /* LLM.int8() (Dettmers et al. 2022): columns in which some token of the pass reaches
-                               outlier_threshold stay as they are; elsewhere a token's absmax, outliers left out, is 127 */
+    PARE_INPUTS_TOKEN_INT8, /* compressed-tensors, dynamic: a token's absmax / 127.5 is its scale,
+                               codes -128..127 */
+    PARE_INPUTS_LLM_INT8,   /* LLM.int8() (Dettmers et al. 2022): columns in which some token of the
+                               pass reaches   outlier_threshold stay as they are; elsewhere a token's
+                               absmax, outliers left out, is 127 */
 } pare_input_rounding;
 
 typedef struct pare_decoder {
@@ -34,29 +37,32 @@ typedef struct pare_decoder {
     float norm_epsilon;
     pare_position_kind position;
     pare_mlp_activation activation;
-    bool gated_mlp;            /* down(act(gate x) * up x); otherwise down(act(up x)) */
+    bool gated_mlp; /* down(act(gate x) * up x); otherwise down(act(up x)) */
     bool tied_head;
-    bool qk_norm;              /* RMS norm over each head of q and k, before RoPE (Qwen3) */
-    int64_t sliding_window;    /* 0: none; otherwise a position sees itself and the window-1 before it */
-    float *attention_scale;    /* [layers]: 1/sqrt(head_dim), by layer for scale_attn_by_inverse_layer_idx */
+    bool qk_norm; /* RMS norm over each head of q and k, before RoPE (Qwen3) */
+    int64_t
+        sliding_window; /* 0: none; otherwise a position sees itself and the window-1 before it */
+    float *attention_scale; /* [layers]: 1/sqrt(head_dim), by layer for
+                               scale_attn_by_inverse_layer_idx */
 
-    /* RoPE with every scaling folded in: the angle of pair i at position p is p * rope_frequencies[i], cos and sin are
-     * multiplied by rope_magnitude (YaRN). */
-    bool rope_pairs;           /* rotates elements (2i, 2i+1), as GGUF's llama does; otherwise (i, i + rope_dims/2) */
-    int64_t rope_dims;         /* leading elements of each head that rotate */
-    float *rope_frequencies;   /* [rope_dims / 2] */
+    /* RoPE with every scaling folded in: the angle of pair i at position p is p *
+     * rope_frequencies[i], cos and sin are multiplied by rope_magnitude (YaRN). */
+    bool rope_pairs;         /* rotates elements (2i, 2i+1), as GGUF's llama does; otherwise (i, i +
+                                rope_dims/2) */
+    int64_t rope_dims;       /* leading elements of each head that rotate */
+    float *rope_frequencies; /* [rope_dims / 2] */
     float rope_magnitude;
 
     pare_input_rounding input_rounding;
-    float outlier_threshold;   /* of LLM.int8(); 0: no column is an outlier */
+    float outlier_threshold; /* of LLM.int8(); 0: no column is an outlier */
 
-    int32_t bos, eos;          /* -1: none */
+    int32_t bos, eos; /* -1: none */
 } pare_decoder;
 
 /* Matrices are [out, in]; biases and norms FP32-readable vectors. NULL where the model has none. */
 typedef struct pare_layer {
     const pare_tensor *attention_norm, *attention_norm_bias;
-    const pare_tensor *q, *k, *v;             /* or qkv in one: rows of q, then k, then v */
+    const pare_tensor *q, *k, *v; /* or qkv in one: rows of q, then k, then v */
     const pare_tensor *q_bias, *k_bias, *v_bias;
     const pare_tensor *qkv, *qkv_bias;
     const pare_tensor *q_norm, *k_norm;
@@ -73,8 +79,9 @@ struct pare_model {
     const pare_tensor *head; /* the token embedding where tied */
     pare_layer *layers;
 
-    /* Every weight under its canonical (GGUF) name, "blk.0.attn_q.weight", in file order of a written GGUF. The pointers
-     * above point into this list. HF's transposed GPT-2 matrices are turned here (owned copies). */
+    /* Every weight under its canonical (GGUF) name, "blk.0.attn_q.weight", in file order of a
+     * written GGUF. The pointers above point into this list. HF's transposed GPT-2 matrices are
+     * turned here (owned copies). */
     pare_tensor *tensors;
     size_t tensor_count;
 
@@ -84,8 +91,8 @@ struct pare_model {
 /* True for the linear layers of the blocks: what "quantizing the model" means by default. */
 bool pare_model_is_block_matrix(const pare_model *model, const pare_tensor *tensor);
 
-/* True where the tensor's data lies in a mapped file: its pages may be given back (MADV_DONTNEED) and are read again when
- * they are touched. False for the model's own copies. */
+/* True where the tensor's data lies in a mapped file: its pages may be given back (MADV_DONTNEED)
+ * and are read again when they are touched. False for the model's own copies. */
 bool pare_model_is_mapped(const pare_model *model, const pare_tensor *tensor);
 
 #endif

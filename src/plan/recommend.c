@@ -25,8 +25,8 @@ static int fastest_rejected(const pare_study *study, int chosen, double max_loss
     int best = -1;
     for (int r = 0; r < study->count; r++) {
         const pare_study_row *row = &study->rows[r];
-        bool faster = chosen < 0 || row->decode_tokens_per_s.low >
-                                        study->rows[chosen].decode_tokens_per_s.high;
+        bool faster = chosen < 0 ||
+                      row->decode_tokens_per_s.low > study->rows[chosen].decode_tokens_per_s.high;
         if (usable(row) && row->quality_loss.high > max_loss && faster &&
             (best < 0 || better(row, &study->rows[best])))
             best = r;

@@ -28,7 +28,7 @@ typedef struct chunk_job {
     pare_type type;
     size_t stored_row, row_bytes; /* of the source and of what is written */
     int64_t first, count;
-    bool copy; /* the rows' bytes stay */
+    bool copy;            /* the rows' bytes stay */
     const uint8_t *ready; /* rows that the method encoded beforehand; NULL: none */
 } chunk_job;
 

@@ -1,27 +1,31 @@
-/* How each format's blocks are laid out, and the plain-C conversion of rows from and to FP32: the definition of each format.
- * Adding a format is one row in pare/types.h, one file format_NAME.c here, and one row in the table of types.c. */
+/* How each format's blocks are laid out, and the plain-C conversion of rows from and to FP32: the
+ * definition of each format. Adding a format is one row in pare/types.h, one file format_NAME.c
+ * here, and one row in the table of types.c. */
 #ifndef PARE_QUANT_TYPES_H
 #define PARE_QUANT_TYPES_H
 
 #include <pare/error.h>
 #include <pare/types.h>
 
-/* Decodes n elements of a row (a multiple of the block; a whole row for row-wide formats). Exact: the same FP32 values that
- * the format's own definition gives. */
+/* Decodes n elements of a row (a multiple of the block; a whole row for row-wide formats). Exact:
+ * the same FP32 values that the format's own definition gives. */
 typedef void (*pare_decode_row)(const void *stored, float *values, int64_t n);
 
-/* Encodes a row by round-to-nearest as the format's reference implementation does. `importance`, n long or NULL, weighs the
- * squared errors where the format's search uses weights. Values are finite. */
-typedef void (*pare_encode_row)(const float *values, void *stored, int64_t n, const float *importance);
+/* Encodes a row by round-to-nearest as the format's reference implementation does. `importance`, n
+ * long or NULL, weighs the squared errors where the format's search uses weights. Values are
+ * finite. */
+typedef void (*pare_encode_row)(const float *values, void *stored, int64_t n,
+                                const float *importance);
 
 typedef struct pare_type_traits {
     const char *name;
-    int gguf_id;         /* -1: has none */
-    int64_t block;       /* elements; 0: a whole row */
+    int gguf_id;   /* -1: has none */
+    int64_t block; /* elements; 0: a whole row */
     size_t block_bytes;
     pare_decode_row decode; /* NULL: not readable as weights */
     pare_encode_row encode; /* NULL: not writable */
-    float largest;          /* magnitudes up to this one stay finite when stored (FP16 scales overflow above) */
+    float largest; /* magnitudes up to this one stay finite when stored (FP16 scales overflow above)
+                    */
 } pare_type_traits;
 
 const pare_type_traits *pare_type_get_traits(pare_type type);

@@ -11,9 +11,11 @@ typedef struct pare_backend pare_backend;
 /* One row per backend; each function gets what create returned. */
 typedef struct pare_backend_functions {
     const char *name;
-    pare_status (*create)(const pare_model *model, const pare_session_options *options, void **state);
+    pare_status (*create)(const pare_model *model, const pare_session_options *options,
+                          void **state);
     void (*free)(void *state);
-    /* Runs n tokens at positions past .. past+n-1, appends their keys and values, keeps their final hidden states. */
+    /* Runs n tokens at positions past .. past+n-1, appends their keys and values, keeps their final
+     * hidden states. */
     pare_status (*forward)(void *state, const int32_t *ids, int64_t n, int64_t past);
     pare_status (*logits)(void *state, int64_t first, int64_t count, float *logits);
     /* Copies the cache of the first `positions` positions out and in; bytes for it. */

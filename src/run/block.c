@@ -63,7 +63,8 @@ pare_status pare_block_create(const pare_model *model, int64_t layer, int thread
     block->model.info = model->info;
     block->model.decoder = model->decoder;
     block->model.decoder.layers = 1;
-    block->model.decoder.input_rounding = PARE_INPUTS_EXACT; /* calibration sees what was computed */
+    block->model.decoder.input_rounding =
+        PARE_INPUTS_EXACT; /* calibration sees what was computed */
     block->scale = model->decoder.attention_scale[layer];
     block->model.decoder.attention_scale = &block->scale;
     block->model.layers = &block->layer;

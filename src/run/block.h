@@ -47,9 +47,9 @@ pare_pool *pare_block_pool(pare_block *block);
 /* After weights were changed. */
 void pare_block_refresh(pare_block *block);
 
-/* Runs one sequence: `hidden` [tokens] rows of the model's width, `stride` floats apart, is replaced by
- * the block's output. `last`: the pass ends after this input was shown and leaves `hidden` as it is;
- * PARE_BLOCK_INPUTS for a whole pass. tap may be NULL. */
+/* Runs one sequence: `hidden` [tokens] rows of the model's width, `stride` floats apart, is
+ * replaced by the block's output. `last`: the pass ends after this input was shown and leaves
+ * `hidden` as it is; PARE_BLOCK_INPUTS for a whole pass. tap may be NULL. */
 void pare_block_forward(pare_block *block, float *hidden, int64_t stride, int64_t tokens,
                         pare_block_input last, pare_block_tap tap, void *user);
 

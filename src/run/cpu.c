@@ -22,8 +22,8 @@ static void *carve(carver *c, int64_t count, size_t size)
 {
     size_t bytes, end;
     void *piece = c->base ? c->base + c->used : NULL;
-    if (count < 0 || !pare_mul_size((size_t)count, size, &bytes) || !pare_add_size(c->used, bytes, &end) ||
-        !pare_align_size(end, CPU_LINE, &c->used)) {
+    if (count < 0 || !pare_mul_size((size_t)count, size, &bytes) ||
+        !pare_add_size(c->used, bytes, &end) || !pare_align_size(end, CPU_LINE, &c->used)) {
         c->overflow = true;
         return NULL;
     }
@@ -47,15 +47,19 @@ static void add_demand(const cpu_state *cpu, const cpu_group *group, demand *all
         if (regime == CPU_FEW && tokens > CPU_MANY - 1)
             tokens = CPU_MANY - 1;
         for (int p = 0; p < group->prepare_count[regime]; p++) {
-            at_least(&all->prepared[p], group->prepares[regime][p]->prepared_bytes(tokens, columns));
-            at_least(&all->prepared_single[p], group->prepares[regime][p]->prepared_bytes(1, columns));
+            at_least(&all->prepared[p],
+                     group->prepares[regime][p]->prepared_bytes(tokens, columns));
+            at_least(&all->prepared_single[p],
+                     group->prepares[regime][p]->prepared_bytes(1, columns));
         }
         for (int m = 0; m < group->count; m++) {
             const cpu_matrix *matrix = &group->matrices[m];
             if (!matrix->matmul[regime]->scratch_bytes)
                 continue;
-            at_least(&all->scratch, matrix->matmul[regime]->scratch_bytes(matrix->rows, columns, tokens));
-            at_least(&all->scratch, matrix->matmul[regime]->scratch_bytes(matrix->rows, columns, 1));
+            at_least(&all->scratch,
+                     matrix->matmul[regime]->scratch_bytes(matrix->rows, columns, tokens));
+            at_least(&all->scratch,
+                     matrix->matmul[regime]->scratch_bytes(matrix->rows, columns, 1));
         }
     }
 }
@@ -128,10 +132,12 @@ static pare_status allocate_scratch(cpu_state *cpu)
     demand sizes = find_demand(cpu);
     carver size = {0}, cut = {0};
     pare_status status;
-    PARE_TRY(pare_allocate((size_t)pare_pool_threads(cpu->pool), sizeof *cpu->private, "threads", &cpu->private));
+    PARE_TRY(pare_allocate((size_t)pare_pool_threads(cpu->pool), sizeof *cpu->private, "threads",
+                           &cpu->private));
     carve_scratch(cpu, &size, &sizes);
     if (size.overflow)
-        return pare_fail(PARE_LIMIT, "a context of %lld tokens is too large", (long long)cpu->context);
+        return pare_fail(PARE_LIMIT, "a context of %lld tokens is too large",
+                         (long long)cpu->context);
     PARE_TRY(pare_pages_allocate(size.used, "scratch memory", &cpu->scratch));
     cpu->scratch_bytes = size.used;
     cut.base = cpu->scratch;
@@ -145,15 +151,19 @@ static pare_status allocate_cache(cpu_state *cpu)
     const pare_decoder *d = cpu->decoder;
     size_t row = pare_type_row_bytes(cpu->kv_type, d->head_dim);
     if (row == 0)
-        return pare_fail(PARE_UNSUPPORTED, "a KV cache of %s: heads of %lld are no multiple of its %lld",
-                         pare_type_name(cpu->kv_type), (long long)d->head_dim, (long long)pare_type_block(cpu->kv_type));
+        return pare_fail(PARE_UNSUPPORTED,
+                         "a KV cache of %s: heads of %lld are no multiple of its %lld",
+                         pare_type_name(cpu->kv_type), (long long)d->head_dim,
+                         (long long)pare_type_block(cpu->kv_type));
     int64_t rows;
     pare_status status;
-    /* Rows of numbers start a cache line; 8-bit ones would grow by half or more, and lose what they are for. */
+    /* Rows of numbers start a cache line; 8-bit ones would grow by half or more, and lose what they
+     * are for. */
     if (!pare_align_size(row, cpu->kv_type == PARE_TYPE_Q8_0 ? 2 : CPU_LINE, &cpu->kv_row_bytes) ||
         !pare_mul_i64(d->layers * d->kv_heads, cpu->context, &rows) ||
         !pare_mul_size((size_t)rows, cpu->kv_row_bytes, &cpu->kv_bytes))
-        return pare_fail(PARE_LIMIT, "a context of %lld tokens is too large", (long long)cpu->context);
+        return pare_fail(PARE_LIMIT, "a context of %lld tokens is too large",
+                         (long long)cpu->context);
     PARE_TRY(pare_pages_allocate(cpu->kv_bytes, "the KV cache", &cpu->keys));
     PARE_TRY(pare_pages_allocate(cpu->kv_bytes, "the KV cache", &cpu->values));
     cpu->memory.kv_bytes = 2 * (int64_t)cpu->kv_bytes;
@@ -194,11 +204,12 @@ static pare_status check_readable(const pare_kernels *kernels, const pare_tensor
 {
     if (!tensor || kernels->decode_row[tensor->type])
         return PARE_OK;
-    return pare_fail(PARE_UNSUPPORTED, "%s: tensor '%s' is stored as %s, which cannot be read", tensor->file, tensor->name,
-                     pare_type_name(tensor->type));
+    return pare_fail(PARE_UNSUPPORTED, "%s: tensor '%s' is stored as %s, which cannot be read",
+                     tensor->file, tensor->name, pare_type_name(tensor->type));
 }
 
-static pare_status cpu_create(const pare_model *model, const pare_session_options *options, void **state)
+static pare_status cpu_create(const pare_model *model, const pare_session_options *options,
+                              void **state)
 {
     pare_isa isa;
     pare_status status;
@@ -219,7 +230,8 @@ static pare_status cpu_create(const pare_model *model, const pare_session_option
                            model->info.path, (long long)model->decoder.head_dim, PARE_HEAD_DIM_MAX);
         goto fail;
     }
-    PARE_TRY(check_readable(cpu->kernels, model->token_embedding)); /* absent in a block by itself */
+    PARE_TRY(
+        check_readable(cpu->kernels, model->token_embedding)); /* absent in a block by itself */
     PARE_TRY(check_readable(cpu->kernels, model->position_embedding));
     PARE_TRY(pare_pool_create(options->threads, &cpu->pool));
     PARE_TRY(cpu_prepare_weights(cpu));
@@ -232,7 +244,8 @@ fail:
     return status;
 }
 
-/* Cosines and sines up to position `end`, in double: at position 8191 an FP32 angle is off by 2^-12. */
+/* Cosines and sines up to position `end`, in double: at position 8191 an FP32 angle is off by
+ * 2^-12. */
 void cpu_extend_angles(cpu_state *cpu, int64_t end)
 {
     const pare_decoder *d = cpu->decoder;
@@ -253,7 +266,8 @@ static pare_status cpu_forward(void *state, const int32_t *ids, int64_t n, int64
     cpu_extend_angles(cpu, past + n);
     for (int64_t done = 0; done < n;) {
         int64_t chunk = n - done < cpu->chunk ? n - done : cpu->chunk;
-        cpu_forward_chunk(cpu, ids + done, chunk, past + done, cpu->hidden + done * cpu->hidden_stride);
+        cpu_forward_chunk(cpu, ids + done, chunk, past + done,
+                          cpu->hidden + done * cpu->hidden_stride);
         done += chunk;
     }
     if (cpu->held < n)
@@ -275,7 +289,8 @@ static pare_status cpu_logits(void *state, int64_t first, int64_t count, float *
         } else {
             cpu_head(cpu, hidden + done * cpu->hidden_stride, n, cpu->bounce, cpu->vocab_stride);
             for (int64_t t = 0; t < n; t++)
-                memcpy(logits + (done + t) * vocab, cpu->bounce + t * cpu->vocab_stride, (size_t)vocab * sizeof(float));
+                memcpy(logits + (done + t) * vocab, cpu->bounce + t * cpu->vocab_stride,
+                       (size_t)vocab * sizeof(float));
         }
         done += n;
     }
@@ -285,13 +300,15 @@ static pare_status cpu_logits(void *state, int64_t first, int64_t count, float *
 static size_t cpu_cache_bytes(void *state, int64_t positions)
 {
     const cpu_state *cpu = state;
-    return 2 * (size_t)(cpu->decoder->layers * cpu->decoder->kv_heads * positions) * cpu->kv_row_bytes;
+    return 2 * (size_t)(cpu->decoder->layers * cpu->decoder->kv_heads * positions) *
+           cpu->kv_row_bytes;
 }
 
 /* The saved form: for each layer and head, the keys of all positions, then the values. */
 static void copy_cache(cpu_state *cpu, int64_t positions, char *saved, bool save)
 {
-    size_t bytes = (size_t)positions * cpu->kv_row_bytes, plane = (size_t)cpu->context * cpu->kv_row_bytes;
+    size_t bytes = (size_t)positions * cpu->kv_row_bytes,
+           plane = (size_t)cpu->context * cpu->kv_row_bytes;
     int64_t planes = cpu->decoder->layers * cpu->decoder->kv_heads;
     for (int64_t p = 0; p < planes; p++)
         for (int side = 0; side < 2; side++, saved += bytes) {

@@ -10,17 +10,17 @@
 #include <stdatomic.h>
 
 enum {
-    CPU_CHUNK = 512,     /* tokens that go through the layers together */
-    CPU_MANY = 32,       /* from so many tokens on, the batch regime's matmul is used */
-    CPU_GROUP = 3,       /* q, k, v */
-    CPU_LINE = 64,       /* bytes: the alignment of every row */
-    CPU_BOUNCE = 16,     /* rows of logits at a time where the caller's buffer is not aligned */
-    CPU_SHARE = 64,      /* elements: shares of elementwise work start at multiples, so that vectors and their tails
-                            fall the same way for any number of threads */
+    CPU_CHUNK = 512, /* tokens that go through the layers together */
+    CPU_MANY = 32,   /* from so many tokens on, the batch regime's matmul is used */
+    CPU_GROUP = 3,   /* q, k, v */
+    CPU_LINE = 64,   /* bytes: the alignment of every row */
+    CPU_BOUNCE = 16, /* rows of logits at a time where the caller's buffer is not aligned */
+    CPU_SHARE = 64,  /* elements: shares of elementwise work start at multiples, so that vectors and
+                        their tails  fall the same way for any number of threads */
 };
 
-/* Decode and batches may use different functions (FAST: FP32 and BF16 activations), on one copy of the weights where
- * their layouts agree. */
+/* Decode and batches may use different functions (FAST: FP32 and BF16 activations), on one copy of
+ * the weights where their layouts agree. */
 typedef enum cpu_regime { CPU_FEW, CPU_BATCH, CPU_REGIMES } cpu_regime;
 
 typedef struct cpu_matrix {
@@ -31,13 +31,15 @@ typedef struct cpu_matrix {
     const float *bias; /* [rows], or NULL */
 } cpu_matrix;
 
-/* Matrices that read the same activations and are multiplied in one phase, without a barrier in between. */
+/* Matrices that read the same activations and are multiplied in one phase, without a barrier in
+ * between. */
 typedef struct cpu_group {
     cpu_matrix matrices[CPU_GROUP];
     int count;
     int64_t offsets[CPU_GROUP]; /* floats: where each one's output starts in the output row */
     bool side_by_side;          /* every thread takes the same rows of each matrix (gate and up) */
-    /* The distinct ways in which the activations are prepared, and which one each matrix reads (-1: FP32 as they are). */
+    /* The distinct ways in which the activations are prepared, and which one each matrix reads (-1:
+     * FP32 as they are). */
     const pare_matmul *prepares[CPU_REGIMES][CPU_GROUP];
     int prepare_count[CPU_REGIMES], prepare_of[CPU_REGIMES][CPU_GROUP];
 } cpu_group;
@@ -70,8 +72,8 @@ typedef struct cpu_state {
     cpu_layer *layers;
     cpu_norm final_norm;
     cpu_group head;
-    pare_arena arena;    /* norms, biases */
-    char *packed;        /* all repacked matrices */
+    pare_arena arena; /* norms, biases */
+    char *packed;     /* all repacked matrices */
     size_t packed_bytes;
 
     int64_t context, chunk;
@@ -84,21 +86,22 @@ typedef struct cpu_state {
     float *x, *normed, *y, *qkv, *attended, *mlp, *bounce;
     char *prepared[CPU_GROUP];
     void *attention_scratch;
-    float *hidden;       /* [context][hidden_stride]: final hidden states of the last forward, normalized */
+    float
+        *hidden; /* [context][hidden_stride]: final hidden states of the last forward, normalized */
     float *cosines, *sines; /* [context][rope_dims / 2] */
-    int64_t angles;      /* positions for which they are computed */
-    cpu_private *private; /* [threads] */
-    atomic_llong *tasks; /* [layers]: attention tasks taken; each on its own cache line */
-    char *scratch;       /* one region that holds all of the above from x on */
+    int64_t angles;         /* positions for which they are computed */
+    cpu_private *private;   /* [threads] */
+    atomic_llong *tasks;    /* [layers]: attention tasks taken; each on its own cache line */
+    char *scratch;          /* one region that holds all of the above from x on */
     size_t scratch_bytes;
-    bool *outliers;      /* columns; of models that round by LLM.int8(), else NULL */
-    int64_t held;        /* hidden states of the last forward */
+    bool *outliers; /* columns; of models that round by LLM.int8(), else NULL */
+    int64_t held;   /* hidden states of the last forward */
 } cpu_state;
 
 enum { CPU_TASK_STRIDE = CPU_LINE / sizeof(atomic_llong) };
 
-/* One walk through the layers. Token ids in and normalized final hidden states out; or, for a block by itself, hidden states
- * in and out. `tap` (may be NULL) sees what the linear layers read. */
+/* One walk through the layers. Token ids in and normalized final hidden states out; or, for a block
+ * by itself, hidden states in and out. `tap` (may be NULL) sees what the linear layers read. */
 typedef struct cpu_pass {
     cpu_state *cpu;
     const int32_t *ids;
@@ -107,7 +110,8 @@ typedef struct cpu_pass {
     float *states; /* not NULL: replaces ids and hidden */
     int64_t states_stride;
     pare_block_tap tap;
-    pare_block_input last; /* the pass ends after this input was shown; PARE_BLOCK_INPUTS: it is whole */
+    pare_block_input
+        last; /* the pass ends after this input was shown; PARE_BLOCK_INPUTS: it is whole */
     void *tap_user;
 } cpu_pass;
 
@@ -121,16 +125,18 @@ pare_status cpu_prepare_weights(cpu_state *cpu);
 /* Packs the weights again, after their values changed. */
 void cpu_pack_weights(cpu_state *cpu);
 
-/* n <= chunk tokens at positions past ..; their normalized final hidden states go to hidden[0 .. n-1]. */
+/* n <= chunk tokens at positions past ..; their normalized final hidden states go to hidden[0 ..
+ * n-1]. */
 void cpu_forward_chunk(cpu_state *cpu, const int32_t *ids, int64_t n, int64_t past, float *hidden);
 /* logits[t * stride + v] of n <= chunk hidden states. */
 void cpu_head(cpu_state *cpu, const float *hidden, int64_t n, float *logits, int64_t stride);
 
-/* Rounds the inputs of linear layers as the model's checkpoint asks (decoder->input_rounding; EXACT: nothing to do, not to
- * be called). Called by all threads, each with the tokens that it has to round; x is [tokens] rows of `columns`, `stride`
- * apart. `complete`: all rows are there for every thread to read; otherwise only its own, or a copy of its own. */
-void cpu_round_inputs(const cpu_state *cpu, float *x, int64_t stride, int64_t tokens, int64_t columns, pare_range own,
-                      bool complete, int index, int count);
+/* Rounds the inputs of linear layers as the model's checkpoint asks (decoder->input_rounding;
+ * EXACT: nothing to do, not to be called). Called by all threads, each with the tokens that it has
+ * to round; x is [tokens] rows of `columns`, `stride` apart. `complete`: all rows are there for
+ * every thread to read; otherwise only its own, or a copy of its own. */
+void cpu_round_inputs(const cpu_state *cpu, float *x, int64_t stride, int64_t tokens,
+                      int64_t columns, pare_range own, bool complete, int index, int count);
 
 static inline int64_t cpu_stride(int64_t floats)
 {

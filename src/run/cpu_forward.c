@@ -1,13 +1,14 @@
-/* The forward pass: one function that all threads run at once. Every thread walks all layers; in each phase it takes its
- * share, and a barrier separates phases that read what others wrote.
+/* The forward pass: one function that all threads run at once. Every thread walks all layers; in
+ * each phase it takes its share, and a barrier separates phases that read what others wrote.
  *
- * A phase is one of two kinds. Matrix products share the rows of the weights. What is done per token (norms, residual sums,
- * preparing activations for the next product) shares the tokens; with a single token there is nothing to share, and every
- * thread does it for itself on a copy of its own: that costs a microsecond of arithmetic and saves the barrier.
+ * A phase is one of two kinds. Matrix products share the rows of the weights. What is done per
+ * token (norms, residual sums, preparing activations for the next product) shares the tokens; with
+ * a single token there is nothing to share, and every thread does it for itself on a copy of its
+ * own: that costs a microsecond of arithmetic and saves the barrier.
  *
- * Per layer:  [norm, prepare] | q k v | rotate, store | attention (| combine) | [prepare] | output |
- *             [add, norm, prepare] | gate up, activation | [prepare] | down | [add ...
- * where | is a barrier, and what stands in [] has a barrier of its own behind it only if there are several tokens. */
+ * Per layer:  [norm, prepare] | q k v | rotate, store | attention (| combine) | [prepare] | output
+ * | [add, norm, prepare] | gate up, activation | [prepare] | down | [add ... where | is a barrier,
+ * and what stands in [] has a barrier of its own behind it only if there are several tokens. */
 #include "run/cpu.h"
 
 #include <string.h>
@@ -17,15 +18,16 @@ typedef struct cpu_thread {
     const cpu_state *cpu;
     const cpu_pass *pass;
     int index, count;
-    bool single;     /* one token: x, normed, prepared are this thread's own */
-    pare_range own;  /* the tokens of per-token phases */
+    bool single;    /* one token: x, normed, prepared are this thread's own */
+    pare_range own; /* the tokens of per-token phases */
     cpu_regime regime;
     float *x, *normed;
     char *const *prepared;
     void *scratch;
 } cpu_thread;
 
-static cpu_thread thread_view(const cpu_state *cpu, const cpu_pass *pass, int64_t tokens, int index, int count)
+static cpu_thread thread_view(const cpu_state *cpu, const cpu_pass *pass, int64_t tokens, int index,
+                              int count)
 {
     const cpu_private *mine = &cpu->private[index];
     bool single = tokens == 1;
@@ -88,18 +90,21 @@ static bool show(const cpu_thread *thread, pare_block_input input, const float *
 static void embed(const cpu_thread *thread)
 {
     const cpu_state *cpu = thread->cpu;
-    const pare_tensor *table = cpu->model->token_embedding, *positions = cpu->model->position_embedding;
+    const pare_tensor *table = cpu->model->token_embedding,
+                      *positions = cpu->model->position_embedding;
     int64_t hidden = cpu->decoder->hidden;
     size_t row = pare_type_row_bytes(table->type, hidden);
     for (int64_t t = thread->own.first; t < thread->own.last; t++) {
         float *x = thread->x + t * cpu->hidden_stride;
-        cpu->kernels->decode_row[table->type]((const char *)table->data + row * (size_t)thread->pass->ids[t], x, hidden);
+        cpu->kernels->decode_row[table->type](
+            (const char *)table->data + row * (size_t)thread->pass->ids[t], x, hidden);
         if (cpu->decoder->position != PARE_POSITION_LEARNED)
             continue;
         size_t position_row = pare_type_row_bytes(positions->type, hidden);
         float *position = thread->normed + t * cpu->hidden_stride; /* free at this point */
         cpu->kernels->decode_row[positions->type](
-            (const char *)positions->data + position_row * (size_t)(thread->pass->past + t), position, hidden);
+            (const char *)positions->data + position_row * (size_t)(thread->pass->past + t),
+            position, hidden);
         cpu->kernels->add(x, position, hidden);
     }
 }
@@ -118,36 +123,42 @@ static void add_residual(const cpu_thread *thread)
 {
     const cpu_state *cpu = thread->cpu;
     for (int64_t t = thread->own.first; t < thread->own.last; t++)
-        cpu->kernels->add(thread->x + t * cpu->hidden_stride, cpu->y + t * cpu->hidden_stride, cpu->decoder->hidden);
+        cpu->kernels->add(thread->x + t * cpu->hidden_stride, cpu->y + t * cpu->hidden_stride,
+                          cpu->decoder->hidden);
 }
 
 static void norm_own(const cpu_thread *thread, const cpu_norm *norm)
 {
     const cpu_state *cpu = thread->cpu;
     for (int64_t t = thread->own.first; t < thread->own.last; t++)
-        norm_row(cpu, thread->normed + t * cpu->hidden_stride, thread->x + t * cpu->hidden_stride, norm);
+        norm_row(cpu, thread->normed + t * cpu->hidden_stride, thread->x + t * cpu->hidden_stride,
+                 norm);
 }
 
 /* The activations in every form that the group's matrices read. */
-static void prepare_own(const cpu_thread *thread, const cpu_group *group, const float *x, int64_t stride, int64_t tokens)
+static void prepare_own(const cpu_thread *thread, const cpu_group *group, const float *x,
+                        int64_t stride, int64_t tokens)
 {
     for (int p = 0; p < group->prepare_count[thread->regime]; p++)
         if (thread->own.first < thread->own.last)
             group->prepares[thread->regime][p]->prepare(thread->prepared[p], x, stride, tokens,
-                                                        group->matrices[0].columns, thread->own.first, thread->own.last);
+                                                        group->matrices[0].columns,
+                                                        thread->own.first, thread->own.last);
 }
 
-/* The thread's own rows (several tokens) or copy (one): nobody else reads them before the next barrier. */
+/* The thread's own rows (several tokens) or copy (one): nobody else reads them before the next
+ * barrier. */
 static void round_normed(const cpu_thread *thread, int64_t tokens)
 {
     const cpu_state *cpu = thread->cpu;
     if (cpu->decoder->input_rounding != PARE_INPUTS_EXACT)
-        cpu_round_inputs(cpu, thread->normed, cpu->hidden_stride, tokens, cpu->decoder->hidden, thread->own, thread->single,
-                         thread->index, thread->count);
+        cpu_round_inputs(cpu, thread->normed, cpu->hidden_stride, tokens, cpu->decoder->hidden,
+                         thread->own, thread->single, thread->index, thread->count);
 }
 
 /* Rows that all threads read: of a single token the first thread rounds the only copy. */
-static void round_shared(const cpu_thread *thread, float *x, int64_t stride, int64_t tokens, int64_t columns)
+static void round_shared(const cpu_thread *thread, float *x, int64_t stride, int64_t tokens,
+                         int64_t columns)
 {
     const cpu_state *cpu = thread->cpu;
     if (cpu->decoder->input_rounding == PARE_INPUTS_EXACT)
@@ -157,21 +168,23 @@ static void round_shared(const cpu_thread *thread, float *x, int64_t stride, int
     barrier(thread);
 }
 
-static void multiply_rows(const cpu_thread *thread, const cpu_group *group, int m, pare_range rows, const float *x,
-                          int64_t x_stride, int64_t tokens, float *y, int64_t y_stride)
+static void multiply_rows(const cpu_thread *thread, const cpu_group *group, int m, pare_range rows,
+                          const float *x, int64_t x_stride, int64_t tokens, float *y,
+                          int64_t y_stride)
 {
     const cpu_matrix *matrix = &group->matrices[m];
     cpu_regime regime = thread->regime;
     int p = group->prepare_of[regime][m];
     if (rows.first < rows.last)
-        matrix->matmul[regime]->multiply(y + group->offsets[m], y_stride, matrix->weights[regime], matrix->tensor->type,
-                                         p < 0 ? (const void *)x : thread->prepared[p], x_stride, matrix->bias,
-                                         matrix->rows, matrix->columns, tokens, rows.first, rows.last, thread->scratch);
+        matrix->matmul[regime]->multiply(
+            y + group->offsets[m], y_stride, matrix->weights[regime], matrix->tensor->type,
+            p < 0 ? (const void *)x : thread->prepared[p], x_stride, matrix->bias, matrix->rows,
+            matrix->columns, tokens, rows.first, rows.last, thread->scratch);
 }
 
 /* The group as one matrix of all rows, cut into equal shares of whole steps. */
-static void multiply_stacked(const cpu_thread *thread, const cpu_group *group, const float *x, int64_t x_stride,
-                             int64_t tokens, float *y, int64_t y_stride)
+static void multiply_stacked(const cpu_thread *thread, const cpu_group *group, const float *x,
+                             int64_t x_stride, int64_t tokens, float *y, int64_t y_stride)
 {
     int64_t steps[CPU_GROUP], total = 0, before = 0;
     for (int m = 0; m < group->count; m++) {
@@ -184,7 +197,8 @@ static void multiply_stacked(const cpu_thread *thread, const cpu_group *group, c
         const cpu_matrix *matrix = &group->matrices[m];
         int64_t step = matrix->matmul[thread->regime]->row_step;
         int64_t first = share.first - before, last = share.last - before;
-        pare_range rows = {first < 0 ? 0 : first * step, last > steps[m] ? matrix->rows : last * step};
+        pare_range rows = {first < 0 ? 0 : first * step,
+                           last > steps[m] ? matrix->rows : last * step};
         if (rows.last > matrix->rows)
             rows.last = matrix->rows;
         multiply_rows(thread, group, m, rows, x, x_stride, tokens, y, y_stride);
@@ -221,13 +235,16 @@ static void activate(const cpu_state *cpu, float *gate, const float *up, int64_t
 }
 
 /* Gate and up by the same rows, then the activation of these rows: no barrier in between. */
-static void multiply_up(const cpu_thread *thread, const cpu_group *group, const float *x, int64_t tokens)
+static void multiply_up(const cpu_thread *thread, const cpu_group *group, const float *x,
+                        int64_t tokens)
 {
     const cpu_state *cpu = thread->cpu;
     const pare_decoder *d = cpu->decoder;
-    pare_range rows = pare_share(d->mlp_hidden, common_step(group, thread->regime), thread->index, thread->count);
+    pare_range rows =
+        pare_share(d->mlp_hidden, common_step(group, thread->regime), thread->index, thread->count);
     for (int m = 0; m < group->count; m++)
-        multiply_rows(thread, group, m, rows, x, cpu->hidden_stride, tokens, cpu->mlp, cpu->mlp_stride);
+        multiply_rows(thread, group, m, rows, x, cpu->hidden_stride, tokens, cpu->mlp,
+                      cpu->mlp_stride);
     for (int64_t t = 0; t < tokens && rows.first < rows.last; t++) {
         float *gate = cpu->mlp + t * cpu->mlp_stride + rows.first;
         activate(cpu, gate, d->gated_mlp ? gate + cpu->up_offset : NULL, rows.last - rows.first);
@@ -235,7 +252,8 @@ static void multiply_up(const cpu_thread *thread, const cpu_group *group, const 
 }
 
 /* One head of one token: q is rotated in place, k rotated and stored, v stored. */
-static void place_head(const cpu_state *cpu, const cpu_layer *layer, int64_t l, int64_t position, int64_t unit, float *row)
+static void place_head(const cpu_state *cpu, const cpu_layer *layer, int64_t l, int64_t position,
+                       int64_t unit, float *row)
 {
     const pare_decoder *d = cpu->decoder;
     const pare_kernels *k = cpu->kernels;
@@ -247,13 +265,15 @@ static void place_head(const cpu_state *cpu, const cpu_layer *layer, int64_t l, 
             k->rms_norm(head, head, norm, d->head_dim, d->norm_epsilon);
         if (d->position == PARE_POSITION_ROPE) {
             int64_t half = d->rope_dims / 2;
-            k->rope(head, cpu->cosines + position * half, cpu->sines + position * half, d->rope_dims, d->rope_pairs);
+            k->rope(head, cpu->cosines + position * half, cpu->sines + position * half,
+                    d->rope_dims, d->rope_pairs);
         }
     }
     if (is_q)
         return;
     int64_t kv_head = (unit - d->heads) % d->kv_heads;
-    size_t offset = (size_t)((l * d->kv_heads + kv_head) * cpu->context + position) * cpu->kv_row_bytes;
+    size_t offset =
+        (size_t)((l * d->kv_heads + kv_head) * cpu->context + position) * cpu->kv_row_bytes;
     k->store_cache((is_v ? cpu->values : cpu->keys) + offset, head, d->head_dim, cpu->kv_type);
 }
 
@@ -265,12 +285,13 @@ static void place_heads(const cpu_thread *thread, const cpu_layer *layer, int64_
     pare_range share = pare_share(thread->pass->tokens * units, 1, thread->index, thread->count);
     for (int64_t i = share.first; i < share.last; i++) {
         int64_t t = i / units;
-        place_head(cpu, layer, l, thread->pass->past + t, i % units, cpu->qkv + t * cpu->qkv_stride);
+        place_head(cpu, layer, l, thread->pass->past + t, i % units,
+                   cpu->qkv + t * cpu->qkv_stride);
     }
 }
 
-/* With several tokens, tasks are taken as threads become free: late positions cost more than early ones, and which thread
- * does a task changes nothing in its result. */
+/* With several tokens, tasks are taken as threads become free: late positions cost more than early
+ * ones, and which thread does a task changes nothing in its result. */
 static void attend(const cpu_thread *thread, const pare_attention *a, int64_t l)
 {
     const cpu_state *cpu = thread->cpu;
@@ -282,8 +303,10 @@ static void attend(const cpu_thread *thread, const pare_attention *a, int64_t l)
             k->attention(a, share.first, share.last, cpu->attention_scratch);
     } else {
         int64_t grain = tasks / (thread->count * 16) + 1, first;
-        while ((first = atomic_fetch_add_explicit(&cpu->tasks[l * CPU_TASK_STRIDE], grain, memory_order_relaxed)) < tasks)
-            k->attention(a, first, first + grain < tasks ? first + grain : tasks, cpu->attention_scratch);
+        while ((first = atomic_fetch_add_explicit(&cpu->tasks[l * CPU_TASK_STRIDE], grain,
+                                                  memory_order_relaxed)) < tasks)
+            k->attention(a, first, first + grain < tasks ? first + grain : tasks,
+                         cpu->attention_scratch);
     }
     if (!finish)
         return;
@@ -328,21 +351,26 @@ static bool run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t 
     round_normed(thread, tokens);
     prepare_own(thread, &layer->qkv, thread->normed, cpu->hidden_stride, tokens);
     token_barrier(thread);
-    if (show(thread, PARE_BLOCK_QKV, thread->normed, cpu->hidden_stride, layer->qkv.matrices[0].columns))
+    if (show(thread, PARE_BLOCK_QKV, thread->normed, cpu->hidden_stride,
+             layer->qkv.matrices[0].columns))
         return false;
-    multiply_stacked(thread, &layer->qkv, thread->normed, cpu->hidden_stride, tokens, cpu->qkv, cpu->qkv_stride);
+    multiply_stacked(thread, &layer->qkv, thread->normed, cpu->hidden_stride, tokens, cpu->qkv,
+                     cpu->qkv_stride);
     barrier(thread);
     place_heads(thread, layer, l);
     barrier(thread);
     attend(thread, &attention, l);
     barrier(thread);
-    if (show(thread, PARE_BLOCK_OUTPUT, cpu->attended, cpu->attention_stride, layer->output.matrices[0].columns))
+    if (show(thread, PARE_BLOCK_OUTPUT, cpu->attended, cpu->attention_stride,
+             layer->output.matrices[0].columns))
         return false;
-    round_shared(thread, cpu->attended, cpu->attention_stride, tokens, layer->output.matrices[0].columns);
+    round_shared(thread, cpu->attended, cpu->attention_stride, tokens,
+                 layer->output.matrices[0].columns);
     prepare_own(thread, &layer->output, cpu->attended, cpu->attention_stride, tokens);
     if (layer->output.prepare_count[thread->regime])
         token_barrier(thread);
-    multiply_stacked(thread, &layer->output, cpu->attended, cpu->attention_stride, tokens, cpu->y, cpu->hidden_stride);
+    multiply_stacked(thread, &layer->output, cpu->attended, cpu->attention_stride, tokens, cpu->y,
+                     cpu->hidden_stride);
     barrier(thread);
 
     add_residual(thread);
@@ -350,7 +378,8 @@ static bool run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t 
     round_normed(thread, tokens);
     prepare_own(thread, &layer->up, thread->normed, cpu->hidden_stride, tokens);
     token_barrier(thread);
-    if (show(thread, PARE_BLOCK_UP, thread->normed, cpu->hidden_stride, layer->up.matrices[0].columns))
+    if (show(thread, PARE_BLOCK_UP, thread->normed, cpu->hidden_stride,
+             layer->up.matrices[0].columns))
         return false;
     multiply_up(thread, &layer->up, thread->normed, tokens);
     barrier(thread);
@@ -360,7 +389,8 @@ static bool run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t 
     prepare_own(thread, &layer->down, cpu->mlp, cpu->mlp_stride, tokens);
     if (layer->down.prepare_count[thread->regime])
         token_barrier(thread);
-    multiply_stacked(thread, &layer->down, cpu->mlp, cpu->mlp_stride, tokens, cpu->y, cpu->hidden_stride);
+    multiply_stacked(thread, &layer->down, cpu->mlp, cpu->mlp_stride, tokens, cpu->y,
+                     cpu->hidden_stride);
     barrier(thread);
     add_residual(thread);
     return true;
@@ -382,7 +412,8 @@ static void walk(void *argument, int index, int count)
         return;
     }
     for (int64_t t = thread.own.first; t < thread.own.last; t++)
-        norm_row(cpu, pass->hidden + t * cpu->hidden_stride, thread.x + t * cpu->hidden_stride, &cpu->final_norm);
+        norm_row(cpu, pass->hidden + t * cpu->hidden_stride, thread.x + t * cpu->hidden_stride,
+                 &cpu->final_norm);
 }
 
 void cpu_run_pass(cpu_pass *pass)
@@ -413,11 +444,13 @@ static void head_share(void *argument, int index, int count)
     prepare_own(&thread, &cpu->head, pass->hidden, cpu->hidden_stride, pass->tokens);
     if (cpu->head.prepare_count[thread.regime])
         token_barrier(&thread);
-    multiply_stacked(&thread, &cpu->head, pass->hidden, cpu->hidden_stride, pass->tokens, pass->logits, pass->stride);
+    multiply_stacked(&thread, &cpu->head, pass->hidden, cpu->hidden_stride, pass->tokens,
+                     pass->logits, pass->stride);
 }
 
 void cpu_head(cpu_state *cpu, const float *hidden, int64_t n, float *logits, int64_t stride)
 {
-    cpu_head_pass pass = {.cpu = cpu, .hidden = hidden, .tokens = n, .stride = stride, .logits = logits};
+    cpu_head_pass pass = {
+        .cpu = cpu, .hidden = hidden, .tokens = n, .stride = stride, .logits = logits};
     pare_pool_run(cpu->pool, head_share, &pass);
 }

@@ -10,7 +10,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PACK_SLICE = 8 << 20 }; /* bytes of a source that are packed before its pages are given back */
+enum {
+    PACK_SLICE = 8 << 20
+}; /* bytes of a source that are packed before its pages are given back */
 
 static const pare_matmul *choose(const cpu_state *cpu, pare_type type, cpu_regime regime)
 {
@@ -28,18 +30,19 @@ static const pare_matmul *choose(const cpu_state *cpu, pare_type type, cpu_regim
     return paths[operand] ? paths[operand] : paths[PARE_OPERAND_F32];
 }
 
-static pare_status to_f32(cpu_state *cpu, const pare_tensor *tensor, int64_t expected, const float **values)
+static pare_status to_f32(cpu_state *cpu, const pare_tensor *tensor, int64_t expected,
+                          const float **values)
 {
     *values = NULL;
     if (!tensor)
         return PARE_OK;
     int64_t n = pare_tensor_elements(tensor);
     if (n != expected)
-        return pare_fail(PARE_FORMAT, "%s: tensor '%s' has %lld values, %lld were expected", tensor->file, tensor->name,
-                         (long long)n, (long long)expected);
+        return pare_fail(PARE_FORMAT, "%s: tensor '%s' has %lld values, %lld were expected",
+                         tensor->file, tensor->name, (long long)n, (long long)expected);
     if (!cpu->kernels->decode_row[tensor->type])
-        return pare_fail(PARE_UNSUPPORTED, "%s: tensor '%s' is stored as %s, which cannot be read", tensor->file,
-                         tensor->name, pare_type_name(tensor->type));
+        return pare_fail(PARE_UNSUPPORTED, "%s: tensor '%s' is stored as %s, which cannot be read",
+                         tensor->file, tensor->name, pare_type_name(tensor->type));
     /* 64-byte aligned: the arena gives 16. */
     char *memory = pare_arena_allocate(&cpu->arena, (size_t)n * sizeof(float) + CPU_LINE);
     if (!memory)
@@ -51,24 +54,27 @@ static pare_status to_f32(cpu_state *cpu, const pare_tensor *tensor, int64_t exp
     return PARE_OK;
 }
 
-/* Adds a matrix to the group; its output starts at the next aligned place, or right behind where `offset` says so. */
-static pare_status group_add(cpu_state *cpu, cpu_group *group, const pare_tensor *tensor, const pare_tensor *bias,
-                             int64_t rows, int64_t columns, int64_t offset)
+/* Adds a matrix to the group; its output starts at the next aligned place, or right behind where
+ * `offset` says so. */
+static pare_status group_add(cpu_state *cpu, cpu_group *group, const pare_tensor *tensor,
+                             const pare_tensor *bias, int64_t rows, int64_t columns, int64_t offset)
 {
     if (!tensor)
-        return pare_fail(PARE_FORMAT, "%s: a weight matrix of %lld x %lld is missing", cpu->model->info.path,
-                         (long long)rows, (long long)columns);
+        return pare_fail(PARE_FORMAT, "%s: a weight matrix of %lld x %lld is missing",
+                         cpu->model->info.path, (long long)rows, (long long)columns);
     if (pare_tensor_rows(tensor) != rows || pare_tensor_columns(tensor) != columns)
-        return pare_fail(PARE_FORMAT, "%s: tensor '%s' is %lld x %lld, %lld x %lld was expected", tensor->file,
-                         tensor->name, (long long)pare_tensor_rows(tensor), (long long)pare_tensor_columns(tensor),
-                         (long long)rows, (long long)columns);
+        return pare_fail(PARE_FORMAT, "%s: tensor '%s' is %lld x %lld, %lld x %lld was expected",
+                         tensor->file, tensor->name, (long long)pare_tensor_rows(tensor),
+                         (long long)pare_tensor_columns(tensor), (long long)rows,
+                         (long long)columns);
     cpu_matrix *matrix = &group->matrices[group->count];
     *matrix = (cpu_matrix){.tensor = tensor, .rows = rows, .columns = columns};
     for (int regime = 0; regime < CPU_REGIMES; regime++) {
         matrix->matmul[regime] = choose(cpu, tensor->type, (cpu_regime)regime);
         if (!matrix->matmul[regime])
-            return pare_fail(PARE_UNSUPPORTED, "%s: tensor '%s' is stored as %s, which no kernel multiplies", tensor->file,
-                             tensor->name, pare_type_name(tensor->type));
+            return pare_fail(PARE_UNSUPPORTED,
+                             "%s: tensor '%s' is stored as %s, which no kernel multiplies",
+                             tensor->file, tensor->name, pare_type_name(tensor->type));
     }
     group->offsets[group->count++] = offset;
     return to_f32(cpu, bias, rows, &matrix->bias);
@@ -146,7 +152,8 @@ static bool same_copy(const pare_matmul *a, const pare_matmul *b)
     return a == b || strcmp(a->layout, b->layout) == 0;
 }
 
-/* Goes over every matrix and copy: with packed NULL it adds up the bytes, otherwise it sets the addresses. */
+/* Goes over every matrix and copy: with packed NULL it adds up the bytes, otherwise it sets the
+ * addresses. */
 static pare_status place(cpu_state *cpu, cpu_group *group, char *packed, size_t *offset)
 {
     for (int m = 0; m < group->count; m++) {
@@ -212,19 +219,22 @@ static void pack_share(void *argument, int index, int count)
     const pare_matmul *matmul = matrix->matmul[job->regime];
     pare_range rows = pare_share(job->last - job->first, matmul->row_step, index, count);
     if (rows.first < rows.last)
-        matmul->pack((void *)matrix->weights[job->regime], matrix->tensor->data, matrix->tensor->type, matrix->rows,
-                     matrix->columns, job->first + rows.first, job->first + rows.last);
+        matmul->pack((void *)matrix->weights[job->regime], matrix->tensor->data,
+                     matrix->tensor->type, matrix->rows, matrix->columns, job->first + rows.first,
+                     job->first + rows.last);
 }
 
-/* Gives the pages of the mapped source up to row `last` back: the packed copy replaces them. They are read again should
- * anyone ask. A page that the next slice shares stays until that is done. */
-static void release_source(const cpu_state *cpu, const cpu_matrix *matrix, int64_t first, int64_t last)
+/* Gives the pages of the mapped source up to row `last` back: the packed copy replaces them. They
+ * are read again should anyone ask. A page that the next slice shares stays until that is done. */
+static void release_source(const cpu_state *cpu, const cpu_matrix *matrix, int64_t first,
+                           int64_t last)
 {
     const pare_tensor *tensor = matrix->tensor;
     if (!pare_model_is_mapped(cpu->model, tensor))
         return; /* dropping the pages of an owned copy would zero it */
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), row = tensor->bytes / (size_t)matrix->rows,
-              start = (uintptr_t)tensor->data + (uintptr_t)first * row, end = (uintptr_t)tensor->data + (uintptr_t)last * row;
+              start = (uintptr_t)tensor->data + (uintptr_t)first * row,
+              end = (uintptr_t)tensor->data + (uintptr_t)last * row;
     start = first == 0 ? (start + page - 1) & ~(page - 1) : start & ~(page - 1);
     end &= ~(page - 1);
     if (start < end)
@@ -240,7 +250,8 @@ static void pack_matrix(cpu_state *cpu, const cpu_matrix *matrix, int64_t first,
         if (!matrix->matmul[regime]->packed_bytes)
             stored = true;
         else if (!shared)
-            pare_pool_run(cpu->pool, pack_share, &(pack_job){matrix, (cpu_regime)regime, first, last});
+            pare_pool_run(cpu->pool, pack_share,
+                          &(pack_job){matrix, (cpu_regime)regime, first, last});
     }
     if (!stored)
         release_source(cpu, matrix, first, last);
@@ -251,7 +262,8 @@ static void pack_group(cpu_state *cpu, cpu_group *group)
     for (int m = 0; m < group->count; m++) {
         const cpu_matrix *matrix = &group->matrices[m];
         int64_t step = common_step(group), rows = matrix->rows;
-        int64_t slice = PACK_SLICE / (int64_t)(matrix->tensor->bytes / (size_t)rows + 1) / step * step;
+        int64_t slice =
+            PACK_SLICE / (int64_t)(matrix->tensor->bytes / (size_t)rows + 1) / step * step;
         if (slice < step)
             slice = step;
         for (int64_t first = 0; first < rows; first += slice)
@@ -286,8 +298,9 @@ fail:
     return status;
 }
 
-/* The embedding's rows are looked up as stored. Where the head is tied and used as stored it is counted already; where it is
- * tied and packed, only the rows that are looked up become resident. */
+/* The embedding's rows are looked up as stored. Where the head is tied and used as stored it is
+ * counted already; where it is tied and packed, only the rows that are looked up become resident.
+ */
 static int64_t embedding_bytes(const cpu_state *cpu)
 {
     const pare_model *model = cpu->model;

@@ -2,9 +2,10 @@
  *
  *   logit bias, penalties -> top-k -> typical -> top-p -> min-p -> temperature -> draw
  *
- * Each filter sees the probabilities of what the filters before it left, at temperature 1; the temperature shapes only the
- * final draw. (transformers applies the temperature first: with top-p the same settings then keep other tokens.)
- * Temperature 0 takes the most probable token after bias and penalties, the lowest id among equals. */
+ * Each filter sees the probabilities of what the filters before it left, at temperature 1; the
+ * temperature shapes only the final draw. (transformers applies the temperature first: with top-p
+ * the same settings then keep other tokens.) Temperature 0 takes the most probable token after bias
+ * and penalties, the lowest id among equals. */
 #include <pare/session.h>
 
 #include "base/fail.h"
@@ -26,7 +27,7 @@ struct pare_sampler {
     int64_t vocab;
     candidate *candidates;
     int64_t count;
-    int32_t *counts;  /* [vocab]: occurrences in the penalty window; all zero between calls */
+    int32_t *counts; /* [vocab]: occurrences in the penalty window; all zero between calls */
     int32_t *bias_ids;
     float *bias_values;
     pare_random random;
@@ -34,7 +35,8 @@ struct pare_sampler {
 
 pare_sampling pare_sampling_default(void)
 {
-    return (pare_sampling){.top_p = 1, .typical_p = 1, .repetition_penalty = 1, .penalty_window = 64};
+    return (pare_sampling){
+        .top_p = 1, .typical_p = 1, .repetition_penalty = 1, .penalty_window = 64};
 }
 
 static pare_status check_sampling(const pare_sampling *s, int64_t vocab)
@@ -44,21 +46,27 @@ static pare_status check_sampling(const pare_sampling *s, int64_t vocab)
     if (s->top_k < 0)
         return pare_fail(PARE_INVALID_ARGUMENT, "top-k %d: use 0 (off) or more", s->top_k);
     if (!(s->top_p > 0 && s->top_p <= 1))
-        return pare_fail(PARE_INVALID_ARGUMENT, "top-p %g: use more than 0, at most 1 (off)", s->top_p);
+        return pare_fail(PARE_INVALID_ARGUMENT, "top-p %g: use more than 0, at most 1 (off)",
+                         s->top_p);
     if (!(s->min_p >= 0 && s->min_p <= 1))
         return pare_fail(PARE_INVALID_ARGUMENT, "min-p %g: use 0 (off) to 1", s->min_p);
     if (!(s->typical_p > 0 && s->typical_p <= 1))
-        return pare_fail(PARE_INVALID_ARGUMENT, "typical %g: use more than 0, at most 1 (off)", s->typical_p);
+        return pare_fail(PARE_INVALID_ARGUMENT, "typical %g: use more than 0, at most 1 (off)",
+                         s->typical_p);
     if (!(s->repetition_penalty > 0) || !isfinite(s->repetition_penalty))
-        return pare_fail(PARE_INVALID_ARGUMENT, "repetition penalty %g: use more than 0, 1 is off", s->repetition_penalty);
+        return pare_fail(PARE_INVALID_ARGUMENT, "repetition penalty %g: use more than 0, 1 is off",
+                         s->repetition_penalty);
     if (!isfinite(s->presence_penalty) || !isfinite(s->frequency_penalty))
         return pare_fail(PARE_INVALID_ARGUMENT, "a penalty is not a number");
     if (s->penalty_window < -1)
-        return pare_fail(PARE_INVALID_ARGUMENT, "penalty window %d: use 0 or more, or -1 for all", s->penalty_window);
+        return pare_fail(PARE_INVALID_ARGUMENT, "penalty window %d: use 0 or more, or -1 for all",
+                         s->penalty_window);
     for (int i = 0; i < s->bias_count; i++)
         if (s->bias_ids[i] < 0 || s->bias_ids[i] >= vocab || isnan(s->bias_values[i]))
-            return pare_fail(PARE_INVALID_ARGUMENT, "logit bias %d=%g: the id is outside the vocabulary of %lld, or the "
-                             "value is not a number", s->bias_ids[i], s->bias_values[i], (long long)vocab);
+            return pare_fail(PARE_INVALID_ARGUMENT,
+                             "logit bias %d=%g: the id is outside the vocabulary of %lld, or the "
+                             "value is not a number",
+                             s->bias_ids[i], s->bias_values[i], (long long)vocab);
     return PARE_OK;
 }
 
@@ -73,10 +81,12 @@ pare_status pare_sampler_create(const pare_sampling *sampling, int64_t vocab, pa
     sampler->vocab = vocab;
     sampler->random.state = sampling->seed;
     size_t biases = (size_t)sampling->bias_count;
-    PARE_TRY(pare_allocate((size_t)vocab, sizeof *sampler->candidates, "a sampler", &sampler->candidates));
+    PARE_TRY(pare_allocate((size_t)vocab, sizeof *sampler->candidates, "a sampler",
+                           &sampler->candidates));
     PARE_TRY(pare_allocate((size_t)vocab, sizeof *sampler->counts, "a sampler", &sampler->counts));
     PARE_TRY(pare_allocate(biases + 1, sizeof *sampler->bias_ids, "a sampler", &sampler->bias_ids));
-    PARE_TRY(pare_allocate(biases + 1, sizeof *sampler->bias_values, "a sampler", &sampler->bias_values));
+    PARE_TRY(pare_allocate(biases + 1, sizeof *sampler->bias_values, "a sampler",
+                           &sampler->bias_values));
     if (biases) {
         memcpy(sampler->bias_ids, sampling->bias_ids, biases * sizeof *sampler->bias_ids);
         memcpy(sampler->bias_values, sampling->bias_values, biases * sizeof *sampler->bias_values);
@@ -107,8 +117,8 @@ static void apply_bias(pare_sampler *sampler)
         sampler->candidates[sampler->bias_ids[i]].logit += sampler->bias_values[i];
 }
 
-/* Repetition penalty as in CTRL (Keskar et al. 2019): a positive logit is divided, a negative one multiplied; presence and
- * frequency penalties as in OpenAI's API. */
+/* Repetition penalty as in CTRL (Keskar et al. 2019): a positive logit is divided, a negative one
+ * multiplied; presence and frequency penalties as in OpenAI's API. */
 static void apply_penalties(pare_sampler *sampler, const int32_t *history, int64_t n)
 {
     const pare_sampling *s = &sampler->sampling;
@@ -131,7 +141,8 @@ static void apply_penalties(pare_sampler *sampler, const int32_t *history, int64
     }
 }
 
-/* The position of the largest logit among the candidates, -1 where none is a number above -infinity. */
+/* The position of the largest logit among the candidates, -1 where none is a number above
+ * -infinity. */
 static int64_t best(const pare_sampler *sampler)
 {
     int64_t found = -1;
@@ -154,7 +165,8 @@ static int descending(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-/* Moves the k first in order to the front of `all`, in any order among themselves (Hoare's quickselect). */
+/* Moves the k first in order to the front of `all`, in any order among themselves (Hoare's
+ * quickselect). */
 static void select_first(candidate *all, int64_t n, int64_t k)
 {
     int64_t low = 0, high = n - 1;
@@ -181,7 +193,8 @@ static void select_first(candidate *all, int64_t n, int64_t k)
     }
 }
 
-/* Sorts the first k of the candidates by key, without sorting the rest; `sorted` are already in place. */
+/* Sorts the first k of the candidates by key, without sorting the rest; `sorted` are already in
+ * place. */
 static void sort_first(pare_sampler *sampler, int64_t sorted, int64_t k)
 {
     candidate *rest = sampler->candidates + sorted;
@@ -204,8 +217,8 @@ static double sum_of_exp(const pare_sampler *sampler, float maximum)
     return sum;
 }
 
-/* Keeps the first candidates by key until their probabilities reach `share`. Sorts in growing pieces: usually few are
- * needed of a large vocabulary. */
+/* Keeps the first candidates by key until their probabilities reach `share`. Sorts in growing
+ * pieces: usually few are needed of a large vocabulary. */
 static void keep_share(pare_sampler *sampler, double share, float maximum, double total)
 {
     double reached = 0;
@@ -232,7 +245,8 @@ static void filter_top_k(pare_sampler *sampler, int k)
     sampler->count = k;
 }
 
-/* Locally typical sampling (Meister et al. 2022): those whose information is nearest to the entropy, up to the share. */
+/* Locally typical sampling (Meister et al. 2022): those whose information is nearest to the
+ * entropy, up to the share. */
 static void filter_typical(pare_sampler *sampler, double share, float maximum)
 {
     if (share >= 1)
@@ -293,7 +307,8 @@ static int32_t draw(pare_sampler *sampler)
     return all[last].id; /* rounding left the draw just above the sum */
 }
 
-/* The typical filter may drop the most probable token, so each filter looks for the highest logit that is left. */
+/* The typical filter may drop the most probable token, so each filter looks for the highest logit
+ * that is left. */
 static int32_t choose(pare_sampler *sampler)
 {
     const pare_sampling *s = &sampler->sampling;
@@ -319,8 +334,11 @@ static pare_status check_numbers(const float *logits, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         if (isnan(logits[i]))
-            return pare_fail(PARE_FORMAT, "the logit of token %lld is not a number: the model's weights are damaged or its "
-                             "arithmetic overflowed", (long long)i);
+            return pare_fail(
+                PARE_FORMAT,
+                "the logit of token %lld is not a number: the model's weights are damaged or its "
+                "arithmetic overflowed",
+                (long long)i);
     return PARE_OK;
 }
 
@@ -339,11 +357,12 @@ static int64_t argmax(const float *logits, int64_t n)
 
 static bool changes_logits(const pare_sampling *s)
 {
-    return s->bias_count || s->repetition_penalty != 1 || s->presence_penalty != 0 || s->frequency_penalty != 0;
+    return s->bias_count || s->repetition_penalty != 1 || s->presence_penalty != 0 ||
+           s->frequency_penalty != 0;
 }
 
-pare_status pare_sampler_next(pare_sampler *sampler, const float *logits, const int32_t *history, int64_t history_count,
-                              int32_t *id, float *log_probability)
+pare_status pare_sampler_next(pare_sampler *sampler, const float *logits, const int32_t *history,
+                              int64_t history_count, int32_t *id, float *log_probability)
 {
     const pare_sampling *s = &sampler->sampling;
     bool plain = s->temperature == 0 && !changes_logits(s); /* no need to copy the vocabulary */

@@ -1,4 +1,5 @@
-/* A session above the backends: what tokens are held, limits, snapshots, and running without a cache. */
+/* A session above the backends: what tokens are held, limits, snapshots, and running without a
+ * cache. */
 #include <pare/session.h>
 
 #include "base/checked.h"
@@ -18,7 +19,8 @@ struct pare_session {
     int32_t *ids; /* [context]: the tokens held */
     size_t ids_bytes;
     int64_t context, position;
-    int64_t last, skipped; /* positions of the last forward; those in front of it that were recomputed without a cache */
+    int64_t last, skipped; /* positions of the last forward; those in front of it that were
+                              recomputed without a cache */
     bool no_kv_cache;
 };
 
@@ -37,21 +39,26 @@ pare_session_options pare_session_options_default(void)
 static pare_status check_options(const pare_model *model, const pare_session_options *options)
 {
     const pare_decoder *d = &model->decoder;
-    if (options->kv_type != PARE_TYPE_F32 && options->kv_type != PARE_TYPE_F16 && options->kv_type != PARE_TYPE_Q8_0)
+    if (options->kv_type != PARE_TYPE_F32 && options->kv_type != PARE_TYPE_F16 &&
+        options->kv_type != PARE_TYPE_Q8_0)
         return pare_fail(PARE_INVALID_ARGUMENT, "a KV cache of %s: use f32, f16 or q8_0",
                          pare_type_name(options->kv_type));
     if (options->device && strcmp(options->device, "cpu") != 0)
-        return pare_fail(PARE_UNSUPPORTED, "device '%s' is not available: use cpu", options->device);
+        return pare_fail(PARE_UNSUPPORTED, "device '%s' is not available: use cpu",
+                         options->device);
     if (options->context < 0 || options->context > CONTEXT_LIMIT)
-        return pare_fail(PARE_INVALID_ARGUMENT, "a context of %lld tokens: use 1 to %d, or 0 for the model's",
+        return pare_fail(PARE_INVALID_ARGUMENT,
+                         "a context of %lld tokens: use 1 to %d, or 0 for the model's",
                          (long long)options->context, CONTEXT_LIMIT);
     if (d->position == PARE_POSITION_LEARNED && options->context > d->context)
-        return pare_fail(PARE_LIMIT, "a context of %lld tokens: the model has learned positions for %lld",
+        return pare_fail(PARE_LIMIT,
+                         "a context of %lld tokens: the model has learned positions for %lld",
                          (long long)options->context, (long long)d->context);
     return PARE_OK;
 }
 
-pare_status pare_session_create(const pare_model *model, const pare_session_options *options, pare_session **out)
+pare_status pare_session_create(const pare_model *model, const pare_session_options *options,
+                                pare_session **out)
 {
     pare_session *session = NULL;
     pare_status status;
@@ -60,7 +67,8 @@ pare_status pare_session_create(const pare_model *model, const pare_session_opti
     PARE_TRY(pare_allocate(1, sizeof *session, "a session", &session));
     pare_session_options used = *options;
     if (used.context == 0)
-        used.context = model->decoder.context < DEFAULT_CONTEXT ? model->decoder.context : DEFAULT_CONTEXT;
+        used.context =
+            model->decoder.context < DEFAULT_CONTEXT ? model->decoder.context : DEFAULT_CONTEXT;
     session->model = model;
     session->backend = &pare_backend_cpu;
     session->context = used.context;
@@ -91,16 +99,19 @@ pare_status pare_session_forward(pare_session *session, const int32_t *ids, int6
     if (n < 1)
         return pare_fail(PARE_INVALID_ARGUMENT, "a forward pass needs at least one token");
     if (n > session->context - past)
-        return pare_fail(PARE_LIMIT, "the context of %lld tokens is full: %lld are held, %lld more were given",
+        return pare_fail(PARE_LIMIT,
+                         "the context of %lld tokens is full: %lld are held, %lld more were given",
                          (long long)session->context, (long long)past, (long long)n);
     for (int64_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= vocab)
-            return pare_fail(PARE_INVALID_ARGUMENT, "token id %d is outside the vocabulary of %lld", ids[i],
-                             (long long)vocab);
+            return pare_fail(PARE_INVALID_ARGUMENT, "token id %d is outside the vocabulary of %lld",
+                             ids[i], (long long)vocab);
     memmove(session->ids + past, ids, (size_t)n * sizeof *ids);
     session->skipped = session->no_kv_cache ? past : 0;
-    pare_status status = session->no_kv_cache ? session->backend->forward(session->state, session->ids, past + n, 0)
-                                              : session->backend->forward(session->state, session->ids + past, n, past);
+    pare_status status =
+        session->no_kv_cache
+            ? session->backend->forward(session->state, session->ids, past + n, 0)
+            : session->backend->forward(session->state, session->ids + past, n, past);
     if (status == PARE_OK) {
         session->position = past + n;
         session->last = n;
@@ -113,8 +124,10 @@ pare_status pare_session_forward(pare_session *session, const int32_t *ids, int6
 pare_status pare_session_logits(pare_session *session, int64_t first, int64_t count, float *logits)
 {
     if (first < 0 || count < 1 || count > session->last - first)
-        return pare_fail(PARE_INVALID_ARGUMENT, "logits of positions %lld to %lld: the last forward pass had %lld",
-                         (long long)first, (long long)(first + count - 1), (long long)session->last);
+        return pare_fail(PARE_INVALID_ARGUMENT,
+                         "logits of positions %lld to %lld: the last forward pass had %lld",
+                         (long long)first, (long long)(first + count - 1),
+                         (long long)session->last);
     return session->backend->logits(session->state, session->skipped + first, count, logits);
 }
 
@@ -126,7 +139,8 @@ int64_t pare_session_position(const pare_session *session)
 pare_status pare_session_rollback(pare_session *session, int64_t position)
 {
     if (position < 0 || position > session->position)
-        return pare_fail(PARE_INVALID_ARGUMENT, "cannot go back to position %lld: %lld tokens are held",
+        return pare_fail(PARE_INVALID_ARGUMENT,
+                         "cannot go back to position %lld: %lld tokens are held",
                          (long long)position, (long long)session->position);
     session->position = position;
     return PARE_OK;
@@ -138,7 +152,9 @@ pare_status pare_session_snapshot(const pare_session *session, pare_snapshot **o
     pare_status status;
     *out = NULL;
     size_t n = (size_t)session->position,
-           bytes = session->no_kv_cache ? 0 : session->backend->cache_bytes(session->state, session->position);
+           bytes = session->no_kv_cache
+                       ? 0
+                       : session->backend->cache_bytes(session->state, session->position);
     PARE_TRY(pare_allocate(1, sizeof *snapshot, "a snapshot", &snapshot));
     snapshot->session = session;
     snapshot->position = session->position;
@@ -182,7 +198,8 @@ void pare_snapshot_free(pare_snapshot *snapshot)
 pare_session_memory pare_session_get_memory(const pare_session *session)
 {
     pare_session_memory memory = session->backend->memory(session->state);
-    if (session->no_kv_cache) { /* keys and values of one pass are scratch: nothing is kept from it */
+    if (session
+            ->no_kv_cache) { /* keys and values of one pass are scratch: nothing is kept from it */
         memory.scratch_bytes += memory.kv_bytes;
         memory.kv_bytes = 0;
     }

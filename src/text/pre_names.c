@@ -1,4 +1,5 @@
-/* The names that tokenizer.ggml.pre takes: for each the regular expressions that split a text, one after the other. */
+/* The names that tokenizer.ggml.pre takes: for each the regular expressions that split a text, one
+ * after the other. */
 #include "text/tokenizer.h"
 
 #include <string.h>

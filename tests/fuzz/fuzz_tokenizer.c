@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char sample[] = "Hello  world's\r\n 123 caf\xc3\xa9 e\xcc\x81 \xe2\x96\x81\xf0\x9f\x91\xa9\xe2\x80\x8d"
-                             "\xf0\x9f\x91\xa7 <s>\xff\xe2\x82 \xd9\xa3\xd9\xa4 <0x41> end";
+static const char sample[] =
+    "Hello  world's\r\n 123 caf\xc3\xa9 e\xcc\x81 \xe2\x96\x81\xf0\x9f\x91\xa9\xe2\x80\x8d"
+    "\xf0\x9f\x91\xa7 <s>\xff\xe2\x82 \xd9\xa3\xd9\xa4 <0x41> end";
 
 /* Whole and streamed text are the same; ids are tokens. */
 static void decode(const pare_tokenizer *tokenizer, const int32_t *ids, size_t count, bool skip)

@@ -1,4 +1,5 @@
-/* Golden results of other implementations, in the folder PARE_SHARED_DIR; tests that need it are skipped without it. */
+/* Golden results of other implementations, in the folder PARE_SHARED_DIR; tests that need it are
+ * skipped without it. */
 #ifndef PARE_TESTS_GOLDEN_H
 #define PARE_TESTS_GOLDEN_H
 
@@ -29,10 +30,10 @@ static inline void golden_path(char path[GOLDEN_PATH], const char *name)
     snprintf(path, GOLDEN_PATH, "%s/%s", PARE_SHARED_DIR, name);
 }
 
-#define golden_ok(call)                                                     \
-    do {                                                                    \
-        if ((call) != PARE_OK)                                              \
-            fail_msg("%s: %s", #call, pare_error_message());                \
+#define golden_ok(call)                                                                            \
+    do {                                                                                           \
+        if ((call) != PARE_OK)                                                                     \
+            fail_msg("%s: %s", #call, pare_error_message());                                       \
     } while (0)
 
 static inline json_t *golden_json(const char *name)
@@ -66,7 +67,8 @@ static inline float *golden_floats(const char *name, int64_t count)
 }
 
 /* FP32 throughout. */
-static inline pare_session *golden_session(const pare_model *model, const char *isa, pare_type kv_type, int64_t context)
+static inline pare_session *golden_session(const pare_model *model, const char *isa,
+                                           pare_type kv_type, int64_t context)
 {
     pare_session_options options = pare_session_options_default();
     pare_session *session = NULL;
@@ -78,7 +80,8 @@ static inline pare_session *golden_session(const pare_model *model, const char *
 }
 
 /* Logits [n][vocab] of n tokens fed at once. */
-static inline float *golden_logits(const pare_model *model, const char *isa, const int32_t *ids, int64_t n)
+static inline float *golden_logits(const pare_model *model, const char *isa, const int32_t *ids,
+                                   int64_t n)
 {
     int64_t vocab = pare_model_get_info(model)->vocab;
     float *logits = calloc((size_t)(n * vocab), sizeof *logits);
@@ -90,25 +93,30 @@ static inline float *golden_logits(const pare_model *model, const char *isa, con
     return logits;
 }
 
-static inline void golden_close(const float *got, const float *expected, int64_t n, double tolerance, const char *what)
+static inline void golden_close(const float *got, const float *expected, int64_t n,
+                                double tolerance, const char *what)
 {
     double worst = 0;
     for (int64_t i = 0; i < n; i++)
-        worst = !(fabs((double)got[i] - (double)expected[i]) <= worst) ? fabs((double)got[i] - (double)expected[i]) : worst;
+        worst = !(fabs((double)got[i] - (double)expected[i]) <= worst)
+                    ? fabs((double)got[i] - (double)expected[i])
+                    : worst;
     print_message("%s: largest difference %.3g of %lld\n", what, worst, (long long)n);
     if (!(worst <= tolerance))
         fail_msg("%s: off by %g, at most %g is allowed", what, worst, tolerance);
 }
 
 /* The losses of tokens 1 .. n-1 against the file's "nll_first_512", and the last row of logits. */
-static inline void golden_losses(const pare_model *model, const json_t *golden, const char *last_logits, double tolerance)
+static inline void golden_losses(const pare_model *model, const json_t *golden,
+                                 const char *last_logits, double tolerance)
 {
     int64_t count, n = 512, vocab = pare_model_get_info(model)->vocab;
     int32_t *ids = golden_ids(json_object_get(golden, "wikitext2_joined_first_ids"), &count);
     const json_t *expected = json_object_get(golden, "nll_first_512");
     assert_true(count >= n);
     assert_int_equal(json_array_size(expected), n - 1);
-    float *logits = golden_logits(model, NULL, ids, n), *nll = calloc((size_t)n, sizeof *nll), *wanted = calloc((size_t)n, sizeof *nll);
+    float *logits = golden_logits(model, NULL, ids, n), *nll = calloc((size_t)n, sizeof *nll),
+          *wanted = calloc((size_t)n, sizeof *nll);
     assert_true(nll && wanted);
     for (int64_t t = 0; t < n - 1; t++) {
         const float *row = logits + t * vocab;
@@ -128,8 +136,8 @@ static inline void golden_losses(const pare_model *model, const json_t *golden, 
     free(ids);
 }
 
-/* Continues the prompt greedily and compares ids. With an FP32 cache: an FP16 one changes one of ref-gpt2-30m's five texts,
- * which is why FP32 is what `pare run` uses. */
+/* Continues the prompt greedily and compares ids. With an FP32 cache: an FP16 one changes one of
+ * ref-gpt2-30m's five texts, which is why FP32 is what `pare run` uses. */
 static inline void golden_greedy(const pare_model *model, const json_t *one)
 {
     int64_t prompt_count, count, vocab = pare_model_get_info(model)->vocab;
@@ -147,8 +155,9 @@ static inline void golden_greedy(const pare_model *model, const json_t *one)
         int32_t id;
         golden_ok(pare_sampler_next(sampler, logits, NULL, 0, &id, NULL));
         if (id != expected[i])
-            fail_msg("'%s': token %lld is %d, %d was expected", json_string_value(json_object_get(one, "prompt")), (long long)i,
-                     id, expected[i]);
+            fail_msg("'%s': token %lld is %d, %d was expected",
+                     json_string_value(json_object_get(one, "prompt")), (long long)i, id,
+                     expected[i]);
         golden_ok(pare_session_forward(session, &id, 1));
         golden_ok(pare_session_logits(session, 0, 1, logits));
     }
@@ -159,7 +168,8 @@ static inline void golden_greedy(const pare_model *model, const json_t *one)
     free(prompt);
 }
 
-/* WikiText-2's test text as ids without special tokens: rows joined as papers do, or the raw file. */
+/* WikiText-2's test text as ids without special tokens: rows joined as papers do, or the raw file.
+ */
 static inline int32_t *golden_wikitext(const char *model, bool joined, int64_t *count)
 {
     char path[GOLDEN_PATH], *raw, *text;
@@ -183,13 +193,14 @@ static inline int32_t *golden_wikitext(const char *model, bool joined, int64_t *
 }
 
 static inline void golden_perplexity(const pare_model *model, const int32_t *ids, int64_t count,
-                                     const pare_eval_options *options, double expected, int64_t tokens, double tolerance,
-                                     const char *what)
+                                     const pare_eval_options *options, double expected,
+                                     int64_t tokens, double tolerance, const char *what)
 {
     pare_eval_result r;
     golden_ok(pare_eval_run(model, NULL, ids, count, options, NULL, &r));
-    print_message("%s: perplexity %.6f, expected %.6f (%+.5f %%), %lld tokens, %.1f s\n", what, r.perplexity, expected,
-                  100 * (r.perplexity / expected - 1), (long long)r.tokens, r.seconds);
+    print_message("%s: perplexity %.6f, expected %.6f (%+.5f %%), %lld tokens, %.1f s\n", what,
+                  r.perplexity, expected, 100 * (r.perplexity / expected - 1), (long long)r.tokens,
+                  r.seconds);
     assert_int_equal(r.tokens, tokens);
     if (!(fabs(r.perplexity / expected - 1) <= tolerance))
         fail_msg("%s: perplexity %g, expected %g", what, r.perplexity, expected);

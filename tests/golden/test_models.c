@@ -1,4 +1,5 @@
-/* The forward pass against transformers in FP32: two tiny models of odd shapes, two trained ones. */
+/* The forward pass against transformers in FP32: two tiny models of odd shapes, two trained ones.
+ */
 #include "golden/golden.h"
 
 /* On every tier that this machine has. */
@@ -70,8 +71,7 @@ static void losses_and_greedy(const char *name)
     golden_losses(r.model, r.golden, file, 1e-3);
     size_t i;
     json_t *one;
-    json_array_foreach(json_object_get(r.golden, "greedy"), i, one)
-        golden_greedy(r.model, one);
+    json_array_foreach(json_object_get(r.golden, "greedy"), i, one) golden_greedy(r.model, one);
     reference_close(&r);
 }
 
@@ -85,22 +85,26 @@ static void losses_and_greedy_gpt2(void **state)
     losses_and_greedy("ref-gpt2-30m");
 }
 
-/* The whole test set takes minutes: the first windows always, all of it where PARE_LONG_TESTS is set. */
+/* The whole test set takes minutes: the first windows always, all of it where PARE_LONG_TESTS is
+ * set. */
 static void first_windows(const reference *r, const int32_t *ids, int64_t count)
 {
     json_t *quality = golden_json("golden/llamacpp_quality.json");
     const json_t *entry = json_object_get(json_object_get(quality, "models"), r->name);
     pare_eval_options options = pare_eval_options_default();
     options.max_windows = 24;
-    golden_perplexity(r->model, ids, count, &options, json_number_value(json_object_get(entry, "fp32_ppl_24_windows")),
-                      24 * 1023, 2e-4, "24 windows of 1024");
+    golden_perplexity(r->model, ids, count, &options,
+                      json_number_value(json_object_get(entry, "fp32_ppl_24_windows")), 24 * 1023,
+                      2e-4, "24 windows of 1024");
     json_decref(quality);
 }
 
-static void whole(const reference *r, const char *entry, const int32_t *ids, int64_t count, pare_eval_options options)
+static void whole(const reference *r, const char *entry, const int32_t *ids, int64_t count,
+                  pare_eval_options options)
 {
     const json_t *golden = json_object_get(json_object_get(r->golden, "perplexity"), entry);
-    golden_perplexity(r->model, ids, count, &options, json_number_value(json_object_get(golden, "ppl")),
+    golden_perplexity(r->model, ids, count, &options,
+                      json_number_value(json_object_get(golden, "ppl")),
                       json_integer_value(json_object_get(golden, "tokens")), 2e-4, entry);
 }
 
@@ -132,7 +136,8 @@ static void perplexity(const char *name)
     int64_t count;
     reference_open(&r, name);
     int32_t *ids = golden_wikitext(r.path, true, &count);
-    assert_int_equal(count, json_integer_value(json_object_get(r.golden, "wikitext2_joined_tokens")));
+    assert_int_equal(count,
+                     json_integer_value(json_object_get(r.golden, "wikitext2_joined_tokens")));
     first_windows(&r, ids, count);
     if (getenv("PARE_LONG_TESTS"))
         all_perplexities(&r, ids, count);
@@ -157,8 +162,10 @@ int main(void)
     if (!pare_is_file(path))
         return GOLDEN_SKIP;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tiny_models),      cmocka_unit_test(losses_and_greedy_llama),
-        cmocka_unit_test(losses_and_greedy_gpt2), cmocka_unit_test(perplexity_llama),
+        cmocka_unit_test(tiny_models),
+        cmocka_unit_test(losses_and_greedy_llama),
+        cmocka_unit_test(losses_and_greedy_gpt2),
+        cmocka_unit_test(perplexity_llama),
         cmocka_unit_test(perplexity_gpt2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

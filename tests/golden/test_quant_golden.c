@@ -1,5 +1,6 @@
-/* Quantized copies of ref-llama-11m against the same formats made by other programs and evaluated in PyTorch
- * (quant_reference.json, llamacpp_quality.json): KL divergence over the first 24 windows of 1024 tokens. */
+/* Quantized copies of ref-llama-11m against the same formats made by other programs and evaluated
+ * in PyTorch (quant_reference.json, llamacpp_quality.json): KL divergence over the first 24 windows
+ * of 1024 tokens. */
 #include "golden/golden.h"
 
 #include <pare/quant.h>
@@ -52,10 +53,13 @@ static double golden_kld(const char *file, const char *group, const char *name)
     char path[128];
     snprintf(path, sizeof path, "golden/%s", file);
     json_t *root = golden_json(path);
-    json_t *entry = json_object_get(json_object_get(json_object_get(root, "models"), "ref-llama-11m"), name);
+    json_t *entry =
+        json_object_get(json_object_get(json_object_get(root, "models"), "ref-llama-11m"), name);
     if (group)
         entry = json_object_get(
-            json_object_get(json_object_get(json_object_get(root, "models"), "ref-llama-11m"), group), name);
+            json_object_get(json_object_get(json_object_get(root, "models"), "ref-llama-11m"),
+                            group),
+            name);
     double kld = json_number_value(json_object_get(entry, "kld"));
     assert_true(kld > 0);
     json_decref(root);
@@ -66,7 +70,8 @@ static double golden_kld(const char *file, const char *group, const char *name)
 static void rounding_formats(void **state)
 {
     expect(*state, "i8_ch", golden_kld("quant_reference.json", NULL, "w8_channel_sym"), 0.05);
-    expect(*state, "i4_g64_asym", golden_kld("quant_reference.json", NULL, "w4_g64_asym_rtn"), 0.05);
+    expect(*state, "i4_g64_asym", golden_kld("quant_reference.json", NULL, "w4_g64_asym_rtn"),
+           0.05);
 }
 
 /* The same bytes as llama-quantize: the same divergence, up to the reference's printed digits. */

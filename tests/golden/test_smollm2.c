@@ -1,5 +1,6 @@
-/* A published model: SmolLM2-135M-Instruct with Q4_1 blocks and a Q8_0 embedding, as stored, against transformers in FP32.
- * The file comes from scripts/fetch-smollm2.sh; PARE_SMOLLM2 names it where it lies elsewhere. */
+/* A published model: SmolLM2-135M-Instruct with Q4_1 blocks and a Q8_0 embedding, as stored,
+ * against transformers in FP32. The file comes from scripts/fetch-smollm2.sh; PARE_SMOLLM2 names it
+ * where it lies elsewhere. */
 #include "golden/golden.h"
 
 static char path[GOLDEN_PATH];
@@ -30,8 +31,7 @@ static void greedy(void **state)
 {
     size_t i;
     json_t *one;
-    json_array_foreach(json_object_get(golden, "greedy"), i, one)
-        golden_greedy(model, one);
+    json_array_foreach(json_object_get(golden, "greedy"), i, one) golden_greedy(model, one);
 }
 
 /* The sums of the first windows; all 40, and llama.cpp's protocol, where PARE_LONG_TESTS is set. */
@@ -47,10 +47,12 @@ static void perplexity(void **state)
     assert_int_equal(count, json_integer_value(json_object_get(golden, "wikitext2_joined_tokens")));
     double sum = json_number_value(json_array_get(sums, 0));
     options.max_windows = 1;
-    golden_perplexity(model, ids, count, &options, exp(sum / 1023), 1023, 1e-3, "the first window of 1024");
+    golden_perplexity(model, ids, count, &options, exp(sum / 1023), 1023, 1e-3,
+                      "the first window of 1024");
     options.max_windows = 40;
     if (everything)
-        golden_perplexity(model, ids, count, &options, json_number_value(json_object_get(windows, "ppl")), 40920, 1e-3,
+        golden_perplexity(model, ids, count, &options,
+                          json_number_value(json_object_get(windows, "ppl")), 40920, 1e-3,
                           "40 windows of 1024");
     free(ids);
     ids = golden_wikitext(path, false, &count);
@@ -59,7 +61,8 @@ static void perplexity(void **state)
     options.protocol = PARE_PROTOCOL_LLAMA_CPP;
     options.max_windows = 64;
     if (everything)
-        golden_perplexity(model, ids, count, &options, json_number_value(json_object_get(halves, "ppl")), 16320, 1e-3,
+        golden_perplexity(model, ids, count, &options,
+                          json_number_value(json_object_get(halves, "ppl")), 16320, 1e-3,
                           "llama.cpp's protocol, 64 chunks");
     free(ids);
 }
@@ -68,10 +71,12 @@ int main(void)
 {
     char file[GOLDEN_PATH];
     const char *named = getenv("PARE_SMOLLM2");
-    snprintf(path, sizeof path, "%s", named ? named : PARE_SOURCE_DIR "/models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    snprintf(path, sizeof path, "%s",
+             named ? named : PARE_SOURCE_DIR "/models/SmolLM2-135M-Instruct.Q4_1.gguf");
     golden_path(file, "golden/smollm2-135m-instruct-q4_1.json");
     if (!pare_is_file(path) || !pare_is_file(file))
         return GOLDEN_SKIP;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(losses), cmocka_unit_test(greedy), cmocka_unit_test(perplexity)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(losses), cmocka_unit_test(greedy),
+                                       cmocka_unit_test(perplexity)};
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

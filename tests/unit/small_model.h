@@ -1,4 +1,5 @@
-/* Models of random weights, built in memory: two layers, odd sizes, every branch of the decoder reachable. */
+/* Models of random weights, built in memory: two layers, odd sizes, every branch of the decoder
+ * reachable. */
 #ifndef PARE_TESTS_SMALL_MODEL_H
 #define PARE_TESTS_SMALL_MODEL_H
 
@@ -25,9 +26,10 @@ typedef struct small_model {
     float frequencies[8];
 } small_model;
 
-/* rows x columns (rows 0: a vector) of normal values times `scale` plus `offset`, in any writable format. */
-static inline const pare_tensor *small_tensor(small_model *s, pare_type type, int64_t rows, int64_t columns, float scale,
-                                              float offset)
+/* rows x columns (rows 0: a vector) of normal values times `scale` plus `offset`, in any writable
+ * format. */
+static inline const pare_tensor *small_tensor(small_model *s, pare_type type, int64_t rows,
+                                              int64_t columns, float scale, float offset)
 {
     int64_t count = rows ? rows : 1;
     size_t row_bytes = pare_type_row_bytes(type, columns);
@@ -39,7 +41,8 @@ static inline const pare_tensor *small_tensor(small_model *s, pare_type type, in
             n = columns - first < SMALL_COLUMNS ? columns - first : SMALL_COLUMNS;
             for (int64_t i = 0; i < n; i++)
                 values[i] = (float)pare_random_normal(&s->random) * scale + offset;
-            pare_type_get_traits(type)->encode(values, data + row_bytes * (size_t)r + pare_type_row_bytes(type, first), n, NULL);
+            pare_type_get_traits(type)->encode(
+                values, data + row_bytes * (size_t)r + pare_type_row_bytes(type, first), n, NULL);
         }
     *tensor = (pare_tensor){.name = "random", .file = "memory", .type = type, .data = data};
     tensor->dims = rows ? 2 : 1;
@@ -82,16 +85,26 @@ static inline void small_layer(small_model *s, pare_layer *layer, pare_type type
     }
 }
 
-/* llama: RMS norm, RoPE, grouped heads, gated SILU, QK norm, own head. gpt2: layer norm with biases, learned positions,
- * plain GELU, tied head. */
-static inline pare_model *small_model_create(small_model *s, bool llama, pare_type type, int64_t window)
+/* llama: RMS norm, RoPE, grouped heads, gated SILU, QK norm, own head. gpt2: layer norm with
+ * biases, learned positions, plain GELU, tied head. */
+static inline pare_model *small_model_create(small_model *s, bool llama, pare_type type,
+                                             int64_t window)
 {
     memset(s, 0, sizeof *s);
     s->random.state = 7;
     pare_decoder *d = &s->model.decoder;
-    *d = (pare_decoder){.layers = 2, .hidden = 96, .heads = 6, .kv_heads = llama ? 2 : 6, .head_dim = llama ? 20 : 16,
-                        .mlp_hidden = 200, .vocab = 331, .context = 1100, .norm_epsilon = 1e-5f, .sliding_window = window,
-                        .bos = -1, .eos = -1};
+    *d = (pare_decoder){.layers = 2,
+                        .hidden = 96,
+                        .heads = 6,
+                        .kv_heads = llama ? 2 : 6,
+                        .head_dim = llama ? 20 : 16,
+                        .mlp_hidden = 200,
+                        .vocab = 331,
+                        .context = 1100,
+                        .norm_epsilon = 1e-5f,
+                        .sliding_window = window,
+                        .bos = -1,
+                        .eos = -1};
     if (type != PARE_TYPE_F32 && type != PARE_TYPE_BF16) { /* widths of whole blocks */
         d->hidden = 256;
         d->heads = 8;
@@ -113,7 +126,11 @@ static inline pare_model *small_model_create(small_model *s, bool llama, pare_ty
     pare_model *m = &s->model;
     m->layers = s->layers;
     m->tensors = s->tensors;
-    m->info = (pare_model_info){.path = "memory", .name = "small", .architecture = "test", .format = "f32", .vocab = d->vocab,
+    m->info = (pare_model_info){.path = "memory",
+                                .name = "small",
+                                .architecture = "test",
+                                .format = "f32",
+                                .vocab = d->vocab,
                                 .context = d->context};
     m->token_embedding = small_tensor(s, type, d->vocab, d->hidden, 1, 0);
     if (!llama)

@@ -80,7 +80,8 @@ static pare_eval_result evaluate(const pair *p, pare_protocol protocol, bool aga
     options.context = 128;
     options.stride = protocol == PARE_PROTOCOL_STRIDE ? 48 : 0;
     options.session.threads = threads;
-    pare_status status = pare_eval_run(p->model, against ? p->base : NULL, p->ids, TOKENS, &options, NULL, &result);
+    pare_status status =
+        pare_eval_run(p->model, against ? p->base : NULL, p->ids, TOKENS, &options, NULL, &result);
     if (status != PARE_OK)
         fail_msg("%s", pare_error_message());
     return result;
@@ -114,7 +115,8 @@ static void stride(void **state)
     pare_eval_result r = evaluate(&p, PARE_PROTOCOL_STRIDE, false, 1);
     double all = 0;
     int64_t scored = 0, windows = 0;
-    for (int64_t begin = 0, before = 0; before < TOKENS; begin += 48, windows++) { /* as transformers' documentation does */
+    for (int64_t begin = 0, before = 0; before < TOKENS;
+         begin += 48, windows++) { /* as transformers' documentation does */
         int64_t end = begin + 128 < TOKENS ? begin + 128 : TOKENS, fresh = end - before;
         if (begin == 0)
             fresh--;
@@ -180,20 +182,25 @@ static void comparison(void **state)
     assert_true(r.compared);
     assert_int_equal(r.positions, 384);
     assert_true(kld > 0);
-    /* BF16 rounding makes a divergence of some 1e-6: the FP32 exponentials' 1e-7 show at a thousandth of it. */
+    /* BF16 rounding makes a divergence of some 1e-6: the FP32 exponentials' 1e-7 show at a
+     * thousandth of it. */
     assert_float_equal(r.kld_mean / (kld / 384), 1, 1e-3);
     assert_float_equal(r.kld_max / most, 1, 1e-3);
     assert_true(r.kld_median < r.kld_p99 && r.kld_p99 < r.kld_max);
     assert_float_equal(r.top1, (double)same / 384, 1e-12);
     assert_float_equal(r.perplexity_ratio, exp(difference / 381), 1e-7);
     assert_float_equal(r.perplexity / r.base_perplexity, r.perplexity_ratio, 1e-9);
-    assert_true(r.perplexity_ratio_se > 0 && r.perplexity_ratio_se < 0.1 * r.perplexity_se / r.perplexity);
+    assert_true(r.perplexity_ratio_se > 0 &&
+                r.perplexity_ratio_se < 0.1 * r.perplexity_se / r.perplexity);
 
-    pare_eval_result one = evaluate(&p, PARE_PROTOCOL_WINDOWS, true, 1); /* threads change nothing */
-    assert_true(one.mean_nll == r.mean_nll && one.kld_mean == r.kld_mean && one.kld_p99 == r.kld_p99);
+    pare_eval_result one =
+        evaluate(&p, PARE_PROTOCOL_WINDOWS, true, 1); /* threads change nothing */
+    assert_true(one.mean_nll == r.mean_nll && one.kld_mean == r.kld_mean &&
+                one.kld_p99 == r.kld_p99);
     p.model = p.base; /* against itself */
     r = evaluate(&p, PARE_PROTOCOL_WINDOWS, true, 2);
-    assert_true(r.kld_mean == 0 && r.kld_max == 0 && r.top1 == 1 && r.perplexity_ratio == 1 && r.perplexity_ratio_se == 0);
+    assert_true(r.kld_mean == 0 && r.kld_max == 0 && r.top1 == 1 && r.perplexity_ratio == 1 &&
+                r.perplexity_ratio_se == 0);
     release(&p);
 }
 
@@ -210,20 +217,27 @@ static void refusals(void **state)
     pare_eval_options options = pare_eval_options_default();
     pare_progress progress = {stop_at_once, NULL};
     options.context = 128;
-    assert_int_equal(pare_eval_run(p.model, NULL, p.ids, TOKENS, &options, &progress, &r), PARE_CANCELLED);
-    assert_int_equal(pare_eval_run(p.model, NULL, p.ids, 100, &options, NULL, &r), PARE_INVALID_ARGUMENT); /* no window */
+    assert_int_equal(pare_eval_run(p.model, NULL, p.ids, TOKENS, &options, &progress, &r),
+                     PARE_CANCELLED);
+    assert_int_equal(pare_eval_run(p.model, NULL, p.ids, 100, &options, NULL, &r),
+                     PARE_INVALID_ARGUMENT); /* no window */
     options.context = 2000;
-    assert_int_equal(pare_eval_run(p.model, NULL, p.ids, TOKENS, &options, NULL, &r), PARE_INVALID_ARGUMENT);
+    assert_int_equal(pare_eval_run(p.model, NULL, p.ids, TOKENS, &options, NULL, &r),
+                     PARE_INVALID_ARGUMENT);
     options.context = 128;
     options.stride = 64; /* not a strided protocol */
-    assert_int_equal(pare_eval_run(p.model, NULL, p.ids, TOKENS, &options, NULL, &r), PARE_INVALID_ARGUMENT);
+    assert_int_equal(pare_eval_run(p.model, NULL, p.ids, TOKENS, &options, NULL, &r),
+                     PARE_INVALID_ARGUMENT);
     options.stride = 0;
     p.small[1].model.info.synthetic = true;
-    assert_int_equal(pare_eval_run(p.model, NULL, p.ids, TOKENS, &options, NULL, &r), PARE_INVALID_ARGUMENT);
-    assert_int_equal(pare_eval_run(p.base, p.model, p.ids, TOKENS, &options, NULL, &r), PARE_INVALID_ARGUMENT);
+    assert_int_equal(pare_eval_run(p.model, NULL, p.ids, TOKENS, &options, NULL, &r),
+                     PARE_INVALID_ARGUMENT);
+    assert_int_equal(pare_eval_run(p.base, p.model, p.ids, TOKENS, &options, NULL, &r),
+                     PARE_INVALID_ARGUMENT);
     p.small[1].model.info.synthetic = false;
     p.small[1].model.info.vocab = 330;
-    assert_int_equal(pare_eval_run(p.model, p.base, p.ids, TOKENS, &options, NULL, &r), PARE_INVALID_ARGUMENT);
+    assert_int_equal(pare_eval_run(p.model, p.base, p.ids, TOKENS, &options, NULL, &r),
+                     PARE_INVALID_ARGUMENT);
     assert_null(pare_eval_baseline_note(p.base));
     p.small[0].model.info.quantized = true;
     assert_non_null(pare_eval_baseline_note(p.base));
@@ -232,13 +246,20 @@ static void refusals(void **state)
 
 static void wikitext_rows(void **state)
 {
-    const struct { const char *raw, *joined; } cases[] = {
-        {" \n = A = \n \n b c \n", "\n\n = A = \n\n\n\n\n b c \n"},
-        {"x", "x"}, {"", ""}, {" ", " "}, {" \n", ""}, {"\n", "\n"}, {"a\n\nb", "a\n\n\n\n\n\nb"}};
+    const struct {
+        const char *raw, *joined;
+    } cases[] = {{" \n = A = \n \n b c \n", "\n\n = A = \n\n\n\n\n b c \n"},
+                 {"x", "x"},
+                 {"", ""},
+                 {" ", " "},
+                 {" \n", ""},
+                 {"\n", "\n"},
+                 {"a\n\nb", "a\n\n\n\n\n\nb"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *joined;
         size_t length;
-        assert_int_equal(pare_eval_join_wikitext(cases[i].raw, strlen(cases[i].raw), &joined, &length), PARE_OK);
+        assert_int_equal(
+            pare_eval_join_wikitext(cases[i].raw, strlen(cases[i].raw), &joined, &length), PARE_OK);
         assert_string_equal(joined, cases[i].joined);
         assert_int_equal(length, strlen(cases[i].joined));
         free(joined);
@@ -280,8 +301,8 @@ static void statistics(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(windows),  cmocka_unit_test(stride),        cmocka_unit_test(llama_cpp),
-        cmocka_unit_test(comparison), cmocka_unit_test(refusals),    cmocka_unit_test(wikitext_rows),
+        cmocka_unit_test(windows),    cmocka_unit_test(stride),     cmocka_unit_test(llama_cpp),
+        cmocka_unit_test(comparison), cmocka_unit_test(refusals),   cmocka_unit_test(wikitext_rows),
         cmocka_unit_test(divergence), cmocka_unit_test(statistics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

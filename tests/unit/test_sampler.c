@@ -13,7 +13,8 @@
 
 enum { VOCAB = 500, DRAWS = 20000 };
 
-/* Probabilities 0.4, 0.3, 0.2, 0.06, 0.04 on tokens 400, 3, 77, 499, 0; the others have none worth naming. */
+/* Probabilities 0.4, 0.3, 0.2, 0.06, 0.04 on tokens 400, 3, 77, 499, 0; the others have none worth
+ * naming. */
 static const int32_t likely[] = {400, 3, 77, 499, 0};
 static const double shares[] = {0.4, 0.3, 0.2, 0.06, 0.04};
 
@@ -33,7 +34,8 @@ static int32_t next(pare_sampler *sampler, const float *logits, const int32_t *h
     return id;
 }
 
-/* Draws and compares with what is expected of each of the five; the binomial error of a share is at most 0.0035. */
+/* Draws and compares with what is expected of each of the five; the binomial error of a share is at
+ * most 0.0035. */
 static void check_shares(pare_sampling sampling, const double expected[5])
 {
     float logits[VOCAB];
@@ -87,7 +89,8 @@ static void filters(void **state)
     check_shares(s, (double[]){0.5007, 0.4993, 0, 0, 0});
 }
 
-/* Entropy 1.345: information is 0.916, 1.204, 1.609, 2.813, 3.219, distances 0.43, 0.14, 0.26, 1.47, 1.87. */
+/* Entropy 1.345: information is 0.916, 1.204, 1.609, 2.813, 3.219, distances 0.43, 0.14,
+ * 0.26, 1.47, 1.87. */
 static void typical(void **state)
 {
     pare_sampling s = warm();
@@ -99,7 +102,8 @@ static void typical(void **state)
     check_shares(s, (double[]){4 / 9.0, 3 / 9.0, 2 / 9.0, 0, 0});
 }
 
-static int32_t greedy_with(const pare_sampling *sampling, const float *logits, const int32_t *history, int64_t n)
+static int32_t greedy_with(const pare_sampling *sampling, const float *logits,
+                           const int32_t *history, int64_t n)
 {
     pare_sampler *sampler;
     assert_int_equal(pare_sampler_create(sampling, VOCAB, &sampler), PARE_OK);
@@ -239,8 +243,12 @@ static void wide(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(filters), cmocka_unit_test(typical), cmocka_unit_test(greedy_and_penalties),
-        cmocka_unit_test(seeds),   cmocka_unit_test(wide),    cmocka_unit_test(log_probabilities_and_errors),
+        cmocka_unit_test(filters),
+        cmocka_unit_test(typical),
+        cmocka_unit_test(greedy_and_penalties),
+        cmocka_unit_test(seeds),
+        cmocka_unit_test(wide),
+        cmocka_unit_test(log_probabilities_and_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Sessions: what must not change the logits by a single bit (threads, batching, going back, the cache switched off), and
- * the forward pass against a plain one written here in double. */
+/* Sessions: what must not change the logits by a single bit (threads, batching, going back, the
+ * cache switched off), and the forward pass against a plain one written here in double. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -83,10 +83,12 @@ static void same_bits(const run *r, const float *a, const float *b, int64_t n, c
 
 static double weight_at(const pare_tensor *t, int64_t i)
 {
-    return t->type == PARE_TYPE_BF16 ? pare_bf16_to_f32(((const uint16_t *)t->data)[i]) : ((const float *)t->data)[i];
+    return t->type == PARE_TYPE_BF16 ? pare_bf16_to_f32(((const uint16_t *)t->data)[i])
+                                     : ((const float *)t->data)[i];
 }
 
-static void plain_multiply(double *y, const pare_tensor *w, const pare_tensor *bias, const double *x)
+static void plain_multiply(double *y, const pare_tensor *w, const pare_tensor *bias,
+                           const double *x)
 {
     for (int64_t r = 0; r < w->shape[0]; r++) {
         y[r] = bias ? weight_at(bias, r) : 0;
@@ -95,7 +97,8 @@ static void plain_multiply(double *y, const pare_tensor *w, const pare_tensor *b
     }
 }
 
-static void plain_norm(double *y, const double *x, const pare_tensor *w, const pare_tensor *b, int64_t n, bool layer)
+static void plain_norm(double *y, const double *x, const pare_tensor *w, const pare_tensor *b,
+                       int64_t n, bool layer)
 {
     double mean = 0, square = 0;
     for (int64_t i = 0; layer && i < n; i++)
@@ -106,13 +109,15 @@ static void plain_norm(double *y, const double *x, const pare_tensor *w, const p
         y[i] = (x[i] - mean) / sqrt(square + 1e-5f) * weight_at(w, i) + (b ? weight_at(b, i) : 0);
 }
 
-static void plain_heads(const pare_decoder *d, double *rows, int64_t heads, const pare_tensor *norm, int64_t position)
+static void plain_heads(const pare_decoder *d, double *rows, int64_t heads, const pare_tensor *norm,
+                        int64_t position)
 {
     for (double *h = rows; h < rows + heads * d->head_dim; h += d->head_dim) {
         if (norm)
             plain_norm(h, h, norm, NULL, d->head_dim, false);
         for (int64_t i = 0; i < d->rope_dims / 2; i++) {
-            double angle = (double)position * d->rope_frequencies[i], a = h[i], b = h[i + d->rope_dims / 2];
+            double angle = (double)position * d->rope_frequencies[i], a = h[i],
+                   b = h[i + d->rope_dims / 2];
             h[i] = a * cos(angle) - b * sin(angle);
             h[i + d->rope_dims / 2] = a * sin(angle) + b * cos(angle);
         }
@@ -124,10 +129,11 @@ typedef struct plain_cache {
     double k[2][FEW][WIDE], v[2][FEW][WIDE];
 } plain_cache;
 
-static void plain_attention(const pare_decoder *d, const plain_cache *cache, int64_t l, int64_t position, const double *q,
-                            double *out)
+static void plain_attention(const pare_decoder *d, const plain_cache *cache, int64_t l,
+                            int64_t position, const double *q, double *out)
 {
-    int64_t first = d->sliding_window && position >= d->sliding_window ? position - d->sliding_window + 1 : 0;
+    int64_t first =
+        d->sliding_window && position >= d->sliding_window ? position - d->sliding_window + 1 : 0;
     for (int64_t h = 0; h < d->heads; h++) {
         int64_t kv = h / (d->heads / d->kv_heads) * d->head_dim;
         double sum = 0, *to = out + h * d->head_dim;
@@ -146,7 +152,8 @@ static void plain_attention(const pare_decoder *d, const plain_cache *cache, int
     }
 }
 
-static void plain_layer(const pare_model *m, plain_cache *cache, int64_t l, int64_t position, double *x)
+static void plain_layer(const pare_model *m, plain_cache *cache, int64_t l, int64_t position,
+                        double *x)
 {
     const pare_decoder *d = &m->decoder;
     const pare_layer *w = &m->layers[l];
@@ -168,8 +175,9 @@ static void plain_layer(const pare_model *m, plain_cache *cache, int64_t l, int6
         plain_multiply(gate, w->gate, w->gate_bias, normed);
     for (int64_t i = 0; i < d->mlp_hidden; i++) {
         double u = up[i];
-        up[i] = d->gated_mlp ? gate[i] / (1 + exp(-gate[i])) * u
-                             : 0.5 * u * (1 + tanh(0.7978845608028654 * (u + 0.044715 * u * u * u)));
+        up[i] = d->gated_mlp
+                    ? gate[i] / (1 + exp(-gate[i])) * u
+                    : 0.5 * u * (1 + tanh(0.7978845608028654 * (u + 0.044715 * u * u * u)));
     }
     plain_multiply(y, w->down, w->down_bias, up);
     for (int64_t i = 0; i < d->hidden; i++)
@@ -184,11 +192,13 @@ static void plain_logits(const pare_model *m, const int32_t *ids, int64_t n, dou
     for (int64_t t = 0; t < n; t++) {
         double x[WIDE], normed[WIDE];
         for (int64_t i = 0; i < d->hidden; i++)
-            x[i] = weight_at(m->token_embedding, ids[t] * d->hidden + i) +
-                   (m->position_embedding ? weight_at(m->position_embedding, t * d->hidden + i) : 0);
+            x[i] =
+                weight_at(m->token_embedding, ids[t] * d->hidden + i) +
+                (m->position_embedding ? weight_at(m->position_embedding, t * d->hidden + i) : 0);
         for (int64_t l = 0; l < d->layers; l++)
             plain_layer(m, cache, l, t, x);
-        plain_norm(normed, x, m->final_norm, m->final_norm_bias, d->hidden, d->norm == PARE_NORM_LAYER);
+        plain_norm(normed, x, m->final_norm, m->final_norm_bias, d->hidden,
+                   d->norm == PARE_NORM_LAYER);
         plain_multiply(logits + t * d->vocab, m->head, NULL, normed);
     }
     free(cache);
@@ -225,18 +235,24 @@ static void matches_plain_pass(void **state)
 
 /* ---- the same bits ---- */
 
-static void same_in_every_way(bool llama, pare_type type, int64_t window, pare_activations activations, const char *isa)
+static void same_in_every_way(bool llama, pare_type type, int64_t window,
+                              pare_activations activations, const char *isa)
 {
     run r;
     make(&r, llama, type, window);
     float *whole = logits_in_pieces(&r, options_with(1, activations, isa), TOKENS, TOKENS);
-    const struct { int threads; int64_t piece; const char *what; } ways[] = {
-        {2, TOKENS, "2 threads"}, {3, TOKENS, "3 threads"}, {1, 1, "token by token"}, {2, 1, "token by token, 2 threads"},
-        {2, 7, "7 at a time"}, {1, 100, "100 at a time"}};
+    const struct {
+        int threads;
+        int64_t piece;
+        const char *what;
+    } ways[] = {{2, TOKENS, "2 threads"}, {3, TOKENS, "3 threads"},
+                {1, 1, "token by token"}, {2, 1, "token by token, 2 threads"},
+                {2, 7, "7 at a time"},    {1, 100, "100 at a time"}};
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         char what[96];
         snprintf(what, sizeof what, "%s, %s, %s", isa, pare_type_name(type), ways[i].what);
-        float *other = logits_in_pieces(&r, options_with(ways[i].threads, activations, isa), TOKENS, ways[i].piece);
+        float *other = logits_in_pieces(&r, options_with(ways[i].threads, activations, isa), TOKENS,
+                                        ways[i].piece);
         same_bits(&r, whole, other, TOKENS, what);
         free(other);
     }
@@ -256,12 +272,12 @@ static void threads_and_batches(void **state)
     }
 }
 
-/* Quantized weights, with FP32 activations and with 8-bit ones, which are the same for one token and for many. On the best
- * tier: the kernels' own tests go through all. */
+/* Quantized weights, with FP32 activations and with 8-bit ones, which are the same for one token
+ * and for many. On the best tier: the kernels' own tests go through all. */
 static void quantized_threads_and_batches(void **state)
 {
-    const pare_type types[] = {PARE_TYPE_Q8_0, PARE_TYPE_Q4_1, PARE_TYPE_Q4_K, PARE_TYPE_Q6_K, PARE_TYPE_I8_CH,
-                               PARE_TYPE_I4_G32};
+    const pare_type types[] = {PARE_TYPE_Q8_0, PARE_TYPE_Q4_1,  PARE_TYPE_Q4_K,
+                               PARE_TYPE_Q6_K, PARE_TYPE_I8_CH, PARE_TYPE_I4_G32};
     const char *best = pare_isa_name(pare_isa_best());
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         same_in_every_way(true, types[i], 0, PARE_ACTIVATIONS_F32, best);
@@ -269,8 +285,8 @@ static void quantized_threads_and_batches(void **state)
     }
 }
 
-/* With fast activations 16-bit weights meet FP32 activations in small batches and BF16 ones in large: threads change
- * nothing, the size of the batch does. */
+/* With fast activations 16-bit weights meet FP32 activations in small batches and BF16 ones in
+ * large: threads change nothing, the size of the batch does. */
 static void fast_halves(void **state)
 {
     run r;
@@ -299,7 +315,8 @@ static void no_cache_is_equal(void **state)
     pare_session_options options = options_with(2, PARE_ACTIVATIONS_F32, NULL);
     float *cached = logits_in_pieces(&r, options, 60, 20);
     options.no_kv_cache = true;
-    float *recomputed = logits_in_pieces(&r, options, 60, 20), *single = logits_in_pieces(&r, options, 60, 1);
+    float *recomputed = logits_in_pieces(&r, options, 60, 20),
+          *single = logits_in_pieces(&r, options, 60, 1);
     same_bits(&r, cached, recomputed, 60, "no KV cache");
     same_bits(&r, cached, single, 60, "no KV cache, token by token");
     free(cached);
@@ -314,13 +331,15 @@ static void rollback_and_snapshot(void **state)
     make(&r, false, PARE_TYPE_F32, 0);
     int64_t vocab = r.model->decoder.vocab;
     pare_session_options options = options_with(2, PARE_ACTIVATIONS_F32, NULL);
-    float *expected = logits_in_pieces(&r, options, 40, 40), *got = malloc((size_t)vocab * sizeof *got);
+    float *expected = logits_in_pieces(&r, options, 40, 40),
+          *got = malloc((size_t)vocab * sizeof *got);
     assert_non_null(got);
     pare_session *session = open_session(&r, options);
     pare_snapshot *snapshot = NULL;
     assert_int_equal(pare_session_forward(session, r.ids, 30), PARE_OK);
     assert_int_equal(pare_session_snapshot(session, &snapshot), PARE_OK);
-    assert_int_equal(pare_session_forward(session, r.ids + 100, 200), PARE_OK); /* something else, over it */
+    assert_int_equal(pare_session_forward(session, r.ids + 100, 200),
+                     PARE_OK); /* something else, over it */
     assert_int_equal(pare_session_rollback(session, 30), PARE_OK);
     assert_int_equal(pare_session_forward(session, r.ids + 30, 10), PARE_OK);
     assert_int_equal(pare_session_logits(session, 9, 1, got), PARE_OK);
@@ -368,7 +387,8 @@ static void eight_bit_cache(void **state)
     pare_session_options options = options_with(2, PARE_ACTIVATIONS_F32, NULL);
     float *exact = logits_in_pieces(&r, options, 50, 50), worst = 0;
     options.kv_type = PARE_TYPE_Q8_0;
-    float *rounded = logits_in_pieces(&r, options, 50, 50), *pieces = logits_in_pieces(&r, options, 50, 7);
+    float *rounded = logits_in_pieces(&r, options, 50, 50),
+          *pieces = logits_in_pieces(&r, options, 50, 7);
     for (int64_t i = 0; i < 50 * r.model->decoder.vocab; i++)
         worst = fmaxf(worst, fabsf(exact[i] - rounded[i]));
     assert_true(worst > 1e-4f && worst < 0.2f);
@@ -384,15 +404,16 @@ static bool differ(const run *r, const float *a, const float *b, int64_t n)
     return memcmp(a, b, (size_t)(n * r->model->decoder.vocab) * sizeof *a) != 0;
 }
 
-/* Rounding each token by itself, threads and batches change nothing. With a threshold under which every column holds an
- * outlier, LLM.int8() rounds nothing. */
+/* Rounding each token by itself, threads and batches change nothing. With a threshold under which
+ * every column holds an outlier, LLM.int8() rounds nothing. */
 static void rounded_inputs(void **state)
 {
     enum { N = 40 };
     run r;
     make(&r, true, PARE_TYPE_I8_CH, 0);
     pare_decoder *d = &r.model->decoder;
-    pare_session_options one = options_with(1, PARE_ACTIVATIONS_F32, NULL), three = options_with(3, PARE_ACTIVATIONS_F32, NULL);
+    pare_session_options one = options_with(1, PARE_ACTIVATIONS_F32, NULL),
+                         three = options_with(3, PARE_ACTIVATIONS_F32, NULL);
     float *exact = logits_in_pieces(&r, one, N, N);
     d->input_rounding = PARE_INPUTS_TOKEN_INT8;
     float *token = logits_in_pieces(&r, one, N, N), *shared = logits_in_pieces(&r, three, N, N),
@@ -474,10 +495,17 @@ static void limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(matches_plain_pass), cmocka_unit_test(threads_and_batches), cmocka_unit_test(fast_halves),
+        cmocka_unit_test(matches_plain_pass),
+        cmocka_unit_test(threads_and_batches),
+        cmocka_unit_test(fast_halves),
         cmocka_unit_test(quantized_threads_and_batches),
-        cmocka_unit_test(no_cache_is_equal),  cmocka_unit_test(rollback_and_snapshot), cmocka_unit_test(half_cache), cmocka_unit_test(eight_bit_cache),
-        cmocka_unit_test(rounded_inputs), cmocka_unit_test(rounding_rules), cmocka_unit_test(limits),
+        cmocka_unit_test(no_cache_is_equal),
+        cmocka_unit_test(rollback_and_snapshot),
+        cmocka_unit_test(half_cache),
+        cmocka_unit_test(eight_bit_cache),
+        cmocka_unit_test(rounded_inputs),
+        cmocka_unit_test(rounding_rules),
+        cmocka_unit_test(limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

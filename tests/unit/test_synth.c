@@ -110,8 +110,8 @@ static void bad_requests_leave_nothing(void **state)
     assert_non_null(strstr(pare_error_message(), "llama-2-7b"));
     assert_int_equal(pare_synth("distilgpt2", PARE_TYPE_I32, 1, path, NULL, &result),
                      PARE_UNSUPPORTED);
-    assert_int_equal(
-        pare_synth("distilgpt2", PARE_TYPE_F16, 1, "/dev/null/x.gguf", NULL, &result), PARE_IO);
+    assert_int_equal(pare_synth("distilgpt2", PARE_TYPE_F16, 1, "/dev/null/x.gguf", NULL, &result),
+                     PARE_IO);
     assert_false(pare_is_file(path));
 }
 

@@ -1,4 +1,5 @@
-/* Attention within one block of keys: reading the cache, scores, softmax, values. See attention_template.h, which includes it. */
+/* Attention within one block of keys: reading the cache, scores, softmax, values. See
+ * attention_template.h, which includes it. */
 #ifndef PARE_KERNELS_X86_ATTENTION_BLOCK_H
 #define PARE_KERNELS_X86_ATTENTION_BLOCK_H
 

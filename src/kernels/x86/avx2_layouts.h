@@ -1,5 +1,5 @@
-/* Reading packed weights (layouts.h) with AVX2: each function is specialized for a constant layout at compile time.
- * A panel's 32 rows are four parts of 8 lanes; `part` is 0..3. */
+/* Reading packed weights (layouts.h) with AVX2: each function is specialized for a constant layout
+ * at compile time. A panel's 32 rows are four parts of 8 lanes; `part` is 0..3. */
 #ifndef PARE_KERNELS_X86_AVX2_LAYOUTS_H
 #define PARE_KERNELS_X86_AVX2_LAYOUTS_H
 
@@ -13,7 +13,8 @@
 
 enum { PARE_PARTS = 4, PARE_PART = 8 };
 
-/* Codes reach FP32 as the top byte of an integer, 2^24 times too large: the scales take this back, without rounding. */
+/* Codes reach FP32 as the top byte of an integer, 2^24 times too large: the scales take this back,
+ * without rounding. */
 #define PARE_CODE_UNIT 0x1p-24f
 
 PARE_INLINE __m256i load_words(const uint8_t *p)
@@ -75,7 +76,8 @@ PARE_INLINE __m256i iq4_bytes(__m256i codes)
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), codes);
 }
 
-/* Quad q of a sub: 8 rows x 4 unsigned codes (for iq4: plus 128, as the layout's zero point says). */
+/* Quad q of a sub: 8 rows x 4 unsigned codes (for iq4: plus 128, as the layout's zero point says).
+ */
 PARE_INLINE __m256i load_quad(pare_layout layout, const uint8_t *sub, int q, int part)
 {
     switch (layout) {
@@ -88,7 +90,8 @@ PARE_INLINE __m256i load_quad(pare_layout layout, const uint8_t *sub, int q, int
     case PARE_LAYOUT_Q5_0:
     case PARE_LAYOUT_Q5_1:
     case PARE_LAYOUT_Q5_K:
-        return or_masked(nibbles(sub + 128, q, part), move_bits(load_words(sub + part * 32), q, 4), 0x10101010);
+        return or_masked(nibbles(sub + 128, q, part), move_bits(load_words(sub + part * 32), q, 4),
+                         0x10101010);
     case PARE_LAYOUT_Q6_K: {
         __m256i high = load_words(sub + q / 4 * 128 + part * 32);
         return or_masked(nibbles(sub + 256, q, part), move_bits(high, q % 4 * 2, 4), 0x30303030);
@@ -127,7 +130,8 @@ PARE_INLINE __m256 code_values(__m256i quad, int i)
         return _mm256_cvtepi32_ps(_mm256_slli_epi32(quad, 24));
     if (i == 3)
         return _mm256_cvtepi32_ps(_mm256_and_si256(quad, repeat(0xff000000)));
-    return _mm256_cvtepi32_ps(_mm256_shuffle_epi8(quad, _mm256_broadcastsi128_si256(i == 1 ? second : third)));
+    return _mm256_cvtepi32_ps(
+        _mm256_shuffle_epi8(quad, _mm256_broadcastsi128_si256(i == 1 ? second : third)));
 }
 
 /* ---- scales of sub s (of its block); `group` is 0 or 1 where 16 columns share one ---- */
@@ -139,8 +143,9 @@ PARE_INLINE __m256 byte_values(__m256i words, int i)
     return _mm256_cvtepi32_ps(_mm256_and_si256(shifted, repeat(0xff)));
 }
 
-/* q4_k's and q5_k's 6-bit numbers: words 0 and 1 hold scales and minimums 0..3 in the low 6 bits of each byte and the high
- * bits of 4..7 above them; word 2 has the low bits of scales (low nibbles) and minimums 4..7. */
+/* q4_k's and q5_k's 6-bit numbers: words 0 and 1 hold scales and minimums 0..3 in the low 6 bits of
+ * each byte and the high bits of 4..7 above them; word 2 has the low bits of scales (low nibbles)
+ * and minimums 4..7. */
 PARE_INLINE __m256 k_scale(const uint8_t *words, int s, int part, bool minimum)
 {
     __m256i word = load_words(words + minimum * 128 + part * 32);
@@ -151,10 +156,12 @@ PARE_INLINE __m256 k_scale(const uint8_t *words, int s, int part, bool minimum)
     return byte_values(or_masked(low, _mm256_srli_epi32(word, 2), 0x30303030), s - 4);
 }
 
-/* q3_k: scale g of 16 has its low nibble in byte g % 8 (low half for g < 8) and its high bits in byte 8 + g % 4. */
+/* q3_k: scale g of 16 has its low nibble in byte g % 8 (low half for g < 8) and its high bits in
+ * byte 8 + g % 4. */
 PARE_INLINE __m256 q3_k_scale(const uint8_t *words, int g, int part)
 {
-    __m256i low = load_words(words + g / 4 % 2 * 128 + part * 32), high = load_words(words + 256 + part * 32);
+    __m256i low = load_words(words + g / 4 % 2 * 128 + part * 32),
+            high = load_words(words + 256 + part * 32);
     low = _mm256_and_si256(g < 8 ? low : _mm256_srli_epi32(low, 4), repeat(0x0f0f0f0f));
     high = _mm256_srl_epi32(high, _mm_cvtsi32_si128(g / 4 * 2));
     high = _mm256_slli_epi32(_mm256_and_si256(high, repeat(0x03030303)), 4);
@@ -172,8 +179,8 @@ PARE_INLINE __m256 iq4_xs_scale(const uint8_t *block, int s, int part)
 }
 
 /* `panel` is the panel's start, where i8_ch has its scales. */
-PARE_INLINE __m256 load_scale(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s, int group,
-                              int part)
+PARE_INLINE __m256 load_scale(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s,
+                              int group, int part)
 {
     switch (layout) {
     case PARE_LAYOUT_F32:
@@ -192,7 +199,8 @@ PARE_INLINE __m256 load_scale(pare_layout layout, const uint8_t *panel, const ui
         return _mm256_mul_ps(load_halves(block + part * 16),
                              load_signed_bytes(block + 64 + (2 * s + group) * 32 + part * 8));
     case PARE_LAYOUT_Q3_K:
-        return _mm256_mul_ps(load_halves(block + part * 16), q3_k_scale(block + 64, 2 * s + group, part));
+        return _mm256_mul_ps(load_halves(block + part * 16),
+                             q3_k_scale(block + 64, 2 * s + group, part));
     case PARE_LAYOUT_Q2_K: {
         __m256i both = load_bytes(block + 128 + (2 * s + group) * 32 + part * 8);
         return _mm256_mul_ps(load_halves(block + part * 16),
@@ -223,12 +231,14 @@ PARE_INLINE __m256 asym_minimum(const uint8_t *block, int g, int part)
 }
 
 /* What is added to scale * code, for layouts with minimums. */
-PARE_INLINE __m256 load_minimum(pare_layout layout, const uint8_t *block, int s, int group, int part)
+PARE_INLINE __m256 load_minimum(pare_layout layout, const uint8_t *block, int s, int group,
+                                int part)
 {
     switch (layout) {
     case PARE_LAYOUT_Q4_K:
     case PARE_LAYOUT_Q5_K:
-        return negative(_mm256_mul_ps(load_halves(block + 64 + part * 16), k_scale(block + 128, s, part, true)));
+        return negative(_mm256_mul_ps(load_halves(block + 64 + part * 16),
+                                      k_scale(block + 128, s, part, true)));
     case PARE_LAYOUT_Q2_K: {
         __m256i both = load_bytes(block + 128 + (2 * s + group) * 32 + part * 8);
         return negative(_mm256_mul_ps(load_halves(block + 64 + part * 16),
@@ -245,7 +255,8 @@ PARE_INLINE __m256 load_minimum(pare_layout layout, const uint8_t *block, int s,
     }
 }
 
-/* Table entries by the nibble at bit `bit` of each lane: two halves of the table, chosen by the nibble's top bit. */
+/* Table entries by the nibble at bit `bit` of each lane: two halves of the table, chosen by the
+ * nibble's top bit. */
 PARE_INLINE __m256 look_up(const float *table, __m256i word, int bit)
 {
     __m256i index = _mm256_srli_epi32(word, bit); /* VPERMPS looks at the low 3 bits */
@@ -254,9 +265,10 @@ PARE_INLINE __m256 look_up(const float *table, __m256i word, int bit)
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(word, 28 - bit)));
 }
 
-/* 8 rows of column k of a sub as FP32, to be multiplied with unit_scale below. `quad` is load_signed_quad of k / 4 where
- * the layout has codes. */
-PARE_INLINE __m256 load_values(pare_layout layout, const uint8_t *sub, __m256i quad, int k, int part)
+/* 8 rows of column k of a sub as FP32, to be multiplied with unit_scale below. `quad` is
+ * load_signed_quad of k / 4 where the layout has codes. */
+PARE_INLINE __m256 load_values(pare_layout layout, const uint8_t *sub, __m256i quad, int k,
+                               int part)
 {
     switch (layout) {
     case PARE_LAYOUT_F32:
@@ -265,7 +277,8 @@ PARE_INLINE __m256 load_values(pare_layout layout, const uint8_t *sub, __m256i q
         return load_halves(sub + k * 64 + part * 16);
     case PARE_LAYOUT_BF16: {
         __m256i pair = load_words(sub + k / 2 * 128 + part * 32);
-        return _mm256_castsi256_ps(k % 2 ? _mm256_and_si256(pair, repeat(0xffff0000)) : _mm256_slli_epi32(pair, 16));
+        return _mm256_castsi256_ps(k % 2 ? _mm256_and_si256(pair, repeat(0xffff0000))
+                                         : _mm256_slli_epi32(pair, 16));
     }
     case PARE_LAYOUT_NF4:
     case PARE_LAYOUT_FP4:
@@ -291,7 +304,8 @@ PARE_INLINE __m256i row_mask(int64_t rows, int part)
 }
 
 /* y[0..rows-1] = total (+ bias) for one token. */
-PARE_INLINE void store_rows(float *y, const float *bias, int64_t rows, const __m256 total[PARE_PARTS])
+PARE_INLINE void store_rows(float *y, const float *bias, int64_t rows,
+                            const __m256 total[PARE_PARTS])
 {
 #pragma GCC unroll 4
     for (int p = 0; p < PARE_PARTS; p++) {

@@ -1,9 +1,10 @@
-/* Products of packed weights with FP32 activations, AVX2. The order of operations is that of avx512_f32.c, so a result has the
- * same bits for any number of tokens and any share of rows: products of columns that share a scale one after another, each
- * sum then added times its scale. A SIMD lane is a row.
+/* Products of packed weights with FP32 activations, AVX2. The order of operations is that of
+ * avx512_f32.c, so a result has the same bits for any number of tokens and any share of rows:
+ * products of columns that share a scale one after another, each sum then added times its scale. A
+ * SIMD lane is a row.
  *
- * One token streams the packed weights. More tokens unpack a chunk of a panel to FP32 once and multiply it with tiles of 6
- * tokens: 2 x 6 registers of sums, the totals in the cache. */
+ * One token streams the packed weights. More tokens unpack a chunk of a panel to FP32 once and
+ * multiply it with tiles of 6 tokens: 2 x 6 registers of sums, the totals in the cache. */
 #include "kernels/activations.h"
 #include "kernels/kernels.h"
 #include "kernels/x86/avx2_layouts.h"
@@ -19,7 +20,8 @@ typedef struct panel_chunk {
 
 /* ---- one token ---- */
 
-PARE_INLINE void add_group(pare_layout layout, const uint8_t *sub, int g, const float *x, __m256 sums[PARE_PARTS])
+PARE_INLINE void add_group(pare_layout layout, const uint8_t *sub, int g, const float *x,
+                           __m256 sums[PARE_PARTS])
 {
     int group = pare_layouts[layout].group;
     __m256i quad[PARE_PARTS];
@@ -40,8 +42,9 @@ PARE_INLINE void add_group(pare_layout layout, const uint8_t *sub, int g, const 
     }
 }
 
-PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s, const float *x,
-                         const float *sums32, const float *sums16, __m256 total[PARE_PARTS])
+PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s,
+                         const float *x, const float *sums32, const float *sums16,
+                         __m256 total[PARE_PARTS])
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     const int groups = l->group == 32 ? 1 : 2;
@@ -64,29 +67,32 @@ PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t
     }
 }
 
-PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weights, pare_tiles_f32 x, const float *bias,
-                              int64_t columns, int64_t first, int64_t last)
+PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weights,
+                              pare_tiles_f32 x, const float *bias, int64_t columns, int64_t first,
+                              int64_t last)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
-    size_t panel_bytes = pare_layout_panel_bytes(layout, columns), block_bytes = pare_layout_block_bytes(layout);
+    size_t panel_bytes = pare_layout_panel_bytes(layout, columns),
+           block_bytes = pare_layout_block_bytes(layout);
     int64_t subs = pare_subs(columns);
     for (int64_t r = first; r < last; r += PARE_PANEL) {
-        const uint8_t *panel = weights + (size_t)(r / PARE_PANEL) * panel_bytes, *block = panel + l->header;
+        const uint8_t *panel = weights + (size_t)(r / PARE_PANEL) * panel_bytes,
+                      *block = panel + l->header;
         __m256 total[PARE_PARTS];
         for (int p = 0; p < PARE_PARTS; p++)
             total[p] = _mm256_setzero_ps();
         for (int64_t done = 0; done < subs; done += l->columns / PARE_SUB, block += block_bytes)
             for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++)
-                add_sub(layout, panel, block, s, x.values + (done + s) * PARE_SUB, x.sums32 + done + s,
-                        x.sums16 + 2 * (done + s), total);
+                add_sub(layout, panel, block, s, x.values + (done + s) * PARE_SUB,
+                        x.sums32 + done + s, x.sums16 + 2 * (done + s), total);
         store_rows(y + r, bias ? bias + r : NULL, last - r, total);
     }
 }
 
 /* ---- many tokens ---- */
 
-PARE_INLINE void unpack_sub(pare_layout layout, panel_chunk *chunk, int i, const uint8_t *panel, const uint8_t *block,
-                            int s, int part)
+PARE_INLINE void unpack_sub(pare_layout layout, panel_chunk *chunk, int i, const uint8_t *panel,
+                            const uint8_t *block, int s, int part)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     const uint8_t *sub = block + l->meta + s * l->sub;
@@ -95,7 +101,8 @@ PARE_INLINE void unpack_sub(pare_layout layout, panel_chunk *chunk, int i, const
     for (int k = 0; k < PARE_SUB; k++) {
         if (has_codes(layout) && k % 4 == 0)
             quad = load_signed_quad(layout, sub, k / 4, part);
-        _mm256_store_ps(&chunk->values[i * PARE_SUB + k][part * PARE_PART], load_values(layout, sub, quad, k, part));
+        _mm256_store_ps(&chunk->values[i * PARE_SUB + k][part * PARE_PART],
+                        load_values(layout, sub, quad, k, part));
     }
     int groups = PARE_SUB / l->group;
     for (int g = 0; g < groups; g++) {
@@ -108,20 +115,24 @@ PARE_INLINE void unpack_sub(pare_layout layout, panel_chunk *chunk, int i, const
 }
 
 /* Subs first..first+count-1 of a panel. */
-PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)
+PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *panel, int64_t first,
+                        int count)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     int per_block = l->columns / PARE_SUB;
     for (int i = 0; i < count; i++) {
         size_t block = (size_t)((first + i) / per_block) * pare_layout_block_bytes(layout);
         for (int part = 0; part < PARE_PARTS; part++)
-            unpack_sub(layout, chunk, i, panel, panel + l->header + block, (int)((first + i) % per_block), part);
+            unpack_sub(layout, chunk, i, panel, panel + l->header + block,
+                       (int)((first + i) % per_block), part);
     }
 }
 
-/* totals [width][32] += chunk x tile over `groups` groups of columns, for the 16 rows from `row` on. */
-PARE_INLINE void multiply_half(int width, int group, bool minimums, float *totals, const panel_chunk *chunk,
-                               const float *x, const float *sums, int groups, int row)
+/* totals [width][32] += chunk x tile over `groups` groups of columns, for the 16 rows from `row`
+ * on. */
+PARE_INLINE void multiply_half(int width, int group, bool minimums, float *totals,
+                               const panel_chunk *chunk, const float *x, const float *sums,
+                               int groups, int row)
 {
     const float *values = chunk->values[0] + row;
     totals += row;
@@ -156,33 +167,35 @@ PARE_INLINE void multiply_half(int width, int group, bool minimums, float *total
     }
 }
 
-typedef void tile_function(float *totals, const panel_chunk *chunk, const float *x, const float *sums, int groups);
+typedef void tile_function(float *totals, const panel_chunk *chunk, const float *x,
+                           const float *sums, int groups);
 
-#define TILE(width, group, minimums)                                                                               \
-    static void tile_##width##_##group##_##minimums(float *totals, const panel_chunk *chunk, const float *x,        \
-                                                    const float *sums, int groups)                                 \
-    {                                                                                                              \
-        multiply_half(width, group, minimums, totals, chunk, x, sums, groups, 0);                                  \
-        multiply_half(width, group, minimums, totals, chunk, x, sums, groups, 16);                                 \
+#define TILE(width, group, minimums)                                                               \
+    static void tile_##width##_##group##_##minimums(float *totals, const panel_chunk *chunk,       \
+                                                    const float *x, const float *sums, int groups) \
+    {                                                                                              \
+        multiply_half(width, group, minimums, totals, chunk, x, sums, groups, 0);                  \
+        multiply_half(width, group, minimums, totals, chunk, x, sums, groups, 16);                 \
     }
-#define TILES(group, minimums)                                                                                     \
-    TILE(1, group, minimums)                                                                                       \
-    TILE(2, group, minimums)                                                                                       \
-    TILE(3, group, minimums)                                                                                       \
-    TILE(4, group, minimums)                                                                                       \
-    TILE(5, group, minimums)                                                                                       \
+#define TILES(group, minimums)                                                                     \
+    TILE(1, group, minimums)                                                                       \
+    TILE(2, group, minimums)                                                                       \
+    TILE(3, group, minimums)                                                                       \
+    TILE(4, group, minimums)                                                                       \
+    TILE(5, group, minimums)                                                                       \
     TILE(6, group, minimums)
 TILES(16, 0)
 TILES(16, 1)
 TILES(32, 0)
 TILES(32, 1)
 
-#define ROW(group, minimums)                                                                                       \
-    {                                                                                                              \
-        tile_1_##group##_##minimums, tile_2_##group##_##minimums, tile_3_##group##_##minimums,                     \
-            tile_4_##group##_##minimums, tile_5_##group##_##minimums, tile_6_##group##_##minimums                  \
+#define ROW(group, minimums)                                                                       \
+    {                                                                                              \
+        tile_1_##group##_##minimums, tile_2_##group##_##minimums, tile_3_##group##_##minimums,     \
+            tile_4_##group##_##minimums, tile_5_##group##_##minimums, tile_6_##group##_##minimums  \
     }
-static tile_function *const tiles[2][2][PARE_TILE] = {{ROW(16, 0), ROW(16, 1)}, {ROW(32, 0), ROW(32, 1)}};
+static tile_function *const tiles[2][2][PARE_TILE] = {{ROW(16, 0), ROW(16, 1)},
+                                                      {ROW(32, 0), ROW(32, 1)}};
 
 typedef void unpack_function(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count);
 
@@ -192,8 +205,9 @@ static size_t scratch_bytes(int64_t rows, int64_t columns, int64_t tokens)
     return sizeof(panel_chunk) + (size_t)tokens * PARE_PANEL * sizeof(float);
 }
 
-static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, const uint8_t *panel, pare_tiles_f32 x,
-                           int64_t subs, int64_t tokens, panel_chunk *chunk, float *totals)
+static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, const uint8_t *panel,
+                           pare_tiles_f32 x, int64_t subs, int64_t tokens, panel_chunk *chunk,
+                           float *totals)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     int per_sub = PARE_SUB / l->group;
@@ -205,23 +219,24 @@ static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, con
         for (int64_t i = 0; i < pare_tile_count(tokens, PARE_TILE); i++) {
             pare_tile tile = pare_tile_at(i, tokens, PARE_TILE);
             int64_t at = tile.first * subs + s * tile.width;
-            tiles[per_sub == 1][l->minimums][tile.width - 1](
-                totals + tile.first * PARE_PANEL, chunk, x.values + at * PARE_SUB,
-                sums + at * per_sub, count * per_sub);
+            tiles[per_sub == 1][l->minimums][tile.width - 1](totals + tile.first * PARE_PANEL,
+                                                             chunk, x.values + at * PARE_SUB,
+                                                             sums + at * per_sub, count * per_sub);
         }
     }
 }
 
-static void multiply_many(pare_layout layout, unpack_function *unpack_subs, float *y, int64_t y_stride,
-                          const uint8_t *weights, pare_tiles_f32 x, const float *bias, int64_t columns, int64_t tokens,
-                          int64_t first, int64_t last, void *scratch)
+static void multiply_many(pare_layout layout, unpack_function *unpack_subs, float *y,
+                          int64_t y_stride, const uint8_t *weights, pare_tiles_f32 x,
+                          const float *bias, int64_t columns, int64_t tokens, int64_t first,
+                          int64_t last, void *scratch)
 {
     panel_chunk *chunk = scratch;
     float *totals = (float *)(chunk + 1);
     size_t panel_bytes = pare_layout_panel_bytes(layout, columns);
     for (int64_t r = first; r < last; r += PARE_PANEL) {
-        multiply_panel(layout, unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x, pare_subs(columns),
-                       tokens, chunk, totals);
+        multiply_panel(layout, unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x,
+                       pare_subs(columns), tokens, chunk, totals);
         for (int64_t t = 0; t < tokens; t++) {
             __m256 total[PARE_PARTS];
             for (int p = 0; p < PARE_PARTS; p++)
@@ -240,8 +255,8 @@ static float sum_of(__m256 x)
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t tokens, int64_t columns, int64_t first,
-                    int64_t last)
+static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t tokens,
+                    int64_t columns, int64_t first, int64_t last)
 {
     pare_tiles_f32 to = pare_tiles_f32_of(prepared, tokens, columns);
     int64_t subs = pare_subs(columns);
@@ -249,18 +264,21 @@ static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t to
         pare_tile tile = pare_tile_of(t, tokens, PARE_TILE);
         int64_t lane = t - tile.first;
         float *values = to.values + tile.first * subs * PARE_SUB + lane;
-        float *sums32 = to.sums32 + tile.first * subs + lane, *sums16 = to.sums16 + tile.first * subs * 2 + lane;
+        float *sums32 = to.sums32 + tile.first * subs + lane,
+              *sums16 = to.sums16 + tile.first * subs * 2 + lane;
         for (int64_t s = 0; s < subs; s++) {
             const float *from = x + t * x_stride + s * PARE_SUB;
             __m256 part[PARE_PARTS];
             _Alignas(32) float sub[PARE_SUB];
             for (int p = 0; p < PARE_PARTS; p++) {
-                part[p] = _mm256_maskload_ps(from + p * PARE_PART, row_mask(columns - s * PARE_SUB, p));
+                part[p] =
+                    _mm256_maskload_ps(from + p * PARE_PART, row_mask(columns - s * PARE_SUB, p));
                 _mm256_store_ps(sub + p * PARE_PART, part[p]);
             }
             for (int k = 0; k < PARE_SUB; k++)
                 values[(s * PARE_SUB + k) * tile.width] = sub[k];
-            float low = sum_of(_mm256_add_ps(part[0], part[1])), high = sum_of(_mm256_add_ps(part[2], part[3]));
+            float low = sum_of(_mm256_add_ps(part[0], part[1])),
+                  high = sum_of(_mm256_add_ps(part[2], part[3]));
             sums16[2 * s * tile.width] = low;
             sums16[(2 * s + 1) * tile.width] = high;
             sums32[s * tile.width] = low + high;
@@ -270,35 +288,36 @@ static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t to
 
 /* ---- one entry for each layout ---- */
 
-#define X(NAME, ...)                                                                                               \
-    static void unpack_##NAME(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)                  \
-    {                                                                                                              \
-        unpack(PARE_LAYOUT_##NAME, chunk, panel, first, count);                                                    \
-    }                                                                                                              \
-    static void multiply_##NAME(float *y, int64_t y_stride, const void *weights, pare_type type, const void *x,     \
-                                int64_t x_stride, const float *bias, int64_t rows, int64_t columns, int64_t tokens, \
-                                int64_t first, int64_t last, void *scratch)                                        \
-    {                                                                                                              \
-        pare_tiles_f32 tiled = pare_tiles_f32_of(x, tokens, columns);                                              \
-        if (tokens == 1)                                                                                           \
-            multiply_one(PARE_LAYOUT_##NAME, y, weights, tiled, bias, columns, first, last);                       \
-        else                                                                                                       \
-            multiply_many(PARE_LAYOUT_##NAME, unpack_##NAME, y, y_stride, weights, tiled, bias, columns, tokens,   \
-                          first, last, scratch);                                                                   \
+#define X(NAME, ...)                                                                               \
+    static void unpack_##NAME(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)  \
+    {                                                                                              \
+        unpack(PARE_LAYOUT_##NAME, chunk, panel, first, count);                                    \
+    }                                                                                              \
+    static void multiply_##NAME(float *y, int64_t y_stride, const void *weights, pare_type type,   \
+                                const void *x, int64_t x_stride, const float *bias, int64_t rows,  \
+                                int64_t columns, int64_t tokens, int64_t first, int64_t last,      \
+                                void *scratch)                                                     \
+    {                                                                                              \
+        pare_tiles_f32 tiled = pare_tiles_f32_of(x, tokens, columns);                              \
+        if (tokens == 1)                                                                           \
+            multiply_one(PARE_LAYOUT_##NAME, y, weights, tiled, bias, columns, first, last);       \
+        else                                                                                       \
+            multiply_many(PARE_LAYOUT_##NAME, unpack_##NAME, y, y_stride, weights, tiled, bias,    \
+                          columns, tokens, first, last, scratch);                                  \
     }
 PARE_LAYOUT_LIST(X)
 #undef X
 
 static const pare_matmul entries[PARE_LAYOUT_COUNT] = {
-#define X(NAME, text, ...)                                                                                         \
-    {.name = text " x f32, avx2",                                                                                  \
-     .row_step = PARE_PANEL,                                                                                       \
-     .packed_bytes = pare_layout_bytes_##NAME,                                                                     \
-     .pack = pare_layout_pack,                                                                                     \
-     .layout = text,                                                                                               \
-     .prepared_bytes = pare_tiles_f32_bytes,                                                                       \
-     .prepare = prepare,                                                                                           \
-     .scratch_bytes = scratch_bytes,                                                                               \
+#define X(NAME, text, ...)                                                                         \
+    {.name = text " x f32, avx2",                                                                  \
+     .row_step = PARE_PANEL,                                                                       \
+     .packed_bytes = pare_layout_bytes_##NAME,                                                     \
+     .pack = pare_layout_pack,                                                                     \
+     .layout = text,                                                                               \
+     .prepared_bytes = pare_tiles_f32_bytes,                                                       \
+     .prepare = prepare,                                                                           \
+     .scratch_bytes = scratch_bytes,                                                               \
      .multiply = multiply_##NAME},
     PARE_LAYOUT_LIST(X)
 #undef X

@@ -1,16 +1,17 @@
-/* Products of packed weights with 8-bit activations in 256-bit registers: included by avx2_matmul_q8.c and by
- * avxvnni_matmul_q8.c, which defines PARE_VNNI.
+/* Products of packed weights with 8-bit activations in 256-bit registers: included by
+ * avx2_matmul_q8.c and by avxvnni_matmul_q8.c, which defines PARE_VNNI.
  *
- * The integer products of the columns that share a scale (32, or 16) are summed exactly; the sum is then converted, multiplied
- * by the activations' scale and added times the weights' by a fused multiply-add, minimums by another (the order of
- * avx512vnni_q8.c): the same bits for any number of tokens and any share of rows. A SIMD lane is a row.
+ * The integer products of the columns that share a scale (32, or 16) are summed exactly; the sum is
+ * then converted, multiplied by the activations' scale and added times the weights' by a fused
+ * multiply-add, minimums by another (the order of avx512vnni_q8.c): the same bits for any number of
+ * tokens and any share of rows. A SIMD lane is a row.
  *
- * Plain AVX2 has VPMADDUBSW, unsigned x signed bytes, which adds pairs of products in 16 bits with saturation. It must never
- * saturate, so there are two kinds:
- *     codes below 64: a pair is at most 63 * 127 * 2 = 16002; pairs of several quads are added in 16 bits before they are
- *         widened, as many as fit 32767 (a series: 2 for 6 bits, 4 for 5 bits, 8 for 4 bits and fewer);
- *     8-bit codes: |w| x (x with w's sign), at most 128 * 127 * 2 = 32512, widened at once.
- * With VNNI, VPDPBUSD adds four products in 32 bits. */
+ * Plain AVX2 has VPMADDUBSW, unsigned x signed bytes, which adds pairs of products in 16 bits with
+ * saturation. It must never saturate, so there are two kinds: codes below 64: a pair is at most 63
+ * * 127 * 2 = 16002; pairs of several quads are added in 16 bits before they are widened, as many
+ * as fit 32767 (a series: 2 for 6 bits, 4 for 5 bits, 8 for 4 bits and fewer); 8-bit codes: |w| x
+ * (x with w's sign), at most 128 * 127 * 2 = 32512, widened at once. With VNNI, VPDPBUSD adds four
+ * products in 32 bits. */
 #include "kernels/activations.h"
 #include "kernels/kernels.h"
 #include "kernels/x86/avx2_layouts.h"
@@ -47,7 +48,8 @@ PARE_INLINE int series_of(pare_layout layout)
 
 /* How a layout's codes are multiplied: a constant wherever it is used. */
 typedef struct product {
-    int group, series; /* columns of a group; quads that are added in 16 bits, 0 where at once in 32 */
+    int group,
+        series; /* columns of a group; quads that are added in 16 bits, 0 where at once in 32 */
     bool minimums;
 } product;
 
@@ -74,13 +76,14 @@ PARE_INLINE bool is_signed(product p)
 
 PARE_INLINE __m256i load_operand(pare_layout layout, const uint8_t *sub, int q, int part)
 {
-    return is_signed(product_of(layout)) ? load_signed_quad(layout, sub, q, part) : load_quad(layout, sub, q, part);
+    return is_signed(product_of(layout)) ? load_signed_quad(layout, sub, q, part)
+                                         : load_quad(layout, sub, q, part);
 }
 
 /* ---- the sum of one group ---- */
 
-/* No instruction: a value that is computed here and not later. Left alone, GCC 12 puts the additions of a chain off to its end
- * and keeps all products until then, in memory. */
+/* No instruction: a value that is computed here and not later. Left alone, GCC 12 puts the
+ * additions of a chain off to its end and keeps all products until then, in memory. */
 PARE_INLINE __m256i in_order(__m256i x)
 {
     __asm__("" : "+x"(x));
@@ -115,7 +118,8 @@ PARE_INLINE __m256i start_sum(product p, int32_t less, int bits)
 
 PARE_INLINE __m256 add_scaled(__m256 total, __m256i sum, __m256 scale, float x_scale)
 {
-    return _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(x_scale)), scale, total);
+    return _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(x_scale)), scale,
+                           total);
 }
 
 /* ---- one token ---- */
@@ -142,8 +146,8 @@ PARE_INLINE __m256i broadcast_quad(const int8_t *codes)
     return _mm256_set1_epi32(word);
 }
 
-PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s, sub_q8 x,
-                         __m256 total[PARE_PARTS])
+PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s,
+                         sub_q8 x, __m256 total[PARE_PARTS])
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     const product p = product_of(layout);
@@ -174,22 +178,25 @@ PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t
         }
 #pragma GCC unroll 4
         for (int part = 0; part < PARE_PARTS; part++) {
-            total[part] = add_scaled(total[part], wide[part], load_scale(layout, panel, block, s, g, part), x.scale);
+            total[part] = add_scaled(total[part], wide[part],
+                                     load_scale(layout, panel, block, s, g, part), x.scale);
             if (p.minimums)
-                total[part] = _mm256_fmadd_ps(load_minimum(layout, block, s, g, part), _mm256_set1_ps(x.sums[g]),
-                                              total[part]);
+                total[part] = _mm256_fmadd_ps(load_minimum(layout, block, s, g, part),
+                                              _mm256_set1_ps(x.sums[g]), total[part]);
         }
     }
 }
 
-PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weights, pare_tiles_q8 x, const float *bias,
-                              int64_t columns, int64_t first, int64_t last)
+PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weights, pare_tiles_q8 x,
+                              const float *bias, int64_t columns, int64_t first, int64_t last)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
-    size_t panel_bytes = pare_layout_panel_bytes(layout, columns), block_bytes = pare_layout_block_bytes(layout);
+    size_t panel_bytes = pare_layout_panel_bytes(layout, columns),
+           block_bytes = pare_layout_block_bytes(layout);
     int64_t subs = pare_subs(columns);
     for (int64_t r = first; r < last; r += PARE_PANEL) {
-        const uint8_t *panel = weights + (size_t)(r / PARE_PANEL) * panel_bytes, *block = panel + l->header;
+        const uint8_t *panel = weights + (size_t)(r / PARE_PANEL) * panel_bytes,
+                      *block = panel + l->header;
         __m256 total[PARE_PARTS];
         for (int p = 0; p < PARE_PARTS; p++)
             total[p] = _mm256_setzero_ps();
@@ -203,7 +210,8 @@ PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weigh
 /* ---- many tokens ---- */
 
 /* Subs first..first+count-1 of a panel. */
-PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)
+PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *panel, int64_t first,
+                        int count)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     const int per_block = l->columns / PARE_SUB, groups = PARE_SUB / l->group;
@@ -215,7 +223,8 @@ PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *p
         for (int part = 0; part < PARE_PARTS; part++) {
 #pragma GCC unroll 8
             for (int q = 0; q < 8; q++)
-                _mm256_store_si256((__m256i *)&chunk->codes[i * 8 + q][part * 32], load_operand(layout, sub, q, part));
+                _mm256_store_si256((__m256i *)&chunk->codes[i * 8 + q][part * 32],
+                                   load_operand(layout, sub, q, part));
             for (int g = 0; g < groups; g++) {
                 _mm256_store_ps(&chunk->scales[i * groups + g][part * PARE_PART],
                                 load_scale(layout, panel, block, s, g, part));
@@ -229,19 +238,21 @@ PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *p
 
 /* The activations of a tile from some sub on. */
 typedef struct tile_q8 {
-    const int8_t *codes;  /* [quad][width][4] */
-    const float *scales;  /* [sub][width] */
-    const int32_t *less;  /* [group][width] */
-    const float *sums;    /* [group][width] */
+    const int8_t *codes; /* [quad][width][4] */
+    const float *scales; /* [sub][width] */
+    const int32_t *less; /* [group][width] */
+    const float *sums;   /* [group][width] */
 } tile_q8;
 
-/* Two parts' sums of a tile. Not [PARE_TILE][2]: GCC 12 keeps arrays in registers under one unrolled loop, not under two. */
+/* Two parts' sums of a tile. Not [PARE_TILE][2]: GCC 12 keeps arrays in registers under one
+ * unrolled loop, not under two. */
 typedef struct tile_sums {
     __m256i low[PARE_TILE], high[PARE_TILE];
 } tile_sums;
 
 /* Adds the products of one group, in 32 bits at once. */
-PARE_INLINE void sum_wide(int width, int parts, int quads, const uint8_t *codes, const int8_t *x, tile_sums *sums)
+PARE_INLINE void sum_wide(int width, int parts, int quads, const uint8_t *codes, const int8_t *x,
+                          tile_sums *sums)
 {
     __m256i low[PARE_TILE], high[PARE_TILE];
 #pragma GCC unroll 6
@@ -266,7 +277,8 @@ PARE_INLINE void sum_wide(int width, int parts, int quads, const uint8_t *codes,
 }
 
 /* The same by series of quads in 16 bits. */
-PARE_INLINE void sum_narrow(int width, int quads, int series, const uint8_t *codes, const int8_t *x, tile_sums *sums)
+PARE_INLINE void sum_narrow(int width, int quads, int series, const uint8_t *codes, const int8_t *x,
+                            tile_sums *sums)
 {
 #pragma GCC unroll 4
     for (int q = 0; q < quads; q += series) {
@@ -290,8 +302,8 @@ PARE_INLINE void sum_narrow(int width, int quads, int series, const uint8_t *cod
 }
 
 /* Totals of one part of 8 rows for the tokens of a tile. */
-PARE_INLINE void add_totals(int width, product p, float *totals, const panel_chunk *chunk, tile_q8 x, int g, int part,
-                            const __m256i *sums)
+PARE_INLINE void add_totals(int width, product p, float *totals, const panel_chunk *chunk,
+                            tile_q8 x, int g, int part, const __m256i *sums)
 {
     int row = part * PARE_PART;
     __m256 scale = _mm256_load_ps(&chunk->scales[g][row]);
@@ -301,19 +313,22 @@ PARE_INLINE void add_totals(int width, product p, float *totals, const panel_chu
         float x_scale = x.scales[(p.group == 32 ? g : g / 2) * width + t];
         __m256 total = add_scaled(_mm256_load_ps(to), sums[t], scale, x_scale);
         if (p.minimums)
-            total = _mm256_fmadd_ps(_mm256_load_ps(&chunk->minimums[g][row]), _mm256_set1_ps(x.sums[g * width + t]),
-                                    total);
+            total = _mm256_fmadd_ps(_mm256_load_ps(&chunk->minimums[g][row]),
+                                    _mm256_set1_ps(x.sums[g * width + t]), total);
         _mm256_store_ps(to, total);
     }
 }
 
-/* totals [width][32] += chunk x tile over `groups` groups of columns, for `parts` parts of 8 rows from part `first` on. */
-PARE_INLINE void multiply_parts(int width, product p, int bits, float *totals, const panel_chunk *chunk, tile_q8 x,
-                                int groups, int first, int parts)
+/* totals [width][32] += chunk x tile over `groups` groups of columns, for `parts` parts of 8 rows
+ * from part `first` on. */
+PARE_INLINE void multiply_parts(int width, product p, int bits, float *totals,
+                                const panel_chunk *chunk, tile_q8 x, int groups, int first,
+                                int parts)
 {
     const uint8_t *codes = chunk->codes[0] + first * 32;
     const int quads = p.group / 4;
-    for (int g = 0; g < groups; g++, codes += quads * PARE_PANEL * 4, x.codes += quads * 4 * width) {
+    for (int g = 0; g < groups;
+         g++, codes += quads * PARE_PANEL * 4, x.codes += quads * 4 * width) {
         tile_sums sums;
 #pragma GCC unroll 6
         for (int t = 0; t < width; t++)
@@ -328,38 +343,40 @@ PARE_INLINE void multiply_parts(int width, product p, int bits, float *totals, c
     }
 }
 
-/* 16 registers: two parts of sums for 6 tokens, or one where each product needs more temporaries. */
-PARE_INLINE void multiply_tile(int width, product p, int bits, float *totals, const panel_chunk *chunk, tile_q8 x,
-                               int groups)
+/* 16 registers: two parts of sums for 6 tokens, or one where each product needs more temporaries.
+ */
+PARE_INLINE void multiply_tile(int width, product p, int bits, float *totals,
+                               const panel_chunk *chunk, tile_q8 x, int groups)
 {
     const int parts = is_signed(p) ? 1 : 2;
     for (int first = 0; first < PARE_PARTS; first += parts)
         multiply_parts(width, p, bits, totals, chunk, x, groups, first, parts);
 }
 
-typedef void tile_function(int bits, float *totals, const panel_chunk *chunk, tile_q8 x, int groups);
+typedef void tile_function(int bits, float *totals, const panel_chunk *chunk, tile_q8 x,
+                           int groups);
 
-#define TILE(width, group, minimums, series)                                                                        \
-    static void tile_##width##_##group##_##minimums##_##series(int bits, float *totals, const panel_chunk *chunk,    \
-                                                              tile_q8 x, int groups)                               \
-    {                                                                                                              \
-        multiply_tile(width, (product){group, series, minimums}, bits, totals, chunk, x, groups);                   \
+#define TILE(width, group, minimums, series)                                                       \
+    static void tile_##width##_##group##_##minimums##_##series(                                    \
+        int bits, float *totals, const panel_chunk *chunk, tile_q8 x, int groups)                  \
+    {                                                                                              \
+        multiply_tile(width, (product){group, series, minimums}, bits, totals, chunk, x, groups);  \
     }
-#define TILES(group, minimums, series)                                                                              \
-    TILE(1, group, minimums, series)                                                                                \
-    TILE(2, group, minimums, series)                                                                                \
-    TILE(3, group, minimums, series)                                                                                \
-    TILE(4, group, minimums, series)                                                                                \
-    TILE(5, group, minimums, series)                                                                                \
+#define TILES(group, minimums, series)                                                             \
+    TILE(1, group, minimums, series)                                                               \
+    TILE(2, group, minimums, series)                                                               \
+    TILE(3, group, minimums, series)                                                               \
+    TILE(4, group, minimums, series)                                                               \
+    TILE(5, group, minimums, series)                                                               \
     TILE(6, group, minimums, series)
-#define ROW(group, minimums, series)                                                                                \
-    {                                                                                                              \
-        {group, series, minimums},                                                                                  \
-        {                                                                                                          \
-            tile_1_##group##_##minimums##_##series, tile_2_##group##_##minimums##_##series,                          \
-                tile_3_##group##_##minimums##_##series, tile_4_##group##_##minimums##_##series,                      \
-                tile_5_##group##_##minimums##_##series, tile_6_##group##_##minimums##_##series                       \
-        }                                                                                                          \
+#define ROW(group, minimums, series)                                                               \
+    {                                                                                              \
+        {group, series, minimums},                                                                 \
+        {                                                                                          \
+            tile_1_##group##_##minimums##_##series, tile_2_##group##_##minimums##_##series,        \
+                tile_3_##group##_##minimums##_##series, tile_4_##group##_##minimums##_##series,    \
+                tile_5_##group##_##minimums##_##series, tile_6_##group##_##minimums##_##series     \
+        }                                                                                          \
     }
 
 typedef struct tile_row {
@@ -403,16 +420,19 @@ static size_t scratch_bytes(int64_t rows, int64_t columns, int64_t tokens)
     return sizeof(panel_chunk) + (size_t)tokens * PARE_PANEL * sizeof(float);
 }
 
-static tile_q8 tile_at(product p, pare_tiles_q8 x, int64_t subs, int64_t token, int width, int64_t s)
+static tile_q8 tile_at(product p, pare_tiles_q8 x, int64_t subs, int64_t token, int width,
+                       int64_t s)
 {
     int64_t at = token * subs + s * width;
     bool whole = p.group == 32;
-    return (tile_q8){x.codes + at * PARE_SUB, x.scales + at, whole ? x.less32 + at : x.less16 + 2 * at,
+    return (tile_q8){x.codes + at * PARE_SUB, x.scales + at,
+                     whole ? x.less32 + at : x.less16 + 2 * at,
                      whole ? x.sums32 + at : x.sums16 + 2 * at};
 }
 
-static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, const uint8_t *panel, pare_tiles_q8 x,
-                           int64_t subs, int64_t tokens, panel_chunk *chunk, float *totals)
+static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, const uint8_t *panel,
+                           pare_tiles_q8 x, int64_t subs, int64_t tokens, panel_chunk *chunk,
+                           float *totals)
 {
     const product p = product_of(layout);
     tile_function *const *tiles = tiles_of(p);
@@ -422,23 +442,24 @@ static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, con
         unpack_subs(chunk, panel, s, count);
         for (int64_t i = 0; i < pare_tile_count(tokens, PARE_TILE); i++) {
             pare_tile tile = pare_tile_at(i, tokens, PARE_TILE);
-            tiles[tile.width - 1](pare_layouts[layout].zero_bits, totals + tile.first * PARE_PANEL, chunk,
-                                  tile_at(p, x, subs, tile.first, tile.width, s),
+            tiles[tile.width - 1](pare_layouts[layout].zero_bits, totals + tile.first * PARE_PANEL,
+                                  chunk, tile_at(p, x, subs, tile.first, tile.width, s),
                                   count * (PARE_SUB / p.group));
         }
     }
 }
 
-static void multiply_many(pare_layout layout, unpack_function *unpack_subs, float *y, int64_t y_stride,
-                          const uint8_t *weights, pare_tiles_q8 x, const float *bias, int64_t columns, int64_t tokens,
-                          int64_t first, int64_t last, void *scratch)
+static void multiply_many(pare_layout layout, unpack_function *unpack_subs, float *y,
+                          int64_t y_stride, const uint8_t *weights, pare_tiles_q8 x,
+                          const float *bias, int64_t columns, int64_t tokens, int64_t first,
+                          int64_t last, void *scratch)
 {
     panel_chunk *chunk = scratch;
     float *totals = (float *)(chunk + 1);
     size_t panel_bytes = pare_layout_panel_bytes(layout, columns);
     for (int64_t r = first; r < last; r += PARE_PANEL) {
-        multiply_panel(layout, unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x, pare_subs(columns),
-                       tokens, chunk, totals);
+        multiply_panel(layout, unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x,
+                       pare_subs(columns), tokens, chunk, totals);
         for (int64_t t = 0; t < tokens; t++) {
             __m256 total[PARE_PARTS];
             for (int part = 0; part < PARE_PARTS; part++)
@@ -450,41 +471,43 @@ static void multiply_many(pare_layout layout, unpack_function *unpack_subs, floa
 
 /* ---- one entry for each layout of integer codes ---- */
 
-#define X(NAME, ...)                                                                                               \
-    static void unpack_##NAME(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)                  \
-    {                                                                                                              \
-        unpack(PARE_LAYOUT_##NAME, chunk, panel, first, count);                                                    \
-    }                                                                                                              \
-    static void multiply_##NAME(float *y, int64_t y_stride, const void *weights, pare_type type, const void *x,     \
-                                int64_t x_stride, const float *bias, int64_t rows, int64_t columns, int64_t tokens, \
-                                int64_t first, int64_t last, void *scratch)                                        \
-    {                                                                                                              \
-        pare_tiles_q8 tiled = pare_tiles_q8_of(x, tokens, columns);                                                \
-        if (tokens == 1)                                                                                           \
-            multiply_one(PARE_LAYOUT_##NAME, y, weights, tiled, bias, columns, first, last);                       \
-        else                                                                                                       \
-            multiply_many(PARE_LAYOUT_##NAME, unpack_##NAME, y, y_stride, weights, tiled, bias, columns, tokens,   \
-                          first, last, scratch);                                                                   \
+#define X(NAME, ...)                                                                               \
+    static void unpack_##NAME(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)  \
+    {                                                                                              \
+        unpack(PARE_LAYOUT_##NAME, chunk, panel, first, count);                                    \
+    }                                                                                              \
+    static void multiply_##NAME(float *y, int64_t y_stride, const void *weights, pare_type type,   \
+                                const void *x, int64_t x_stride, const float *bias, int64_t rows,  \
+                                int64_t columns, int64_t tokens, int64_t first, int64_t last,      \
+                                void *scratch)                                                     \
+    {                                                                                              \
+        pare_tiles_q8 tiled = pare_tiles_q8_of(x, tokens, columns);                                \
+        if (tokens == 1)                                                                           \
+            multiply_one(PARE_LAYOUT_##NAME, y, weights, tiled, bias, columns, first, last);       \
+        else                                                                                       \
+            multiply_many(PARE_LAYOUT_##NAME, unpack_##NAME, y, y_stride, weights, tiled, bias,    \
+                          columns, tokens, first, last, scratch);                                  \
     }
 PARE_CODE_LAYOUT_LIST(X)
 #undef X
 
 static const pare_matmul entries[PARE_LAYOUT_COUNT] = {
-#define X(NAME, text, ...)                                                                                         \
-    [PARE_LAYOUT_##NAME] = {.name = text " x q8, " PARE_TIER,                                                      \
-                            .row_step = PARE_PANEL,                                                                \
-                            .packed_bytes = pare_layout_bytes_##NAME,                                              \
-                            .pack = pare_layout_pack,                                                              \
-                            .layout = text,                                                                        \
-                            .prepared_bytes = pare_tiles_q8_bytes,                                                 \
-                            .prepare = prepare,                                                                    \
-                            .scratch_bytes = scratch_bytes,                                                        \
+#define X(NAME, text, ...)                                                                         \
+    [PARE_LAYOUT_##NAME] = {.name = text " x q8, " PARE_TIER,                                      \
+                            .row_step = PARE_PANEL,                                                \
+                            .packed_bytes = pare_layout_bytes_##NAME,                              \
+                            .pack = pare_layout_pack,                                              \
+                            .layout = text,                                                        \
+                            .prepared_bytes = pare_tiles_q8_bytes,                                 \
+                            .prepare = prepare,                                                    \
+                            .scratch_bytes = scratch_bytes,                                        \
                             .multiply = multiply_##NAME},
     PARE_CODE_LAYOUT_LIST(X)
 #undef X
 };
 
-/* Formats whose values are no integers (nf4, fp4) have no such product: they take FP32 activations. */
+/* Formats whose values are no integers (nf4, fp4) have no such product: they take FP32 activations.
+ */
 static void add_q8(pare_kernels *kernels)
 {
     for (pare_type type = 0; type < PARE_TYPE_COUNT; type++) {

@@ -1,4 +1,5 @@
-/* Activations to 8 bits in 256-bit registers, by the rule of quantize8.h, in the tiles of activations.h. */
+/* Activations to 8 bits in 256-bit registers, by the rule of quantize8.h, in the tiles of
+ * activations.h. */
 #ifndef PARE_KERNELS_X86_QUANTIZE_YMM_H
 #define PARE_KERNELS_X86_QUANTIZE_YMM_H
 
@@ -36,8 +37,8 @@ PARE_INLINE float quantize_sub(const float *x, int64_t left, __m256i *codes, int
 #pragma GCC unroll 4
     for (int p = 0; p < PARE_PARTS; p++)
         whole[p] = _mm256_cvtps_epi32(_mm256_mul_ps(part[p], inverse));
-    __m256i bytes =
-        _mm256_packs_epi16(_mm256_packs_epi32(whole[0], whole[1]), _mm256_packs_epi32(whole[2], whole[3]));
+    __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(whole[0], whole[1]),
+                                       _mm256_packs_epi32(whole[2], whole[3]));
     *codes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     __m256i quads = widen(_mm256_maddubs_epi16(_mm256_set1_epi8(1), *codes));
     __m256i pairs = _mm256_add_epi32(quads, _mm256_shuffle_epi32(quads, 0x4e));
@@ -47,8 +48,8 @@ PARE_INLINE float quantize_sub(const float *x, int64_t left, __m256i *codes, int
     return most > PARE_Q8_TINY ? most / 127.0f : 0;
 }
 
-static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t tokens, int64_t columns, int64_t first,
-                    int64_t last)
+static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t tokens,
+                    int64_t columns, int64_t first, int64_t last)
 {
     pare_tiles_q8 to = pare_tiles_q8_of(prepared, tokens, columns);
     int64_t subs = pare_subs(columns);
@@ -60,7 +61,8 @@ static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t to
             _Alignas(32) int32_t words[8];
             int32_t sum[2];
             __m256i quantized;
-            float scale = quantize_sub(x + t * x_stride + s * PARE_SUB, columns - s * PARE_SUB, &quantized, sum);
+            float scale = quantize_sub(x + t * x_stride + s * PARE_SUB, columns - s * PARE_SUB,
+                                       &quantized, sum);
             _mm256_store_si256((__m256i *)words, quantized);
             for (int q = 0; q < 8; q++)
                 memcpy(codes + (s * 8 + q) * w * 4, &words[q], 4);
