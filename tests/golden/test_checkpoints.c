@@ -75,10 +75,10 @@ static void check(const checkpoint *c)
         check(&(const checkpoint){__VA_ARGS__});                                                   \
     }
 
-/* Weights alone: the logits are the library's. bitsandbytes' own were made by its AVX-512 kernel,
- * which rounds absmax, activations and results to BF16 (BF16 alone costs this model 2.6e-4,
- * golden/bnb_reference.json): on WikiText-2 this file's divergence from the FP32 model is 0.05484
- * here and there. */
+/* Weights alone: the logits are the library's within 1e-3, but for bitsandbytes' (0.15), whose bound
+ * is looser here. Probably its CPU kernel computed them in BF16 (that alone costs this model 2.6e-4,
+ * golden/bnb_reference.json); it was not reproduced. On WikiText-2 this file's divergence from the
+ * FP32 model is 0.05484 here and there. */
 CASE(gptq_4, "gptq-g128", "i4_g128_asym", "gptq: 84 matrices of 4 bits as i4_g128_asym", 1e-9, 1e-3)
 CASE(gptq_3, "gptq-3bit", "i4_g128_asym", "gptq: 84 matrices of 3 bits as i4_g128_asym", 1e-9, 1e-3)
 CASE(awq, "awq-g128", "i4_g128_asym", "awq: 84 matrices of 4 bits as i4_g128_asym", 1e-9, 1e-3)
