@@ -92,13 +92,31 @@ static const cli_option *find(const cli_option *own, const cli_option *common, i
     return NULL;
 }
 
-static void list_add(cli_list *list, const char *item)
+/* What lives until exit: chained, so that it stays reachable. */
+typedef struct kept {
+    struct kept *next;
+    _Alignas(16) char data[];
+} kept;
+
+void *cli_keep(size_t bytes)
 {
-    const char **grown = realloc(list->items, sizeof *grown * (size_t)(list->count + 1));
-    if (!grown) {
+    static kept *all;
+    kept *memory = calloc(1, sizeof *memory + bytes);
+    if (!memory) {
         fprintf(stderr, "pare: out of memory\n");
         exit(1);
     }
+    memory->next = all;
+    all = memory;
+    return memory->data;
+}
+
+/* Lists are short: a new array for each item costs nothing. */
+static void list_add(cli_list *list, const char *item)
+{
+    const char **grown = cli_keep(sizeof *grown * (size_t)(list->count + 1));
+    if (list->count)
+        memcpy(grown, list->items, sizeof *grown * (size_t)list->count);
     list->items = grown;
     list->items[list->count++] = item;
 }

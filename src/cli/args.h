@@ -17,7 +17,7 @@ typedef enum cli_kind {
 } cli_kind;
 
 typedef struct cli_list {
-    const char **items; /* malloc'ed by the parser; lives until exit */
+    const char **items; /* lives until exit */
     int count;
 } cli_list;
 
@@ -51,6 +51,10 @@ typedef struct cli_command {
  * row whose name is NULL. */
 void cli_parse(int argc, char **argv, const cli_command *command, const cli_option *options,
                cli_common *common, cli_list *positionals);
+
+/* Zeroed memory for what the command line says: it lives until exit. Ends the program where there
+ * is none. */
+void *cli_keep(size_t bytes);
 
 /* "pare eval: MESSAGE", exit code 2 (usage) / 1 (the library's last message). */
 int cli_usage_error(const cli_command *command, const char *format, ...)

@@ -226,10 +226,13 @@ static pare_status search(query *q, pare_store *store, const pare_filter *filter
 /* "key=value" pairs of --where; they live until exit. */
 static pare_condition *parse_conditions(const cli_list *list)
 {
-    pare_condition *conditions = calloc((size_t)list->count + 1, sizeof *conditions);
-    for (int i = 0; conditions && i < list->count; i++) {
+    pare_condition *conditions = cli_keep(((size_t)list->count + 1) * sizeof *conditions);
+    for (int i = 0; i < list->count; i++) {
         const char *equals = strchr(list->items[i], '=');
-        conditions[i].key = strndup(list->items[i], (size_t)(equals - list->items[i]));
+        size_t length = (size_t)(equals - list->items[i]);
+        char *key = cli_keep(length + 1);
+        memcpy(key, list->items[i], length);
+        conditions[i].key = key;
         conditions[i].value = equals + 1;
     }
     return conditions;
@@ -296,7 +299,7 @@ static int run(int argc, char **argv, const cli_command *command)
                           .metric = q.metric,
                           .since = q.since ? since : NULL,
                           .conditions = conditions,
-                          .condition_count = conditions ? q.conditions.count : 0};
+                          .condition_count = q.conditions.count};
     pare_store *store;
     pare_status status = pare_store_open(common.store, &store);
     if (status == PARE_OK)
@@ -308,7 +311,6 @@ static int run(int argc, char **argv, const cli_command *command)
                                   : "%s: %lld records\n",
                 pare_store_path(store), (long long)(q.matching - q.skip), (long long)q.matching);
     pare_store_close(store);
-    free(conditions);
     return status == PARE_OK ? q.code : cli_failed(command, status);
 }
 

@@ -64,15 +64,15 @@ int cli_sampling(const cli_command *command, const cli_sampling_args *args, pare
     sampling->seed = (uint64_t)args->seed;
     if (args->biases.count == 0)
         return 0;
-    int32_t *ids = calloc((size_t)args->biases.count, sizeof *ids);
-    float *values = calloc((size_t)args->biases.count, sizeof *values);
-    for (int i = 0; ids && values && i < args->biases.count; i++)
+    int32_t *ids = cli_keep((size_t)args->biases.count * sizeof *ids);
+    float *values = cli_keep((size_t)args->biases.count * sizeof *values);
+    for (int i = 0; i < args->biases.count; i++)
         if (!parse_bias(args->biases.items[i], &ids[i], &values[i]))
             return cli_usage_error(command, "--logit-bias '%s': use ID=VALUE",
                                    args->biases.items[i]);
     sampling->bias_ids = ids;
     sampling->bias_values = values;
-    sampling->bias_count = ids && values ? args->biases.count : 0;
+    sampling->bias_count = args->biases.count;
     return 0;
 }
 

@@ -61,7 +61,7 @@ typedef struct cli_sampling_args {
         "seed", CLI_INT, &(s).seed, "S", "of the random numbers"                                   \
     }
 
-/* sampling->bias_* are malloc'ed and live until the program ends. 0, or a usage error's 2. */
+/* sampling->bias_* live until the program ends. 0, or a usage error's 2. */
 int cli_sampling(const cli_command *command, const cli_sampling_args *args,
                  pare_sampling *sampling);
 
