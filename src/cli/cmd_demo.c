@@ -82,9 +82,10 @@ static int evaluate_one(demo *d, int i, const pare_progress *progress)
     if (status == PARE_OK)
         status = pare_eval_run(model, d->base, d->ids, (int64_t)d->id_count, &options, progress,
                                &result);
+    int code = status == PARE_OK ? cli_store_evaluated(&row, model, d->text_path, &options, &result)
+                                 : cli_failed(d->command, status);
     pare_model_close(model);
-    return status == PARE_OK ? cli_store_evaluated(&row, "fast", &result)
-                             : cli_failed(d->command, status);
+    return code;
 }
 
 static int bench_all(demo *d, const pare_progress *progress)

@@ -225,7 +225,7 @@ static int execute(eval_job *job)
         if (code == 0 && !job->no_store)
             code = cli_store_eval(job->command, &job->common, job->model, job->base,
                                   job->text_file ? job->text_file : job->ids_file, &job->options,
-                                  &job->result);
+                                  &job->result, NULL, 0);
     }
     free(job->ids);
     pare_model_close(job->base);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_CONDITIONS = 24, MOST_METRICS = 16 };
+enum { MOST_CONDITIONS = 32, MOST_METRICS = 16 };
 
 typedef struct builder {
     pare_condition conditions[MOST_CONDITIONS];
@@ -16,6 +16,11 @@ typedef struct builder {
 
 static void condition(builder *b, const char *key, const char *value)
 {
+    for (int i = 0; i < b->condition_count; i++)
+        if (strcmp(b->conditions[i].key, key) == 0) {
+            b->conditions[i].value = value;
+            return;
+        }
     b->conditions[b->condition_count++] = (pare_condition){key, value};
 }
 
@@ -58,7 +63,7 @@ static void add_model(builder *b, const pare_model *model, const char *name_key,
 
 int cli_store_eval(const cli_command *command, const cli_common *common, const pare_model *model,
                    const pare_model *base, const char *text, const pare_eval_options *options,
-                   const pare_eval_result *r)
+                   const pare_eval_result *r, const pare_condition *further, int further_count)
 {
     char hash[65], base_hash[65], numbers[4][24];
     builder b = {0};
@@ -92,6 +97,8 @@ int cli_store_eval(const cli_command *command, const cli_common *common, const p
     condition(&b, "kv_type", pare_type_name(options->session.kv_type));
     condition(&b, "isa", r->isa);
     condition(&b, "threads", numbers[3]);
+    for (int i = 0; i < further_count; i++)
+        condition(&b, further[i].key, further[i].value);
     add_metrics(&b, r);
     pare_record record = {.kind = "eval",
                           .conditions = b.conditions,

@@ -1,5 +1,6 @@
 #include "cli/study_records.h"
 
+#include "cli/eval_record.h"
 #include "cli/record.h"
 
 #include <math.h>
@@ -14,17 +15,6 @@ static pare_metric exact(const char *name, const char *unit, double value)
                          .unit = unit,
                          .measure = {value, value, value, !isfinite(value)},
                          .absent_reason = isfinite(value) ? NULL : "not defined"};
-}
-
-/* An estimate with its standard error, as a 95 % interval. A standard error that one window cannot
- * give is no interval. */
-static pare_metric estimate(const char *name, const char *unit, double value, double standard_error)
-{
-    double half = isfinite(standard_error) ? 1.96 * standard_error : 0;
-    pare_metric metric = exact(name, unit, value);
-    metric.measure.low -= half;
-    metric.measure.high += half;
-    return metric;
 }
 
 static int store(const cli_study_row *row, const char *kind, const pare_condition *further,
@@ -54,33 +44,22 @@ int cli_store_quantized(const cli_study_row *row, const pare_quantize_result *re
     return store(row, "quantize", conditions, 1, metrics, sizeof metrics / sizeof *metrics);
 }
 
-int cli_store_evaluated(const cli_study_row *row, const char *activations,
-                        const pare_eval_result *r)
+int cli_store_evaluated(const cli_study_row *row, const pare_model *model, const char *text,
+                        const pare_eval_options *options, const pare_eval_result *r)
 {
-    char context[24], protocol[200];
-    const pare_metric metrics[] = {
-        estimate("perplexity", "perplexity", r->perplexity, r->perplexity_se),
-        estimate("mean_nll", "nats", r->mean_nll, r->mean_nll_se),
-        estimate("perplexity_ratio", "ratio", r->perplexity_ratio, r->perplexity_ratio_se),
-        estimate("kld_mean", "nats", r->kld_mean, r->kld_se),
-        exact("kld_p99", "nats", r->kld_p99),
-        estimate("top1", "ratio", r->top1, r->top1_se),
-        exact("tokens", "tokens", (double)r->tokens),
-    };
-    const char *note = pare_eval_baseline_note(row->base);
-    snprintf(context, sizeof context, "%lld", (long long)r->context);
+    char protocol[200];
     snprintf(protocol, sizeof protocol,
              "%lld tokens scored in %lld windows of %lld (protocol %s), %s activations, against "
              "the model as it was given",
              (long long)r->tokens, (long long)r->windows, (long long)r->context,
-             pare_protocol_name(r->protocol), activations);
-    const pare_condition conditions[] = {{"context", context},
-                                         {"protocol", pare_protocol_name(r->protocol)},
-                                         {"protocol_text", protocol},
-                                         {"activations", activations},
-                                         {"isa", r->isa},
-                                         {"baseline_note", note}};
-    return store(row, "eval", conditions, note ? 6 : 5, metrics, sizeof metrics / sizeof *metrics);
+             pare_protocol_name(r->protocol),
+             options->session.activations == PARE_ACTIVATIONS_FAST ? "fast" : "f32");
+    const pare_condition further[] = {{"study", row->study},
+                                      {"base_model", pare_model_get_info(row->base)->name},
+                                      {"format", row->format},
+                                      {"protocol_text", protocol}};
+    return cli_store_eval(row->command, row->common, model, row->base, text, options, r, further,
+                          sizeof further / sizeof *further);
 }
 
 int cli_store_benched(const cli_study_row *row, const pare_record *record)

@@ -19,8 +19,8 @@ typedef struct cli_study_row {
 /* Each adds one record with the conditions study, base_model, format and what its kind needs;
  * returns the exit code. */
 int cli_store_quantized(const cli_study_row *row, const pare_quantize_result *result);
-int cli_store_evaluated(const cli_study_row *row, const char *activations,
-                        const pare_eval_result *result);
+int cli_store_evaluated(const cli_study_row *row, const pare_model *model, const char *text,
+                        const pare_eval_options *options, const pare_eval_result *result);
 /* A bench record as it is, under the format that was asked for instead of the most frequent one of
  * the file. */
 int cli_store_benched(const cli_study_row *row, const pare_record *record);
