@@ -4,7 +4,7 @@
 
 #include <pare/error.h>
 #include <pare/measure.h>
-#include <pare/store.h>
+#include <pare/study.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -12,8 +12,8 @@ extern "C" {
 #pragma GCC visibility push(default)
 
 /* What is known of one configuration. Ratios "against the baseline row" compare with
- * pare_study.baseline (FP16). */
-typedef struct pare_study_row {
+ * pare_overview.baseline (FP16). */
+typedef struct pare_overview_row {
     char *label;   /* "INT8" */
     char *format;  /* "q8_0" */
     char *failure; /* why something of it could not be measured; NULL where all went well */
@@ -27,21 +27,20 @@ typedef struct pare_study_row {
     pare_measure memory_reduction; /* share of the baseline row's peak memory that is saved */
     pare_measure quality_loss; /* perplexity against the baseline row's, less one: 0.01 is one per
                                   cent worse */
-} pare_study_row;
+} pare_overview_row;
 
-typedef struct pare_study {
+typedef struct pare_overview {
     char *name, *model, *machine, *time, *version, *protocol, *threads, *isa, *note;
-    pare_study_row *rows;
+    pare_overview_row *rows;
     int count;
     double other_cpu_share; /* of all processors, by other programs while speed was measured; the
                                highest of all rows. Above 5 % the note says so */
     int baseline; /* the row that speed-ups and reductions refer to; -1 where there is none */
-} pare_study;
+} pare_overview;
 
-/* Reads the rows of a study (records whose condition `study` has that value) and merges those of
- * one format. PARE_NOT_FOUND where the store has none. */
-pare_status pare_study_load(pare_store *store, const char *name, pare_study *study);
-void pare_study_free(pare_study *study); /* accepts {0} */
+/* The study's cells as rows, compared with its baseline. Nothing is left to free on failure. */
+pare_status pare_overview_make(const pare_study *from, pare_overview *study);
+void pare_overview_free(pare_overview *study); /* accepts {0} */
 
 /* A configuration to deploy, and why. */
 typedef struct pare_recommendation {
@@ -53,7 +52,7 @@ typedef struct pare_recommendation {
 /* The row with the fastest decode among those whose quality loss, at the upper end of its interval,
  * stays within max_loss (0.01: one per cent of perplexity). A row without speed or quality is not
  * considered. */
-void pare_recommend(const pare_study *study, double max_loss, pare_recommendation *out);
+void pare_recommend(const pare_overview *study, double max_loss, pare_recommendation *out);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

@@ -193,12 +193,16 @@ static int prepare(demo *d)
 
 static int show(demo *d)
 {
-    pare_study study;
+    pare_study *read = NULL;
+    pare_overview study;
     pare_recommendation advice;
     char page[PATH_MAX];
     pare_status status = pare_store_open(d->common.store, &d->store);
     if (status == PARE_OK)
-        status = pare_study_load(d->store, d->study, &study);
+        status = pare_study_load(d->store, d->study, &read);
+    if (status == PARE_OK)
+        status = pare_overview_make(read, &study);
+    pare_study_free(read);
     if (status != PARE_OK)
         return cli_failed(d->command, status);
     pare_recommend(&study, d->max_loss, &advice);
@@ -217,7 +221,7 @@ static int show(demo *d)
         printf("\n%s\n\nresults: %s (study %s)\npage:    %s\n", advice.sentence,
                pare_store_path(d->store), d->study, page);
     }
-    pare_study_free(&study);
+    pare_overview_free(&study);
     return status == PARE_OK ? 0 : cli_failed(d->command, status);
 }
 

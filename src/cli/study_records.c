@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_CONDITIONS = 48 };
+enum { MOST_CONDITIONS = 48, IDENTIFYING = 5, CELL_BYTES = 200 };
 
 static pare_metric exact(const char *name, const char *unit, double value)
 {
@@ -17,14 +17,37 @@ static pare_metric exact(const char *name, const char *unit, double value)
                          .absent_reason = isfinite(value) ? NULL : "not defined"};
 }
 
+/* "f16" is FP16 to readers; what has no such name keeps its own. */
+static const char *label_of(const char *format)
+{
+    static const char *const names[][2] = {{"f32", "FP32"},  {"f16", "FP16"},   {"bf16", "BF16"},
+                                           {"q8_0", "INT8"}, {"i8_ch", "INT8"}, {"q4_0", "INT4"},
+                                           {"q4_k", "INT4"}, {"i4_g32", "INT4"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(format, names[i][0]) == 0)
+            return names[i][1];
+    return format;
+}
+
+/* What says of which cell a record is; cell holds its name. */
+static int identify(const cli_study_row *row, char cell[CELL_BYTES], pare_condition *conditions)
+{
+    const char *model = pare_model_get_info(row->base)->name;
+    snprintf(cell, CELL_BYTES, "%s/%s/cpu/default", model, row->format);
+    conditions[0] = (pare_condition){"study", row->study};
+    conditions[1] = (pare_condition){"base_model", model};
+    conditions[2] = (pare_condition){"format", row->format};
+    conditions[3] = (pare_condition){"cell", cell};
+    conditions[4] = (pare_condition){"label", label_of(row->format)};
+    return IDENTIFYING;
+}
+
 static int store(const cli_study_row *row, const char *kind, const pare_condition *further,
                  int further_count, const pare_metric *metrics, int metric_count)
 {
-    pare_condition conditions[MOST_CONDITIONS] = {
-        {"study", row->study},
-        {"base_model", pare_model_get_info(row->base)->name},
-        {"format", row->format}};
-    int count = 3;
+    pare_condition conditions[MOST_CONDITIONS];
+    char cell[CELL_BYTES];
+    int count = identify(row, cell, conditions);
     for (int i = 0; i < further_count; i++)
         conditions[count++] = further[i];
     pare_record record = {.kind = kind,
@@ -54,26 +77,30 @@ int cli_store_evaluated(const cli_study_row *row, const pare_model *model, const
              (long long)r->tokens, (long long)r->windows, (long long)r->context,
              pare_protocol_name(r->protocol),
              options->session.activations == PARE_ACTIVATIONS_FAST ? "fast" : "f32");
-    const pare_condition further[] = {{"study", row->study},
-                                      {"base_model", pare_model_get_info(row->base)->name},
-                                      {"format", row->format},
-                                      {"protocol_text", protocol}};
+    pare_condition further[IDENTIFYING + 1];
+    char cell[CELL_BYTES];
+    int count = identify(row, cell, further);
+    further[count++] = (pare_condition){"protocol_text", protocol};
     return cli_store_eval(row->command, row->common, model, row->base, text, options, r, further,
-                          sizeof further / sizeof *further);
+                          count);
 }
 
 int cli_store_benched(const cli_study_row *row, const pare_record *record)
 {
     pare_condition conditions[MOST_CONDITIONS];
     pare_record copy = *record;
-    if (record->condition_count > MOST_CONDITIONS - 1)
+    char cell[CELL_BYTES];
+    if (record->condition_count > MOST_CONDITIONS - IDENTIFYING)
         return cli_usage_error(row->command, "a bench record has %d conditions",
                                record->condition_count);
-    copy.condition_count = 0;
-    for (int i = 0; i < record->condition_count; i++)
-        if (strcmp(record->conditions[i].key, "format") != 0)
+    copy.condition_count = identify(row, cell, conditions);
+    for (int i = 0; i < record->condition_count; i++) {
+        bool known = false;
+        for (int k = 0; k < IDENTIFYING; k++)
+            known |= strcmp(record->conditions[i].key, conditions[k].key) == 0;
+        if (!known)
             conditions[copy.condition_count++] = record->conditions[i];
-    conditions[copy.condition_count++] = (pare_condition){"format", row->format};
+    }
     copy.conditions = conditions;
     return cli_store_record(row->command, row->common, &copy);
 }

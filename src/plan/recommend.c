@@ -4,13 +4,13 @@
 #include <pare/plan.h>
 #include <stdio.h>
 
-static bool usable(const pare_study_row *row)
+static bool usable(const pare_overview_row *row)
 {
     return !row->decode_tokens_per_s.absent && !row->quality_loss.absent;
 }
 
 /* Speeds whose intervals overlap are a draw: the smaller file wins then. */
-static bool better(const pare_study_row *a, const pare_study_row *b)
+static bool better(const pare_overview_row *a, const pare_overview_row *b)
 {
     if (a->decode_tokens_per_s.low > b->decode_tokens_per_s.high)
         return true;
@@ -20,11 +20,11 @@ static bool better(const pare_study_row *a, const pare_study_row *b)
            a->file_bytes.value < b->file_bytes.value;
 }
 
-static int fastest_rejected(const pare_study *study, int chosen, double max_loss)
+static int fastest_rejected(const pare_overview *study, int chosen, double max_loss)
 {
     int best = -1;
     for (int r = 0; r < study->count; r++) {
-        const pare_study_row *row = &study->rows[r];
+        const pare_overview_row *row = &study->rows[r];
         bool faster = chosen < 0 ||
                       row->decode_tokens_per_s.low > study->rows[chosen].decode_tokens_per_s.high;
         if (usable(row) && row->quality_loss.high > max_loss && faster &&
@@ -34,8 +34,8 @@ static int fastest_rejected(const pare_study *study, int chosen, double max_loss
     return best;
 }
 
-static void explain(const pare_study *study, int chosen, int rejected, double max_loss, char *out,
-                    size_t size)
+static void explain(const pare_overview *study, int chosen, int rejected, double max_loss,
+                    char *out, size_t size)
 {
     char speed[PARE_NUMBER_BYTES], factor[PARE_NUMBER_BYTES], bytes[PARE_NUMBER_BYTES],
         loss[PARE_NUMBER_BYTES], limit[PARE_NUMBER_BYTES];
@@ -48,7 +48,7 @@ static void explain(const pare_study *study, int chosen, int rejected, double ma
             "No measured format keeps the perplexity within %s of the model as it was given.",
             limit);
     } else {
-        const pare_study_row *row = &study->rows[chosen];
+        const pare_overview_row *row = &study->rows[chosen];
         pare_number(speed, row->decode_tokens_per_s, PARE_UNIT_RATE, false);
         pare_number(factor, row->decode_speedup, PARE_UNIT_FACTOR, false);
         pare_number(bytes, row->file_bytes, PARE_UNIT_BYTES, false);
@@ -60,7 +60,7 @@ static void explain(const pare_study *study, int chosen, int rejected, double ma
                      row->label, row->format, speed, factor, bytes, loss, limit);
     }
     if (rejected >= 0 && n > 0 && (size_t)n < size) {
-        const pare_study_row *row = &study->rows[rejected];
+        const pare_overview_row *row = &study->rows[rejected];
         pare_number(factor, row->decode_speedup, PARE_UNIT_FACTOR, false);
         pare_number(loss, row->quality_loss, PARE_UNIT_CHANGE, true);
         snprintf(out + n, size - (size_t)n,
@@ -69,11 +69,11 @@ static void explain(const pare_study *study, int chosen, int rejected, double ma
     }
 }
 
-void pare_recommend(const pare_study *study, double max_loss, pare_recommendation *out)
+void pare_recommend(const pare_overview *study, double max_loss, pare_recommendation *out)
 {
     *out = (pare_recommendation){.row = -1};
     for (int r = 0; r < study->count; r++) {
-        const pare_study_row *row = &study->rows[r];
+        const pare_overview_row *row = &study->rows[r];
         if (usable(row) && row->quality_loss.high <= max_loss &&
             (out->row < 0 || better(row, &study->rows[out->row])))
             out->row = r;

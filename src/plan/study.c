@@ -1,220 +1,377 @@
-/* Merging a study's records (one of each kind per format) into rows. */
-#include "base/buffer.h"
+/* Merging a study's records into cells.
+ *
+ * A run of a study starts with a record of kind "study": the file's text, title, goal, baseline,
+ * and in its condition "steps" what it is made of, one step a line, "KIND CELL HASH". The cells are
+ * those of the newest such record's "bench" steps, and only records with the step's hash count:
+ * what was measured before the file was edited is left out. A study without it (pare demo) has the
+ * cells that its records name. */
 #include "base/fail.h"
 #include "base/memory.h"
 
-#include <math.h>
-#include <pare/plan.h>
+#include <pare/study.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Which metric of which kind of record fills which field. */
-typedef struct source {
-    const char *kind, *metric;
-    size_t offset;
-} source;
+typedef struct step {
+    const char *kind, *cell, *hash;
+} step;
 
-#define AT(field) offsetof(pare_study_row, field)
-static const source sources[] = {
-    {"quantize", "bytes", AT(file_bytes)},
-    {"quantize", "bits_per_weight", AT(bits_per_weight)},
-    {"bench", "peak_rss_bytes", AT(peak_rss_bytes)},
-    {"bench", "weights_bytes", AT(weights_bytes)},
-    {"bench", "prefill_tokens_per_s", AT(prefill_tokens_per_s)},
-    {"bench", "decode_tokens_per_s", AT(decode_tokens_per_s)},
-    {"bench", "bandwidth_share", AT(bandwidth_share)},
-    {"bench", "peak_share", AT(peak_share)},
-    {"eval", "perplexity", AT(perplexity)},
-    {"eval", "perplexity_ratio", AT(perplexity_ratio)},
-    {"eval", "kld_mean", AT(kld_mean)},
-    {"eval", "top1", AT(top1)},
-};
-/* The measures made here, absent until they are. */
-static const size_t derived[] = {AT(prefill_speedup), AT(decode_speedup), AT(memory_reduction),
-                                 AT(quality_loss)};
+typedef struct loader {
+    pare_study study;
+    pare_arena arena; /* owns everything but the arrays */
+    pare_record *records;
+    size_t count, capacity, cell_capacity, model_capacity, step_count, step_capacity;
+    step *steps;
+} loader;
 
-static pare_measure *measure_at(pare_study_row *row, size_t offset)
+enum { FULL_ID_PARTS = 4 };
+
+/* ---- copying what the query shows ---- */
+
+static const char *copy(loader *l, const char *text)
 {
-    return (pare_measure *)((char *)row + offset);
+    return text ? pare_arena_copy(&l->arena, text, strlen(text)) : NULL;
 }
 
-static pare_status set_text(char **field, const char *text)
+static pare_status copy_metrics(loader *l, const pare_record *from, pare_record *to)
 {
-    if (!text || *field)
-        return PARE_OK;
-    *field = strdup(text);
-    return *field ? PARE_OK : pare_fail_memory(strlen(text) + 1, "a study");
+    pare_metric *metrics =
+        pare_arena_allocate(&l->arena, (size_t)from->metric_count * sizeof *metrics);
+    if (!metrics)
+        return PARE_OUT_OF_MEMORY;
+    for (int i = 0; i < from->metric_count; i++) {
+        const pare_metric *m = &from->metrics[i];
+        metrics[i] = *m;
+        metrics[i].name = copy(l, m->name);
+        metrics[i].unit = copy(l, m->unit);
+        metrics[i].absent_reason = copy(l, m->absent_reason);
+        metrics[i].samples = NULL;
+        if (m->samples && m->sample_count > 0) {
+            size_t bytes = (size_t)m->sample_count * sizeof *m->samples;
+            double *samples = pare_arena_allocate(&l->arena, bytes);
+            if (!samples)
+                return PARE_OUT_OF_MEMORY;
+            memcpy(samples, m->samples, bytes);
+            metrics[i].samples = samples;
+        }
+        if (!metrics[i].name || !metrics[i].unit)
+            return PARE_OUT_OF_MEMORY;
+    }
+    to->metrics = metrics;
+    return PARE_OK;
 }
 
-/* "f16" is FP16 to readers; what has no such name keeps its own. */
-static const char *label_of(const char *format)
+static pare_status keep_record(void *user, const pare_record *record)
 {
-    static const char *const names[][2] = {{"f32", "FP32"},  {"f16", "FP16"},   {"bf16", "BF16"},
-                                           {"q8_0", "INT8"}, {"i8_ch", "INT8"}, {"q4_0", "INT4"},
-                                           {"q4_k", "INT4"}, {"i4_g32", "INT4"}};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(format, names[i][0]) == 0)
-            return names[i][1];
-    return format;
-}
-
-static pare_status find_row(pare_study *study, const char *format, const char *label,
-                            pare_study_row **out)
-{
+    loader *l = user;
     pare_status status;
-    for (int i = 0; i < study->count; i++)
-        if (strcmp(study->rows[i].format, format) == 0) {
-            *out = &study->rows[i];
+    PARE_TRY(pare_grow(&l->records, &l->capacity, l->count + 1, sizeof *l->records, "a study"));
+    pare_record *to = &l->records[l->count];
+    *to = *record;
+    to->kind = copy(l, record->kind);
+    to->time = copy(l, record->time);
+    to->failure = copy(l, record->failure);
+    pare_condition *conditions =
+        pare_arena_allocate(&l->arena, (size_t)record->condition_count * sizeof *conditions);
+    if (!conditions || !to->kind || !to->time || (record->failure && !to->failure))
+        return PARE_OUT_OF_MEMORY;
+    for (int i = 0; i < record->condition_count; i++) {
+        conditions[i] = (pare_condition){copy(l, record->conditions[i].key),
+                                         copy(l, record->conditions[i].value)};
+        if (!conditions[i].key || !conditions[i].value)
+            return PARE_OUT_OF_MEMORY;
+    }
+    to->conditions = conditions;
+    PARE_TRY(copy_metrics(l, record, to));
+    l->count++;
+fail:
+    return status;
+}
+
+/* ---- the plan ---- */
+
+/* Lines of "KIND CELL HASH"; what has another shape is passed over. */
+static pare_status parse_steps(loader *l, const pare_record *record)
+{
+    const char *text = pare_record_condition(record, "steps");
+    char *rest = text ? pare_arena_copy(&l->arena, text, strlen(text)) : NULL, *line;
+    pare_status status = PARE_OK;
+    while (rest && (line = strsep(&rest, "\n"))) {
+        char *kind = strsep(&line, " "), *cell = line ? strsep(&line, " ") : NULL;
+        if (!kind || !cell || !line)
+            continue;
+        status =
+            pare_grow(&l->steps, &l->step_capacity, l->step_count + 1, sizeof *l->steps, "a study");
+        if (status != PARE_OK)
+            break;
+        l->steps[l->step_count++] = (step){kind, cell, line};
+    }
+    return status;
+}
+
+static pare_status read_plan(loader *l)
+{
+    const pare_record *plan = NULL;
+    for (size_t i = 0; i < l->count; i++)
+        if (strcmp(l->records[i].kind, "study") == 0)
+            plan = &l->records[i];
+    if (!plan)
+        return PARE_OK;
+    const char *baseline = pare_record_condition(plan, "baseline");
+    l->study.title = pare_record_condition(plan, "title");
+    l->study.goal = pare_record_condition(plan, "goal");
+    l->study.questions = pare_record_condition(plan, "questions");
+    l->study.text = pare_record_condition(plan, "study_text");
+    l->study.hash = pare_record_condition(plan, "study_hash");
+    if (baseline)
+        l->study.baseline = baseline;
+    return parse_steps(l, plan);
+}
+
+/* A record counts where it was made for the step as it is planned now. */
+static bool is_planned(const loader *l, const pare_record *record, const char *cell)
+{
+    const char *hash = pare_record_condition(record, "step_hash");
+    if (!l->step_count)
+        return true;
+    for (size_t i = 0; hash && i < l->step_count; i++)
+        if (strcmp(l->steps[i].kind, record->kind) == 0 && strcmp(l->steps[i].cell, cell) == 0)
+            return strcmp(l->steps[i].hash, hash) == 0;
+    return false;
+}
+
+/* ---- cells and models ---- */
+
+static pare_status find_model(loader *l, const char *name, pare_study_model **out)
+{
+    pare_study *s = &l->study;
+    for (int i = 0; i < s->model_count; i++)
+        if (strcmp(s->models[i].name, name) == 0) {
+            *out = &s->models[i];
             return PARE_OK;
         }
-    pare_study_row *grown = realloc(study->rows, sizeof *grown * (size_t)(study->count + 1));
-    if (!grown)
-        return pare_fail_memory(sizeof *grown * (size_t)(study->count + 1), "a study");
-    study->rows = grown;
-    pare_study_row *row = &study->rows[study->count++];
-    *row = (pare_study_row){0};
-    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
-        measure_at(row, sources[i].offset)->absent = true;
-    for (size_t i = 0; i < sizeof derived / sizeof *derived; i++)
-        measure_at(row, derived[i])->absent = true;
-    PARE_TRY(set_text(&row->format, format));
-    PARE_TRY(set_text(&row->label, label ? label : label_of(format)));
-    *out = row;
-fail:
+    pare_status status = pare_grow(&s->models, &l->model_capacity, (size_t)s->model_count + 1,
+                                   sizeof *s->models, "a study");
+    if (status == PARE_OK) {
+        *out = &s->models[s->model_count++];
+        **out = (pare_study_model){.name = name};
+    }
     return status;
 }
 
-static pare_status add_record(void *user, const pare_record *record)
+static pare_status find_cell(loader *l, const char *id)
 {
-    pare_study *study = user;
-    const char *format = pare_record_condition(record, "format");
-    pare_study_row *row;
+    pare_study *s = &l->study;
+    char *parts[FULL_ID_PARTS] = {0}, *rest;
+    pare_study_model *model;
     pare_status status;
-    if (!format)
-        return PARE_OK;
-    PARE_TRY(find_row(study, format, pare_record_condition(record, "label"), &row));
-    PARE_TRY(set_text(&row->failure, record->failure));
-    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
-        const pare_metric *metric = strcmp(sources[i].kind, record->kind) == 0
-                                        ? pare_record_metric(record, sources[i].metric)
-                                        : NULL;
-        if (metric && !metric->measure.absent)
-            *measure_at(row, sources[i].offset) = metric->measure;
-    }
-    if (strcmp(record->kind, "eval") == 0) {
-        PARE_TRY(set_text(&study->protocol, pare_record_condition(record, "protocol_text")));
-        PARE_TRY(set_text(&study->note, pare_record_condition(record, "baseline_note")));
-    }
-    if (strcmp(record->kind, "bench") == 0) {
-        const pare_metric *others = pare_record_metric(record, "other_cpu_share");
-        if (others && !others->measure.absent && others->measure.value > study->other_cpu_share)
-            study->other_cpu_share = others->measure.value;
-        PARE_TRY(set_text(&study->threads, pare_record_condition(record, "threads")));
-        PARE_TRY(set_text(&study->isa, pare_record_condition(record, "isa")));
-    }
-    PARE_TRY(set_text(&study->model, pare_record_condition(record, "base_model")));
-    PARE_TRY(set_text(&study->machine, pare_record_condition(record, "machine")));
-    PARE_TRY(set_text(&study->version, pare_record_condition(record, "version")));
-    PARE_TRY(set_text(&study->time, record->time));
+    for (int i = 0; i < s->count; i++)
+        if (strcmp(s->cells[i].id, id) == 0)
+            return PARE_OK;
+    rest = pare_arena_copy(&l->arena, id, strlen(id));
+    for (int i = 0; i < FULL_ID_PARTS && rest; i++)
+        parts[i] = strsep(&rest, "/");
+    if (!parts[FULL_ID_PARTS - 1] || rest)
+        return PARE_OK; /* of several cells */
+    PARE_TRY(
+        pare_grow(&s->cells, &l->cell_capacity, (size_t)s->count + 1, sizeof *s->cells, "a study"));
+    s->cells[s->count++] = (pare_cell){.id = id,
+                                       .model = parts[0],
+                                       .recipe = parts[1],
+                                       .backend = parts[2],
+                                       .workload = parts[3],
+                                       .label = parts[1]};
+    PARE_TRY(find_model(l, parts[0], &model));
 fail:
     return status;
 }
 
-/* a / b, with an interval by adding the relative half-widths in quadrature: the two were measured
- * independently. */
-static pare_measure ratio(pare_measure a, pare_measure b)
+static pare_status make_cells(loader *l)
 {
-    if (a.absent || b.absent || !(b.value > 0))
-        return (pare_measure){.absent = true};
-    double value = a.value / b.value;
-    double half = hypot((a.high - a.low) / 2 / a.value, (b.high - b.low) / 2 / b.value) * value;
-    return (pare_measure){value, value - half, value + half, false};
-}
-
-static pare_measure shifted(pare_measure m, double factor, double offset)
-{
-    pare_measure out = {m.value * factor + offset, m.low * factor + offset,
-                        m.high * factor + offset, m.absent};
-    if (out.low > out.high) {
-        double low = out.low;
-        out.low = out.high;
-        out.high = low;
+    pare_status status = PARE_OK;
+    for (size_t i = 0; status == PARE_OK && i < l->step_count; i++)
+        if (strcmp(l->steps[i].kind, "bench") == 0)
+            status = find_cell(l, l->steps[i].cell);
+    for (size_t i = 0; status == PARE_OK && !l->step_count && i < l->count; i++) {
+        const char *id = pare_record_condition(&l->records[i], "cell");
+        if (id)
+            status = find_cell(l, id);
     }
-    return out;
+    return status;
 }
 
-static void compare_with_baseline(pare_study *study)
+/* "M/R" is of all cells "M/R/...". */
+static bool belongs(const char *of, const char *cell)
 {
-    study->baseline = -1;
-    for (int i = 0; i < study->count; i++)
-        if (strcmp(study->rows[i].format, "f16") == 0)
-            study->baseline = i;
-    if (study->baseline < 0)
+    size_t length = strlen(of);
+    return strncmp(cell, of, length) == 0 && (cell[length] == '/' || !cell[length]);
+}
+
+static const pare_record **place_of(pare_cell *cell, const char *kind)
+{
+    return strcmp(kind, "bench") == 0      ? &cell->bench
+           : strcmp(kind, "eval") == 0     ? &cell->eval
+           : strcmp(kind, "quantize") == 0 ? &cell->quantize
+           : strcmp(kind, "generate") == 0 ? &cell->generate
+                                           : NULL;
+}
+
+/* Records come oldest first, so what is newer replaces; a failure replaces nothing, and stands
+ * where nothing good came after it. */
+static void give_to_cell(pare_cell *cell, const pare_record *record)
+{
+    const pare_record **place = place_of(cell, record->kind);
+    const char *label = pare_record_condition(record, "label"),
+               *synthetic = pare_record_condition(record, "synthetic");
+    if (!place)
         return;
-    const pare_study_row base = study->rows[study->baseline];
-    for (int i = 0; i < study->count; i++) {
-        pare_study_row *row = &study->rows[i];
-        row->prefill_speedup = ratio(row->prefill_tokens_per_s, base.prefill_tokens_per_s);
-        row->decode_speedup = ratio(row->decode_tokens_per_s, base.decode_tokens_per_s);
-        row->memory_reduction = shifted(ratio(row->peak_rss_bytes, base.peak_rss_bytes), -1, 1);
-        row->quality_loss = shifted(ratio(row->perplexity_ratio, base.perplexity_ratio), 1, -1);
+    if (!record->failure)
+        *place = record;
+    if (label)
+        cell->label = label;
+    if (synthetic)
+        cell->synthetic = strcmp(synthetic, "yes") == 0;
+}
+
+static const char *failure_of(const loader *l, const pare_cell *cell)
+{
+    const char *found = NULL;
+    for (size_t i = 0; i < l->count; i++) {
+        const pare_record *r = &l->records[i];
+        const char *of = pare_record_condition(r, "cell");
+        const pare_record **place = place_of((pare_cell *)cell, r->kind);
+        if (!r->failure || !of || !place || !belongs(of, cell->id) || !is_planned(l, r, of))
+            continue;
+        if (!*place || (*place)->id < r->id)
+            found = r->failure;
     }
-    pare_study_row *self = &study->rows[study->baseline];
-    self->quality_loss = (pare_measure){0, 0, 0, self->perplexity_ratio.absent};
-    self->decode_speedup = (pare_measure){1, 1, 1, self->decode_tokens_per_s.absent};
-    self->prefill_speedup = (pare_measure){1, 1, 1, self->prefill_tokens_per_s.absent};
+    if (!found && !cell->bench)
+        found = l->step_count ? "not measured yet: run the study to its end" : NULL;
+    return found;
 }
 
-/* Who reads only the table must know that its speeds were disturbed. */
-static pare_status add_doubt(pare_study *study)
+static pare_status give_facts(loader *l, const pare_record *record)
 {
-    pare_buffer note = {0};
-    if (study->other_cpu_share <= 0.05)
+    const char *name = pare_record_condition(record, "cell"),
+               *synthetic = pare_record_condition(record, "synthetic");
+    for (int i = 0; name && !record->failure && i < l->study.model_count; i++)
+        if (strcmp(l->study.models[i].name, name) == 0) {
+            l->study.models[i].facts = record;
+            l->study.models[i].synthetic = synthetic && strcmp(synthetic, "yes") == 0;
+        }
+    return PARE_OK;
+}
+
+static pare_status fill(loader *l)
+{
+    pare_study *s = &l->study;
+    static const char *const keys[] = {"machine", "machine_id", "version", "commit"};
+    const char **const facts[] = {&s->machine, &s->machine_id, &s->version, &s->commit};
+    for (size_t i = 0; i < l->count; i++) {
+        const pare_record *r = &l->records[i];
+        const char *of = pare_record_condition(r, "cell");
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+            if (pare_record_condition(r, keys[k]))
+                *facts[k] = pare_record_condition(r, keys[k]);
+        if (i == 0)
+            s->time = r->time;
+        s->updated = r->time;
+        if (!of)
+            continue;
+        if (strcmp(r->kind, "model") == 0)
+            give_facts(l, r);
+        for (int c = 0; c < s->count; c++)
+            if (belongs(of, s->cells[c].id) && is_planned(l, r, of))
+                give_to_cell(&s->cells[c], r);
+    }
+    for (int c = 0; c < s->count; c++)
+        s->cells[c].failure = failure_of(l, &s->cells[c]);
+    return PARE_OK;
+}
+
+/* ---- the whole ---- */
+
+static pare_status read_machine(loader *l, pare_store *store)
+{
+    char *facts = NULL;
+    if (!l->study.machine_id || pare_store_get_machine(store, l->study.machine_id, &facts) != 0)
         return PARE_OK;
-    if (study->note)
-        pare_buffer_printf(&note, "%s; ", study->note);
-    pare_buffer_printf(&note,
-                       "the machine was not idle: other programs used up to %.0f %% of its "
-                       "processors meanwhile, so speeds are noisy and may be too low",
-                       100 * study->other_cpu_share);
-    free(study->note);
-    study->note = pare_buffer_take(&note);
-    return study->note ? PARE_OK : pare_fail_memory(256, "a note");
+    l->study.machine_facts = copy(l, facts);
+    free(facts);
+    return l->study.machine_facts ? PARE_OK : PARE_OUT_OF_MEMORY;
 }
 
-pare_status pare_study_load(pare_store *store, const char *name, pare_study *study)
+pare_status pare_study_load(pare_store *store, const char *name, pare_study **out)
 {
-    *study = (pare_study){.baseline = -1};
     pare_condition of_study = {"study", name};
     pare_filter filter = {.conditions = &of_study, .condition_count = 1};
+    loader *l = NULL;
     pare_status status;
-    PARE_TRY(set_text(&study->name, name));
-    PARE_TRY(pare_store_query(store, &filter, false, add_record, study));
-    if (!study->count) {
+    *out = NULL;
+    PARE_TRY(pare_allocate(1, sizeof *l, "a study", &l));
+    l->study.memory = l;
+    l->study.baseline = "f16";
+    l->study.name = copy(l, name);
+    PARE_TRY(l->study.name ? PARE_OK : PARE_OUT_OF_MEMORY);
+    PARE_TRY(pare_store_query(store, &filter, true, keep_record, l));
+    if (!l->count) {
         status = pare_fail(PARE_NOT_FOUND, "%s: has no results of a study '%s'",
                            pare_store_path(store), name);
         goto fail;
     }
-    compare_with_baseline(study);
-    PARE_TRY(add_doubt(study));
+    PARE_TRY(read_plan(l));
+    PARE_TRY(make_cells(l));
+    PARE_TRY(fill(l));
+    PARE_TRY(read_machine(l, store));
+    *out = &l->study;
     return PARE_OK;
 fail:
-    pare_study_free(study);
+    if (l)
+        pare_study_free(&l->study);
     return status;
 }
 
 void pare_study_free(pare_study *study)
 {
-    char **const texts[] = {&study->name,    &study->model,   &study->machine,
-                            &study->time,    &study->version, &study->protocol,
-                            &study->threads, &study->isa,     &study->note};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        free(*texts[i]);
+    loader *l = study ? study->memory : NULL;
+    if (!l)
+        return;
+    pare_arena_free(&l->arena);
+    free(l->records);
+    free(l->steps);
+    free(l->study.cells);
+    free(l->study.models);
+    free(l);
+}
+
+const pare_metric *pare_cell_metric(const pare_cell *cell, const char *name)
+{
+    const pare_record *const records[] = {cell->bench, cell->eval, cell->quantize, cell->generate};
+    const pare_metric *metric = NULL;
+    for (size_t i = 0; i < sizeof records / sizeof *records && !metric; i++)
+        if (records[i])
+            metric = pare_record_metric(records[i], name);
+    return metric;
+}
+
+const char *pare_cell_condition(const pare_cell *cell, const char *key)
+{
+    const pare_record *const records[] = {cell->bench, cell->eval, cell->quantize, cell->generate};
+    const char *value = NULL;
+    for (size_t i = 0; i < sizeof records / sizeof *records && !value; i++)
+        if (records[i])
+            value = pare_record_condition(records[i], key);
+    return value;
+}
+
+const pare_cell *pare_study_baseline(const pare_study *study, const pare_cell *cell)
+{
     for (int i = 0; i < study->count; i++) {
-        free(study->rows[i].label);
-        free(study->rows[i].format);
-        free(study->rows[i].failure);
+        const pare_cell *c = &study->cells[i];
+        if (strcmp(c->recipe, study->baseline) == 0 && strcmp(c->model, cell->model) == 0 &&
+            strcmp(c->backend, cell->backend) == 0 && strcmp(c->workload, cell->workload) == 0)
+            return c;
     }
-    free(study->rows);
-    *study = (pare_study){.baseline = -1};
+    return NULL;
 }

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AT(field) offsetof(pare_study_row, field)
+#define AT(field) offsetof(pare_overview_row, field)
 
 const pare_study_chart pare_study_charts[] = {
     {"decode_speed", "Decode speed", NULL, "tokens / s", 0, AT(decode_tokens_per_s), 1, 1, false,
@@ -28,7 +28,7 @@ const pare_study_chart pare_study_charts[] = {
 };
 const int pare_study_chart_count = sizeof pare_study_charts / sizeof *pare_study_charts;
 
-static pare_chart_value value_at(const pare_study_row *row, size_t offset, double scale)
+static pare_chart_value value_at(const pare_overview_row *row, size_t offset, double scale)
 {
     const pare_measure *m = (const pare_measure *)((const char *)row + offset);
     return (pare_chart_value){m->value * scale, m->low * scale, m->high * scale, m->absent};
@@ -55,7 +55,7 @@ static void append_with_unique_ids(const char *svg, int index, pare_buffer *out)
     }
 }
 
-pare_status pare_study_chart_svg(const pare_study *study, int index, pare_buffer *out)
+pare_status pare_study_chart_svg(const pare_overview *study, int index, pare_buffer *out)
 {
     enum { WIDTH = 460, HEIGHT = 300 };
     const pare_study_chart *spec = &pare_study_charts[index];
@@ -68,7 +68,7 @@ pare_status pare_study_chart_svg(const pare_study *study, int index, pare_buffer
     PARE_TRY(pare_allocate((size_t)study->count, sizeof *rows, "a chart", &rows));
     PARE_TRY(pare_allocate((size_t)study->count, LABEL_BYTES, "a chart", &labels));
     for (int i = 0; i < study->count; i++) {
-        const pare_study_row *row = &study->rows[i];
+        const pare_overview_row *row = &study->rows[i];
         snprintf(labels[i], LABEL_BYTES, "%s %s", row->label, row->format);
         rows[i] = (pare_chart_row){.label = labels[i], .colour = i};
         rows[i].y = value_at(row, spec->y, spec->y_scale);

@@ -10,7 +10,7 @@
  * study's. */
 typedef struct pare_study_chart {
     const char *name, *title, *x_label, *y_label;
-    size_t x, y;             /* offsets of the measures in pare_study_row; x unused for bars */
+    size_t x, y;             /* offsets of the measures in pare_overview_row; x unused for bars */
     double x_scale, y_scale; /* from the stored unit to the axis's */
     bool scatter, log_y;
     double reference; /* NAN: none */
@@ -22,6 +22,6 @@ extern const int pare_study_chart_count;
 
 /* Appends the chart as SVG for inlining in HTML: no XML prologue, ids made unique by `index`.
  * Appends nothing, and returns PARE_NOT_FOUND, where no row has the data. */
-pare_status pare_study_chart_svg(const pare_study *study, int index, pare_buffer *out);
+pare_status pare_study_chart_svg(const pare_overview *study, int index, pare_buffer *out);
 
 #endif

@@ -1,6 +1,6 @@
 #include "report/columns.h"
 
-#define FIELD(name) #name, offsetof(pare_study_row, name)
+#define FIELD(name) #name, offsetof(pare_overview_row, name)
 
 const pare_column pare_columns[] = {
     {"size", "file", "bytes of the model file", FIELD(file_bytes), PARE_UNIT_BYTES, false, -1},

@@ -10,7 +10,7 @@
 
 typedef struct pare_column {
     const char *title, *unit_text, *explanation;
-    const char *name; /* the field in pare_study_row, and the key in JSON */
+    const char *name; /* the field in pare_overview_row, and the key in JSON */
     size_t offset;    /* of the pare_measure */
     pare_unit unit;
     bool interval;
@@ -20,7 +20,8 @@ typedef struct pare_column {
 extern const pare_column pare_columns[];
 extern const int pare_column_count;
 
-static inline pare_measure pare_column_measure(const pare_column *column, const pare_study_row *row)
+static inline pare_measure pare_column_measure(const pare_column *column,
+                                               const pare_overview_row *row)
 {
     return *(const pare_measure *)((const char *)row + column->offset);
 }

@@ -57,7 +57,7 @@ static void escape(pare_buffer *out, const char *text)
     }
 }
 
-static void write_table(const pare_study *study, int chosen, pare_buffer *out)
+static void write_table(const pare_overview *study, int chosen, pare_buffer *out)
 {
     char text[PARE_NUMBER_BYTES];
     pare_buffer_text(out, "<div class=\"scroll\"><table><thead><tr><th>format</th>");
@@ -67,7 +67,7 @@ static void write_table(const pare_study *study, int chosen, pare_buffer *out)
                            pare_columns[c].unit_text);
     pare_buffer_text(out, "</tr></thead><tbody>\n");
     for (int r = 0; r < study->count; r++) {
-        const pare_study_row *row = &study->rows[r];
+        const pare_overview_row *row = &study->rows[r];
         pare_buffer_text(out, r == chosen ? "<tr class=\"chosen\"><td><b>" : "<tr><td><b>");
         escape(out, row->label);
         pare_buffer_text(out, "</b> <span class=\"soft\">");
@@ -93,7 +93,7 @@ static void write_table(const pare_study *study, int chosen, pare_buffer *out)
     pare_buffer_text(out, "</tbody></table></div>\n");
 }
 
-static void write_charts(const pare_study *study, pare_buffer *out)
+static void write_charts(const pare_overview *study, pare_buffer *out)
 {
     pare_buffer_text(out, "<div class=\"charts\">\n");
     for (int i = 0; i < pare_study_chart_count; i++) {
@@ -109,7 +109,7 @@ static void write_charts(const pare_study *study, pare_buffer *out)
     pare_buffer_text(out, "</div>\n");
 }
 
-static void write_conditions(const pare_study *study, pare_buffer *out)
+static void write_conditions(const pare_overview *study, pare_buffer *out)
 {
     const char *const rows[][2] = {
         {"model", study->model},      {"machine", study->machine},  {"threads", study->threads},
@@ -126,7 +126,7 @@ static void write_conditions(const pare_study *study, pare_buffer *out)
     pare_buffer_text(out, "</dl>\n");
 }
 
-pare_status pare_report_write_html(const pare_study *study,
+pare_status pare_report_write_html(const pare_overview *study,
                                    const pare_recommendation *recommendation, const char *path)
 {
     pare_buffer page = {0};

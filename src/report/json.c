@@ -14,13 +14,13 @@ static json_t *measure_json(pare_measure m)
     return json_pack("{s:f, s:f, s:f}", "value", m.value, "ci_low", m.low, "ci_high", m.high);
 }
 
-pare_status pare_report_print_json(const pare_study *study,
+pare_status pare_report_print_json(const pare_overview *study,
                                    const pare_recommendation *recommendation, const char *page,
                                    FILE *to)
 {
     json_t *rows = json_array();
     for (int r = 0; r < study->count; r++) {
-        const pare_study_row *row = &study->rows[r];
+        const pare_overview_row *row = &study->rows[r];
         json_t *object = json_pack("{s:s, s:s, s:s?}", "label", row->label, "format", row->format,
                                    "failure", row->failure);
         for (int c = 0; c < pare_column_count; c++)

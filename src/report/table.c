@@ -21,7 +21,7 @@ static void pad_left(FILE *to, const char *text, int width)
     fprintf(to, "  %*s%s", width - cells(text), "", text);
 }
 
-static bool any_value(const pare_study *study, const pare_column *column)
+static bool any_value(const pare_overview *study, const pare_column *column)
 {
     for (int r = 0; r < study->count; r++)
         if (!pare_column_measure(column, &study->rows[r]).absent)
@@ -29,7 +29,7 @@ static bool any_value(const pare_study *study, const pare_column *column)
     return false;
 }
 
-static void print_header(const pare_study *study, FILE *to, const int *widths)
+static void print_header(const pare_overview *study, FILE *to, const int *widths)
 {
     fprintf(to, "%-*s", FIRST_WIDTH, "");
     for (int c = 0; c < pare_column_count; c++)
@@ -42,7 +42,7 @@ static void print_header(const pare_study *study, FILE *to, const int *widths)
     fprintf(to, "\n");
 }
 
-void pare_report_print(const pare_study *study, FILE *to, bool colour)
+void pare_report_print(const pare_overview *study, FILE *to, bool colour)
 {
     int widths[MOST_COLUMNS] = {0};
     char text[PARE_NUMBER_BYTES];
@@ -64,7 +64,7 @@ void pare_report_print(const pare_study *study, FILE *to, bool colour)
     if (colour)
         fprintf(to, "\x1b[0m");
     for (int r = 0; r < study->count; r++) {
-        const pare_study_row *row = &study->rows[r];
+        const pare_overview_row *row = &study->rows[r];
         char name[64];
         snprintf(name, sizeof name, "%s %s", row->label, row->format);
         fprintf(to, "%-*s", FIRST_WIDTH, name);

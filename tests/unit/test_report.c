@@ -49,7 +49,7 @@ static void numbers_read_well(void **state)
 }
 
 enum { ROWS = 4 };
-static void fill(pare_study *study, pare_study_row *rows)
+static void fill(pare_overview *study, pare_overview_row *rows)
 {
     const pare_measure nothing = {.absent = true};
     const struct {
@@ -77,18 +77,18 @@ static void fill(pare_study *study, pare_study_row *rows)
         rows[i].quality_loss = absent ? nothing : around(values[i].loss, i ? 0.001 : 0);
     }
     rows[3].failure = "killed & gone";
-    *study = (pare_study){.name = "s",
-                          .model = "m<script>",
-                          .machine = "here",
-                          .rows = rows,
-                          .count = ROWS,
-                          .baseline = 0};
+    *study = (pare_overview){.name = "s",
+                             .model = "m<script>",
+                             .machine = "here",
+                             .rows = rows,
+                             .count = ROWS,
+                             .baseline = 0};
 }
 
 static void recommends_fastest_within_limit(void **state)
 {
-    pare_study study;
-    pare_study_row rows[ROWS];
+    pare_overview study;
+    pare_overview_row rows[ROWS];
     pare_recommendation advice;
     fill(&study, rows);
     pare_recommend(&study, 0.01, &advice);
@@ -106,8 +106,8 @@ static void recommends_fastest_within_limit(void **state)
 
 static void draws_go_to_the_smaller_file(void **state)
 {
-    pare_study study;
-    pare_study_row rows[ROWS];
+    pare_overview study;
+    pare_overview_row rows[ROWS];
     pare_recommendation advice;
     fill(&study, rows);
     rows[0].decode_tokens_per_s = around(603, 5); /* overlaps INT8's 600 ± 5 */
@@ -117,8 +117,8 @@ static void draws_go_to_the_smaller_file(void **state)
 
 static void table_has_every_row_and_only_columns_with_data(void **state)
 {
-    pare_study study;
-    pare_study_row rows[ROWS];
+    pare_overview study;
+    pare_overview_row rows[ROWS];
     char *text;
     size_t size;
     fill(&study, rows);
@@ -135,8 +135,8 @@ static void table_has_every_row_and_only_columns_with_data(void **state)
 
 static void page_is_whole_and_escaped(void **state)
 {
-    pare_study study;
-    pare_study_row rows[ROWS];
+    pare_overview study;
+    pare_overview_row rows[ROWS];
     pare_recommendation advice;
     char path[] = "/tmp/pare-test-XXXXXX", *text;
     size_t size;
