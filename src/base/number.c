@@ -17,16 +17,52 @@ typedef struct style {
     bool sign;
 } style;
 
+/* Powers of 1000, one suffix for each; below the first prefix in whole numbers. */
+static style prefixed(double value, double least, const char *const suffixes[5])
+{
+    int power = 0;
+    while (power < 4 && fabs(value) >= least && fabs(value) / pow(1000, power) >= 999.5)
+        power++;
+    return (style){pow(1000, -power), power ? decimals(value / pow(1000, power)) : 0,
+                   suffixes[power], false};
+}
+
+/* Three significant digits, however small. */
+static int plain_decimals(double value)
+{
+    int places = decimals(value);
+    double magnitude = fabs(value);
+    while (magnitude > 0 && places < 6 && magnitude < 0.9995 * pow(10, 2 - places))
+        places++;
+    return places;
+}
+
 static style choose(double value, pare_unit unit)
 {
-    static const char *const bytes[] = {" B", " kB", " MB", " GB", " TB"};
-    int power = 0;
+    static const char *const bytes[] = {" B", " kB", " MB", " GB", " TB"},
+                             *const counts[] = {"", " k", " M", " G", " T"},
+                             *const hertz[] = {" Hz", " kHz", " MHz", " GHz", " THz"},
+                             *const bytes_per_s[] = {" B/s", " kB/s", " MB/s", " GB/s", " TB/s"},
+                             *const ops[] = {" OP/s", " kOP/s", " MOP/s", " GOP/s", " TOP/s"},
+                             *const flops[] = {" FLOP/s", " kFLOP/s", " MFLOP/s", " GFLOP/s",
+                                               " TFLOP/s"};
     switch (unit) {
     case PARE_UNIT_BYTES:
-        while (power < 4 && fabs(value) / pow(1000, power) >= 999.5)
-            power++;
-        return (style){pow(1000, -power), power ? decimals(value / pow(1000, power)) : 0,
-                       bytes[power], false};
+        return prefixed(value, 0, bytes);
+    case PARE_UNIT_COUNT:
+        return prefixed(value, 9999.5, counts);
+    case PARE_UNIT_HZ:
+        return prefixed(value, 0, hertz);
+    case PARE_UNIT_BYTES_PER_S:
+        return prefixed(value, 0, bytes_per_s);
+    case PARE_UNIT_OPS_PER_S:
+        return prefixed(value, 0, ops);
+    case PARE_UNIT_FLOPS_PER_S:
+        return prefixed(value, 0, flops);
+    case PARE_UNIT_PLAIN:
+        return (style){1, plain_decimals(value), "", false};
+    case PARE_UNIT_RATIO:
+        return (style){1, fabs(value) < 1.9995 ? 3 : 2, "", false};
     case PARE_UNIT_RATE:
         return (style){1, decimals(value), "", false};
     case PARE_UNIT_FACTOR:
