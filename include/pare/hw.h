@@ -90,14 +90,73 @@ pare_status pare_hw_bandwidth_measure(pare_hw_bandwidth *probe, int samples, par
 const pare_hw_limit *pare_hw_limit_find(const pare_hw_limits *limits, const char *name,
                                         const char *isa, int threads);
 
+/* ---- GPUs ---- */
+
+/* NVIDIA's, through their management library (libnvidia-ml.so.1, opened at run time). Opening fails
+ * with PARE_NOT_FOUND where there is no driver or no GPU; the message is the reason to store. */
+typedef struct pare_gpus pare_gpus;
+
+/* What is not told is "", 0, or NaN. */
+typedef struct pare_gpu_info {
+    char name[96], uuid[96], architecture[24]; /* "Hopper" */
+    char driver[80], cuda[16], nvml[80];       /* versions; cuda: the newest that the driver runs */
+    int capability_major, capability_minor;
+    int multiprocessors, tensor_cores;
+    double memory_bytes, memory_bytes_per_s; /* the latter from bus width and highest clock */
+    double power_limit_watts;                /* the default limit: the TDP */
+    double clock_most_hz;
+} pare_gpu_info;
+
+/* NaN where the GPU does not tell. */
+typedef struct pare_gpu_reading {
+    double utilization;        /* share of the last sampling period (up to 1 s) with a kernel */
+    double memory_utilization; /* the same with memory being read or written */
+    double memory_used_bytes;  /* by all processes */
+    double watts, joules;      /* joules: since the driver was loaded */
+    double celsius, clock_hz, memory_clock_hz;
+    /* Since the reading before, as shares of 1; Hopper and later. */
+    double sm_activity, tensor_activity, dram_activity;
+} pare_gpu_reading;
+
+pare_status pare_gpus_open(pare_gpus **out);
+void pare_gpus_close(pare_gpus *gpus); /* accepts NULL */
+int pare_gpus_count(const pare_gpus *gpus);
+const pare_gpu_info *pare_gpus_info(const pare_gpus *gpus, int index);
+/* Takes about a millisecond. One thread at a time. */
+pare_gpu_reading pare_gpus_read(pare_gpus *gpus, int index);
+
+/* ---- counters and sensors of the processor ---- */
+
+/* What the processor counted for this process: its own instructions in user mode, over all threads
+ * that were started after opening. */
+typedef struct pare_counters pare_counters;
+typedef struct pare_counts {
+    double instructions, cycles, llc_misses; /* since opening; NaN where not counted */
+} pare_counts;
+/* Fails with PARE_NOT_FOUND or PARE_IO where the kernel gives none (virtual machines, containers);
+ * the message is the reason to store. Some may be counted and others not. */
+pare_status pare_counters_open(pare_counters **out);
+void pare_counters_close(pare_counters *counters); /* accepts NULL */
+pare_counts pare_counters_read(const pare_counters *counters);
+
+/* The processor's temperature in degrees Celsius (hwmon, or a thermal zone of the package).
+ * PARE_NOT_FOUND with the reason where no sensor is told. */
+pare_status pare_temperature_read(double *celsius);
+
+/* The clock that this thread runs at now, by a chain of dependent multiplications of about a
+ * millisecond; NaN where it is not known (other than x86). Too low where others use the core. */
+double pare_clock_measure(void);
+
 /* ---- energy ---- */
 
-/* Energy counters of the CPU packages (RAPL through /sys/class/powercap). Opening fails with
- * PARE_NOT_FOUND or PARE_IO where the machine has none or they may not be read; the message is the
- * reason to store. */
+/* Energy counters of the CPU packages (RAPL through /sys/class/powercap); where there are none, of
+ * hwmon sensors: energy counters, or power sensors of a board or package, read 50 times a second.
+ * Opening fails with PARE_NOT_FOUND or PARE_IO where the machine has none or they may not be read;
+ * the message is the reason to store. */
 typedef struct pare_energy pare_energy;
 pare_status pare_energy_open(pare_energy **out);
-void pare_energy_close(pare_energy *energy); /* accepts NULL */
+void pare_energy_close(pare_energy *energy);               /* accepts NULL */
+const char *pare_energy_source(const pare_energy *energy); /* "RAPL packages" */
 /* Joules since open, over all packages; wrap-around is handled as long as it is called once a
  * minute. */
 pare_status pare_energy_read(pare_energy *energy, double *joules);

@@ -3,7 +3,8 @@
 
 #include <pare/hw.h>
 
-/* pare_energy_open with another folder than /sys/class/powercap: for tests. */
-pare_status pare_energy_open_at(const char *root, pare_energy **out);
+/* pare_energy_open with other folders than /sys/class/powercap and /sys/class/hwmon (NULL: none):
+ * for tests. */
+pare_status pare_energy_open_at(const char *powercap, const char *hwmon, pare_energy **out);
 
 #endif

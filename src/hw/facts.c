@@ -134,6 +134,7 @@ pare_status pare_hw_probe(pare_hw **out)
     pare_hw_add_cpu(hw);
     pare_hw_add_topology(hw);
     pare_hw_add_clocks(hw);
+    pare_hw_add_gpus(hw);
     pare_hw_add_system(hw);
     status = hw->status;
     if (status == PARE_OK)

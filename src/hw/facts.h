@@ -5,6 +5,7 @@
 #include "base/memory.h"
 
 #include <pare/hw.h>
+#include <stdbool.h>
 
 struct pare_hw {
     pare_hw_fact *facts;
@@ -28,6 +29,7 @@ bool pare_hw_read_line(const char *path, char *line, size_t size);
 
 void pare_hw_add_cpu(pare_hw *hw);      /* cpu.c: name, features, tier, hypervisor */
 void pare_hw_add_topology(pare_hw *hw); /* topology.c: sockets, cores, caches, NUMA, memory */
+void pare_hw_add_gpus(pare_hw *hw);     /* gpu.c */
 void pare_hw_add_clocks(pare_hw *hw);   /* system.c: governor, frequencies */
 void pare_hw_add_system(pare_hw *hw);   /* system.c: kernel, compiler, libraries, energy counters */
 

@@ -196,7 +196,7 @@ static pare_status measure_peak(pare_pool *pool, const char *name, const char *i
 
 /* Cycles by a chain of dependent multiplications: imul has had a latency of 3 cycles on every x86
  * core since 2008, and no core shortens the chain. */
-static double multiply_chain(int64_t rounds)
+double pare_multiply_chain(int64_t rounds)
 {
 #if defined(__x86_64__)
     uint64_t x = 3;
@@ -251,7 +251,7 @@ pare_status pare_hw_measure(int threads, const pare_progress *progress, pare_hw_
             measure_peak(pool, "int8_ops_per_s", available[i]->isa, available[i]->int8, limits));
     }
 #if defined(__x86_64__)
-    PARE_TRY(measure_peak(one, "clock_hz", "ref", multiply_chain, limits));
+    PARE_TRY(measure_peak(one, "clock_hz", "ref", pare_multiply_chain, limits));
 #endif
     if (!tell(progress, 0.6, "read bandwidth")) {
         status = pare_fail(PARE_CANCELLED, "measuring the machine was stopped");

@@ -32,6 +32,10 @@ extern const pare_peaks pare_peaks_baseline;
 extern const pare_peaks pare_peaks_avx2, pare_peaks_avxvnni, pare_peaks_avx512,
     pare_peaks_avx512vnni, pare_peaks_avx512bf16;
 
+/* Runs 4 x rounds dependent multiplications and returns the cycles that they take; 0 where that is
+ * not known. */
+double pare_multiply_chain(int64_t rounds);
+
 /* Hides a register's value from the compiler, which can then neither hoist nor merge what is
  * computed from it. Chains that start with known equal values would become one. */
 #if defined(__AVX512F__)

@@ -84,6 +84,26 @@ static void add_os_name(pare_hw *hw)
         pare_hw_add_absent(hw, "os", "system", "no PRETTY_NAME in /etc/os-release");
 }
 
+static void add_sensors(pare_hw *hw)
+{
+    pare_counters *counters;
+    double celsius;
+    if (pare_counters_open(&counters) == PARE_OK)
+        pare_hw_add_text(hw, "hardware_counters", "hardware counters", "perf_event");
+    else
+        pare_hw_add_absent(hw, "hardware_counters", "hardware counters", "%s",
+                           pare_error_message());
+    pare_counters_close(counters);
+    if (pare_temperature_read(&celsius) == PARE_OK) {
+        char shown[32];
+        snprintf(shown, sizeof shown, "%.1f degrees Celsius now", celsius);
+        pare_hw_add_number(hw, "cpu_temperature_celsius", "temperature", celsius, shown);
+    } else {
+        pare_hw_add_absent(hw, "cpu_temperature_celsius", "temperature", "%s",
+                           pare_error_message());
+    }
+}
+
 void pare_hw_add_system(pare_hw *hw)
 {
     struct utsname system;
@@ -101,10 +121,12 @@ void pare_hw_add_system(pare_hw *hw)
                      gnu_get_libc_version(), HWLOC_VERSION, jansson_version_str());
     pare_energy *energy;
     if (pare_energy_open(&energy) == PARE_OK)
-        pare_hw_add_text(hw, "energy_counters", "energy counters", "RAPL packages");
+        pare_hw_add_text(hw, "energy_counters", "energy counters", "%s",
+                         pare_energy_source(energy));
     else
         pare_hw_add_absent(hw, "energy_counters", "energy counters", "%s", pare_error_message());
     pare_energy_close(energy);
+    add_sensors(hw);
     pare_hw_add_text(hw, "pare_version", "pare", "%s", pare_version());
     pare_hw_add_text(hw, "pare_commit", "commit", "%s", pare_commit());
 }

@@ -35,6 +35,25 @@ static void add_cache(pare_hw *hw, hwloc_topology_t topology, hwloc_obj_type_t t
     }
 }
 
+/* "node 0: 3.8 GiB, processors 0-1" for each: which memory is near to which processor. */
+static void add_numa(pare_hw *hw, hwloc_topology_t topology)
+{
+    char text[768] = "", set[128];
+    size_t used = 0;
+    hwloc_obj_t node = NULL;
+    while ((node = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_NUMANODE, node)) &&
+           used < sizeof text - 200) {
+        hwloc_bitmap_list_snprintf(set, sizeof set, node->cpuset);
+        used += (size_t)snprintf(
+            text + used, sizeof text - used, "%snode %u: %.1f GiB, processors %s", used ? "; " : "",
+            node->os_index, (double)node->attr->numanode.local_memory / (1 << 30), set);
+    }
+    if (used)
+        pare_hw_add_text(hw, "numa_memory", "NUMA memory", "%s", text);
+    else
+        pare_hw_add_absent(hw, "numa_memory", "NUMA memory", "hwloc finds none");
+}
+
 static void add_allowed_threads(pare_hw *hw)
 {
     cpu_set_t set;
@@ -90,6 +109,7 @@ void pare_hw_add_topology(pare_hw *hw)
         add_cache(hw, topology, HWLOC_OBJ_L2CACHE, "l2_bytes", "l2_count", "L2 cache");
         add_cache(hw, topology, HWLOC_OBJ_L3CACHE, "l3_bytes", "l3_count", "L3 cache");
         add_count(hw, topology, HWLOC_OBJ_NUMANODE, "numa_nodes", "NUMA nodes");
+        add_numa(hw, topology);
     }
     hwloc_topology_destroy(topology);
     add_memory(hw);

@@ -165,7 +165,7 @@ static void energy_adds_packages_and_wraps(void **state)
     pare_energy *energy;
     double joules;
     assert_non_null(mkdtemp(root));
-    assert_int_equal(pare_energy_open_at(root, &energy), PARE_NOT_FOUND);
+    assert_int_equal(pare_energy_open_at(root, NULL, &energy), PARE_NOT_FOUND);
     assert_non_null(strstr(pare_error_message(), "no RAPL package"));
     set_counter(root, "intel-rapl:0", "energy_uj", "9000000");
     set_counter(root, "intel-rapl:0", "max_energy_range_uj", "10000000");
@@ -173,7 +173,7 @@ static void energy_adds_packages_and_wraps(void **state)
     set_counter(root, "intel-rapl:1", "max_energy_range_uj", "10000000");
     set_counter(root, "intel-rapl:0:0", "energy_uj", "5");
     set_counter(root, "intel-rapl", "enabled", "1");
-    assert_int_equal(pare_energy_open_at(root, &energy), PARE_OK);
+    assert_int_equal(pare_energy_open_at(root, NULL, &energy), PARE_OK);
     assert_int_equal(pare_energy_read(energy, &joules), PARE_OK);
     assert_true(joules == 0);
     set_counter(root, "intel-rapl:0", "energy_uj", "500000"); /* 1.5 J through the wrap */
