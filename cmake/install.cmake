@@ -5,7 +5,7 @@ include(GNUInstallDirs)
 # For libpare.a with the shared libraries of others; their own static closures (Requires.private) are not all packaged.
 set(PARE_PRIVATE_LIBRARIES "")
 foreach(library ${JANSSON_LIBRARIES} ${PCRE2_LIBRARIES} ${UTF8PROC_LIBRARIES} ${SQLITE_LIBRARIES} ${HWLOC_LIBRARIES}
-                ${CRYPTO_LIBRARIES} ${PANGOCAIRO_LIBRARIES} pthread m)
+                ${CRYPTO_LIBRARIES} ${CYAML_LIBRARIES} ${PANGOCAIRO_LIBRARIES} pthread m)
   string(APPEND PARE_PRIVATE_LIBRARIES " -l${library}")
 endforeach()
 # From the folder of pare.pc back to the prefix, so that an installed tree can be moved.

@@ -5,7 +5,7 @@
 set -eu
 
 packages="gcc libc6-dev make cmake ninja-build pkg-config libjansson-dev libsqlite3-dev libpcre2-dev libutf8proc-dev \
-libhwloc-dev libssl-dev libcairo2-dev libpango1.0-dev libcmocka-dev $*"
+libhwloc-dev libssl-dev libcyaml-dev libcairo2-dev libpango1.0-dev libcmocka-dev $*"
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     echo "bootstrap: no Debian here; Pare needs what these packages hold: $packages" >&2

@@ -22,6 +22,7 @@ typedef struct pare_bench_config {
     int64_t depth;                /* tokens that the cache holds before the prefill */
     const pare_condition *conditions; /* further ones for the record: "study", "label", ... */
     int condition_count;
+    const char *key; /* names the configuration in the journal; NULL: it is not kept there */
 } pare_bench_config;
 
 /* 512 and 128 tokens, no depth, F16 cache, fast activations. */
@@ -37,6 +38,13 @@ typedef struct pare_bench_options {
     uint64_t seed;                 /* of the token ids */
     const pare_hw_limits *limits;  /* this machine's, for the shares; NULL: the shares are absent */
     const pare_progress *progress; /* may be NULL */
+    /* A folder where each finished round is kept until its configuration is complete: a bench that
+     * was killed measures only the rounds that it lacks when it is run again. NULL: none. */
+    const char *journal;
+    /* Called with a configuration's result as soon as it is complete (or has failed); `index` is
+     * its place in configs. A status other than PARE_OK ends the bench. NULL: nothing is called. */
+    pare_status (*each)(void *user, int index, const pare_record *record);
+    void *each_user;
     const char *const *child; /* argv of a process that calls pare_bench_child; NULL: this program
                                  with "bench --child" */
 } pare_bench_options;

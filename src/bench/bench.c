@@ -5,6 +5,7 @@
 #include "base/fail.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "bench/journal.h"
 #include "bench/process.h"
 #include "bench/result.h"
 
@@ -18,6 +19,8 @@ enum { BANDWIDTH_SAMPLES = 3 };
 typedef struct bench {
     const pare_bench_options *options;
     pare_bench_entry *entries;
+    pare_bench_result *results;
+    pare_hw *hw;
     int count, rounds;
     double done, steps; /* for the progress */
 } bench;
@@ -180,25 +183,55 @@ static pare_bench_task make_task(const bench *b, const pare_bench_config *config
     return task;
 }
 
-static pare_status describe(bench *b, pare_bench_entry *entry)
+/* One file may be measured under several conditions: it is opened and hashed once. */
+static pare_status describe(bench *b, int index)
 {
+    pare_bench_entry *entry = &b->entries[index];
     pare_bench_task task = make_task(b, entry->config);
+    for (int i = 0; i < index; i++)
+        if (b->entries[i].model && strcmp(b->entries[i].config->model, entry->config->model) == 0) {
+            entry->model = json_incref(b->entries[i].model);
+            return PARE_OK;
+        }
     task.describe = true;
     return converse(b, entry, &task, &entry->model);
 }
 
-static pare_status run_round(bench *b, pare_bench_entry *entry)
+static pare_status run_round(bench *b, pare_bench_entry *entry, int round)
 {
+    const char *journal = entry->config->key ? b->options->journal : NULL;
     pare_bench_task task = make_task(b, entry->config);
-    json_t *report;
+    size_t first = entry->bandwidth.count;
+    pare_status status = PARE_OK;
     if (*entry->failure)
         return PARE_OK; /* what crashed once is not tried again */
-    pare_status status = converse(b, entry, &task, &report);
+    json_t *report =
+        journal ? pare_bench_journal_load(journal, entry->config->key, round, &entry->bandwidth)
+                : NULL;
+    bool kept = report != NULL;
+    if (!kept)
+        status = converse(b, entry, &task, &report);
     if (status == PARE_OK && report) {
         status = pare_bench_entry_add(entry, report);
-        measure_bandwidth(entry, (int)json_integer_value(json_object_get(report, "threads")));
+        if (!kept)
+            measure_bandwidth(entry, (int)json_integer_value(json_object_get(report, "threads")));
+        if (status == PARE_OK && journal && !kept)
+            pare_bench_journal_save(journal, entry->config->key, round, report, &entry->bandwidth,
+                                    first);
     }
     json_decref(report);
+    return status;
+}
+
+static pare_status finish(bench *b, int index)
+{
+    const pare_bench_entry *entry = &b->entries[index];
+    pare_bench_result *result = &b->results[index];
+    pare_status status = pare_bench_make_result(entry, b->options, b->hw, result);
+    if (status == PARE_OK && b->options->each)
+        status = b->options->each(b->options->each_user, index, &result->record);
+    if (status == PARE_OK && b->options->journal && entry->config->key)
+        pare_bench_journal_remove(b->options->journal, entry->config->key, b->rounds);
     return status;
 }
 
@@ -207,12 +240,15 @@ static pare_status run_rounds(bench *b)
 {
     pare_status status = PARE_OK;
     for (int i = 0; status == PARE_OK && i < b->count; i++) {
-        status = describe(b, &b->entries[i]);
+        status = describe(b, i);
         b->done += 0.1;
     }
     for (int round = 0; status == PARE_OK && round < b->rounds; round++)
         for (int i = 0; status == PARE_OK && i < b->count; i++) {
-            status = run_round(b, &b->entries[round % 2 ? b->count - 1 - i : i]);
+            int at = round % 2 ? b->count - 1 - i : i;
+            status = run_round(b, &b->entries[at], round);
+            if (status == PARE_OK && round == b->rounds - 1)
+                status = finish(b, at);
             b->done += 1;
         }
     return status;
@@ -221,8 +257,7 @@ static pare_status run_rounds(bench *b)
 pare_status pare_bench_run(const pare_bench_config *configs, int count,
                            const pare_bench_options *options, pare_bench_result *results)
 {
-    bench b = {.options = options, .count = count};
-    pare_hw *hw = NULL;
+    bench b = {.options = options, .count = count, .results = results};
     pare_status status;
     b.rounds = options->rounds > 0 ? options->rounds : count > 1 ? 2 : 1;
     b.steps = count * (b.rounds + 0.1);
@@ -230,19 +265,17 @@ pare_status pare_bench_run(const pare_bench_config *configs, int count,
         results[i] = (pare_bench_result){0};
     for (int i = 0; i < count; i++)
         PARE_TRY(check(&configs[i]));
-    PARE_TRY(pare_hw_probe(&hw));
+    PARE_TRY(pare_hw_probe(&b.hw));
     PARE_TRY(pare_allocate((size_t)count, sizeof *b.entries, "configurations", &b.entries));
     for (int i = 0; i < count; i++)
         b.entries[i].config = &configs[i];
     PARE_TRY(run_rounds(&b));
-    for (int i = 0; i < count; i++)
-        PARE_TRY(pare_bench_make_result(&b.entries[i], options, hw, &results[i]));
 fail:
     for (int i = 0; b.entries && i < count; i++)
         pare_bench_entry_free(&b.entries[i]);
     for (int i = 0; status != PARE_OK && i < count; i++)
         pare_bench_result_free(&results[i]);
     free(b.entries);
-    pare_hw_free(hw);
+    pare_hw_free(b.hw);
     return status;
 }

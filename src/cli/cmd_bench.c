@@ -1,6 +1,7 @@
 /* pare bench: speed and memory of models, each in its own process. */
 #include "cli/commands.h"
 #include "cli/record.h"
+#include "cli/session_args.h"
 #include "cli/table.h"
 #include "cli/term.h"
 
@@ -15,7 +16,7 @@
 typedef struct bench_arguments {
     int64_t n_prompt, n_gen, depth, context, repetitions, rounds, seed;
     double budget, timeout;
-    const char *activations, *kv_type, *format;
+    const char *activations, *kv_type, *kv_cache, *format;
     int64_t rows, columns;
     bool kernels, no_kv_cache, child, samples, no_store, no_limits;
 } bench_arguments;
@@ -24,7 +25,9 @@ static int check(const cli_command *command, const bench_arguments *a,
                  pare_session_options *session)
 {
     session->context = a->context;
-    session->no_kv_cache = a->no_kv_cache;
+    int code = cli_kv_cache(command, a->kv_cache, a->no_kv_cache, &session->no_kv_cache);
+    if (code)
+        return code;
     session->kv_type = pare_type_from_name(a->kv_type);
     if (session->kv_type == PARE_TYPE_COUNT)
         return cli_usage_error(command, "--kv-type: '%s' is no format", a->kv_type);
@@ -294,7 +297,9 @@ static int run(int argc, char **argv, const cli_command *command)
         {"activations", CLI_TEXT, &a.activations, "A",
          "f32, or fast: 8 bits or BF16 where that is faster (default fast)"},
         {"kv-type", CLI_TEXT, &a.kv_type, "T", "KV cache in f16 (default), f32 or q8_0"},
-        {"no-kv-cache", CLI_FLAG, &a.no_kv_cache, NULL, "compute all positions at every token"},
+        {"kv-cache", CLI_TEXT, &a.kv_cache, "on|off",
+         "off: compute all positions at every token (default on)"},
+        {"no-kv-cache", CLI_FLAG, &a.no_kv_cache, NULL, "the same as --kv-cache off"},
         {"seed", CLI_INT, &a.seed, "N", "of the random token ids (default 1)"},
         {"kernels", CLI_FLAG, &a.kernels, NULL,
          "no model: time the matrix products of this tier, with 1 and 256 tokens"},

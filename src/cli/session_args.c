@@ -6,6 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+int cli_kv_cache(const cli_command *command, const char *kv_cache, bool no_kv_cache, bool *off)
+{
+    bool on = !kv_cache || strcmp(kv_cache, "on") == 0;
+    if (!on && strcmp(kv_cache, "off") != 0)
+        return cli_usage_error(command, "--kv-cache '%s': use on or off", kv_cache);
+    *off = !on || no_kv_cache;
+    return 0;
+}
+
 int cli_session_options(const cli_command *command, const cli_session_args *args,
                         const cli_common *common, pare_session_options *options)
 {
@@ -14,7 +23,9 @@ int cli_session_options(const cli_command *command, const cli_session_args *args
     options->isa = common->isa;
     options->device = common->device;
     options->context = args->context;
-    options->no_kv_cache = args->no_kv_cache;
+    int code = cli_kv_cache(command, args->kv_cache, args->no_kv_cache, &options->no_kv_cache);
+    if (code)
+        return code;
     options->kv_type = pare_type_from_name(args->kv_type);
     if (options->kv_type != PARE_TYPE_F16 && options->kv_type != PARE_TYPE_F32 &&
         options->kv_type != PARE_TYPE_Q8_0)

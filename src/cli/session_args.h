@@ -10,6 +10,7 @@
 typedef struct cli_session_args {
     int64_t context;
     const char *kv_type, *activations; /* hold the command's defaults before parsing */
+    const char *kv_cache;              /* "on" or "off"; NULL: on */
     bool no_kv_cache;
 } cli_session_args;
 
@@ -17,8 +18,9 @@ typedef struct cli_session_args {
     {"context", CLI_INT, &(a).context, "N",                                                        \
      "positions in the KV cache (default: what is needed)"},                                       \
         {"kv-type", CLI_TEXT, &(a).kv_type, "T", "KV cache in f32, f16 or q8_0"},                  \
-        {"no-kv-cache", CLI_FLAG, &(a).no_kv_cache, NULL,                                          \
-         "recompute all positions for every token"},                                               \
+        {"kv-cache", CLI_TEXT, &(a).kv_cache, "on|off",                                            \
+         "off: recompute all positions for every token (default on)"},                             \
+        {"no-kv-cache", CLI_FLAG, &(a).no_kv_cache, NULL, "the same as --kv-cache off"},           \
         CLI_ACTIVATIONS_ROW(a)
 #define CLI_ACTIVATIONS_ROW(a)                                                                     \
     {                                                                                              \
@@ -30,6 +32,8 @@ typedef struct cli_session_args {
 /* Prints a usage error and gives 2 where an option's value is not known; 0 otherwise. */
 int cli_session_options(const cli_command *command, const cli_session_args *args,
                         const cli_common *common, pare_session_options *options);
+/* 0 and *off, or a usage error's 2. */
+int cli_kv_cache(const cli_command *command, const char *kv_cache, bool no_kv_cache, bool *off);
 const char *cli_activations_name(pare_activations activations);
 
 typedef struct cli_sampling_args {

@@ -82,7 +82,7 @@ assert kept[0]["against"] == "ref-llama-11m" and kept[0]["protocol"] == "windows
 assert kept[0]["perplexity_ci_low"] < kept[0]["perplexity"] and kept[0]["top1"] == 1
 
 # Only one phase; no cache.
-only = lines(run("bench", model, "-p", "0", "-n", "3", "-r", "1", "--no-kv-cache", "--json").stdout)[0]
+only = lines(run("bench", model, "-p", "0", "-n", "3", "-r", "1", "--kv-cache", "off", "--json").stdout)[0]
 assert only["prefill_tokens_per_s"] is None and only["absent"]["prefill_tokens_per_s"] == "no prompt was asked for"
 assert only["decode_tokens_per_s"] > 0 and only["bandwidth_share"] is None and only["kv_cache"] == "off"
 

@@ -31,7 +31,7 @@ prompt="In 1945 , the"
 "$pare" run "$model" "$prompt" -n 40 -q >"$work/text" || fail "run"
 grep -q "film was released on DVD by the American Film Institute" "$work/text" || fail "the greedy text is another"
 "$pare" run "$model" "$prompt" -n 40 -q -t 1 >"$work/one" && same "$work/text" "$work/one" "1 thread gives another text"
-"$pare" run "$model" "$prompt" -n 40 -q --no-kv-cache >"$work/none" && same "$work/text" "$work/none" "the cache changes the text"
+"$pare" run "$model" "$prompt" -n 40 -q --kv-cache off >"$work/none" && same "$work/text" "$work/none" "the cache changes the text"
 expect 0 '"ended_by":"limit"' "$pare" run "$model" "$prompt" -n 5 --json
 expect 0 '"prompt_ids":\[1,1421,5211,1289,1264\]' "$pare" run "$model" "$prompt" -n 5 --json
 expect 0 '"ids":\[1923,1321,2220,1331,7069\]' "$pare" run "$model" --ids 1,1421,5211,1289,1264 -n 5 --json

@@ -216,6 +216,63 @@ static void wrong_requests_and_stopping(void **state)
     assert_null(result.memory);
 }
 
+static pare_status stop_at_first(void *user, int index, const pare_record *record)
+{
+    int *seen = user;
+    assert_null(record->failure);
+    seen[index]++;
+    return seen[0] + seen[1] == 1 ? PARE_CANCELLED : PARE_OK;
+}
+
+static int files_in(const char *where)
+{
+    char command[300];
+    int count = -1;
+    snprintf(command, sizeof command, "ls '%s' | wc -l", where);
+    FILE *out = popen(command, "r");
+    assert_non_null(out);
+    assert_int_equal(fscanf(out, "%d", &count), 1);
+    pclose(out);
+    return count;
+}
+
+/* Stopped when the first of two was complete: what was measured is kept and not measured again. */
+static void a_stopped_bench_goes_on(void **state)
+{
+    const char *const child[] = {program, "mixed", NULL};
+    char folder[] = "/tmp/pare-journal-XXXXXX", command[300];
+    pare_bench_options options = quick(child);
+    pare_bench_config configs[2] = {pare_bench_config_default("good"),
+                                    pare_bench_config_default("good")};
+    pare_bench_result results[2];
+    int seen[2] = {0};
+    assert_non_null(mkdtemp(folder));
+    configs[0].key = "a";
+    configs[1].key = "b";
+    options.journal = folder;
+    options.each = stop_at_first;
+    options.each_user = seen;
+    assert_int_equal(pare_bench_run(configs, 2, &options, results), PARE_CANCELLED);
+    assert_int_equal(seen[1], 1); /* A B, B */
+    assert_int_equal(files_in(folder), 3);
+    snprintf(command, sizeof command, "sed -i 's/\"load_s\":0.25/\"load_s\":77/' '%s/a-0.json'",
+             folder);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(pare_bench_run(configs, 2, &options, results), PARE_OK);
+    assert_int_equal(files_in(folder), 0);
+    const pare_metric *load = pare_record_metric(&results[0].record, "load_ms");
+    assert_int_equal(load->sample_count, 2);
+    assert_near(load->samples[0], 77000);
+    assert_near(load->samples[1], 250);
+    const char *const metrics[] = {"prefill_tokens_per_s", "read_bandwidth_bytes_per_s"};
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pare_record_metric(&results[0].record, metrics[i])->sample_count,
+                         pare_record_metric(&results[1].record, metrics[i])->sample_count);
+    for (int i = 0; i < 2; i++)
+        pare_bench_result_free(&results[i]);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 /* The whole way with the embedded model: plausible against what is known of it. */
 static void a_real_model_is_measured(void **state)
 {
@@ -254,6 +311,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(failures_become_reasons),
         cmocka_unit_test(numbers_follow_from_samples),
         cmocka_unit_test(wrong_requests_and_stopping),
+        cmocka_unit_test(a_stopped_bench_goes_on),
         cmocka_unit_test(a_real_model_is_measured),
     };
     if (argc > 1 && strcmp(argv[1], "real") != 0)
