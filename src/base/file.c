@@ -57,8 +57,7 @@ void pare_unmap(pare_mapping *mapping)
 void pare_release_mapped(const void *first, const void *last)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE),
-              start = ((uintptr_t)first + page - 1) & ~(page - 1),
-              end = (uintptr_t)last & ~(page - 1);
+              start = (uintptr_t)first & ~(page - 1), end = (uintptr_t)last & ~(page - 1);
     if (start < end)
         madvise((void *)start, end - start, MADV_DONTNEED);
 }

@@ -16,8 +16,9 @@ typedef struct pare_mapping {
 
 pare_status pare_map_file(const char *path, pare_mapping *mapping);
 void pare_unmap(pare_mapping *mapping);
-/* Gives the whole pages between two addresses inside a mapping back to the system: what was read
- * there is needed no more. They are read from the file again should anyone ask. */
+/* Gives the pages from the one that holds `first` to the last that ends before `last` back to the
+ * system: what was read there is needed no more. They are read from the file again should anyone
+ * ask. */
 void pare_release_mapped(const void *first, const void *last);
 
 /* The whole file in memory, NUL-terminated, freed by the caller. PARE_LIMIT over `limit` bytes. */

@@ -215,6 +215,7 @@ static pare_status place_tensors(const pare_cursor *cursor, uint64_t alignment, 
                 item->file, item->name, item->bytes, item->offset, start, cursor->size);
         item->offset += start;
         item->data = cursor->data + item->offset;
+        item->mapped = true;
     }
     return gguf->tensors.count
                ? pare_tensors_check_layout(&gguf->tensors, 0, start, cursor->size, false)

@@ -87,6 +87,7 @@ static pare_status read_offsets(const json_t *entry, const uint8_t *file, size_t
                          item->file, item->name, (uint64_t)begin + data, end - begin, item->bytes);
     item->offset = (uint64_t)begin + data;
     item->data = file + item->offset;
+    item->mapped = true;
     return PARE_OK;
 }
 

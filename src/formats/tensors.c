@@ -24,6 +24,29 @@ int64_t pare_tensor_rows(const pare_tensor *tensor)
     return rows;
 }
 
+pare_status pare_tensor_read(const pare_tensor *tensor, int64_t first, int64_t count, void *buffer,
+                             const void **rows)
+{
+    if (tensor->source) {
+        *rows = buffer;
+        return tensor->source->read(tensor, first, count, buffer);
+    }
+    *rows = (const char *)tensor->data + (size_t)first * pare_tensor_row_bytes(tensor);
+    return PARE_OK;
+}
+
+void pare_tensor_release(const pare_tensor *tensor, int64_t first, int64_t count)
+{
+    if (tensor->source) {
+        if (first + count == pare_tensor_rows(tensor))
+            tensor->source->release(tensor);
+    } else if (tensor->mapped) {
+        const char *start =
+            (const char *)tensor->data + (size_t)first * pare_tensor_row_bytes(tensor);
+        pare_release_mapped(start, start + (size_t)count * pare_tensor_row_bytes(tensor));
+    }
+}
+
 size_t pare_type_element_bytes(pare_type type)
 {
     switch (type) {

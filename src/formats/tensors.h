@@ -13,17 +13,32 @@ enum { PARE_MAX_DIMS = 4 };
 
 /* shape[0] is the slowest dimension, as in PyTorch: a matrix of `out` rows and `in` columns has
  * shape {out, in}. (GGUF stores dimensions in the other order; the reader turns them.) */
-typedef struct pare_tensor {
+typedef struct pare_tensor pare_tensor;
+
+/* Where rows come from that lie in no file as they are: they are made when they are read, so that
+ * no copy of the whole tensor is ever in memory. */
+typedef struct pare_tensor_source {
+    /* Makes rows first..first+count-1. Called by several threads at once. */
+    pare_status (*read)(const pare_tensor *tensor, int64_t first, int64_t count, void *rows);
+    /* All that `read` looks at is needed no more for now. */
+    void (*release)(const pare_tensor *tensor);
+} pare_tensor_source;
+
+struct pare_tensor {
     const char *name; /* as in the file */
     pare_type type;
     int dims;
     int64_t shape[PARE_MAX_DIMS]; /* unused ones are 1 */
     const void *data; /* inside a mapping, or owned by whoever made the tensor; aligned to its
-                         element for the 16- and 32-bit types, any alignment for block formats */
+                         element for the 16- and 32-bit types, any alignment for block formats.
+                         NULL where there is a source: see pare_tensor_read */
+    const pare_tensor_source *source; /* matrices of models only; NULL: the rows are in data */
+    const void *origin;               /* the source's own */
+    bool mapped;                      /* data lies in a mapped file */
     size_t bytes;
     const char *file; /* for messages */
     uint64_t offset;  /* of the first byte in the file */
-} pare_tensor;
+};
 
 int64_t pare_tensor_elements(const pare_tensor *tensor);
 static inline int64_t pare_tensor_columns(const pare_tensor *tensor)
@@ -64,6 +79,21 @@ pare_status pare_tensors_map(pare_tensors *tensors, const char *path, pare_mappi
 
 /* Bytes of an element that is stored by itself (f32, f16, i64, ...); 0 for block formats. */
 size_t pare_type_element_bytes(pare_type type);
+
+/* Bytes of a row. */
+static inline size_t pare_tensor_row_bytes(const pare_tensor *tensor)
+{
+    int64_t rows = pare_tensor_rows(tensor);
+    return rows > 0 ? tensor->bytes / (size_t)rows : 0;
+}
+/* Rows first..first+count-1 of any tensor: *rows points into its data or to `buffer` (aligned to
+ * the elements), where they were made. Thread-safe. PARE_OUT_OF_MEMORY. */
+pare_status pare_tensor_read(const pare_tensor *tensor, int64_t first, int64_t count, void *buffer,
+                             const void **rows);
+/* Rows first..first+count-1 were read and are needed no more for now: pages of a mapped file are
+ * given back, to be read again should anyone ask. A source lets go of everything with the last
+ * row. */
+void pare_tensor_release(const pare_tensor *tensor, int64_t first, int64_t count);
 
 /* NULL where there is none. */
 const pare_tensor *pare_tensors_find(const pare_tensors *tensors, const char *name);

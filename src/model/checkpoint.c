@@ -208,11 +208,27 @@ static pare_status sort_tensor(const pare_checkpoint *checkpoint, const pare_ten
 typedef struct conversion {
     pare_checkpoint checkpoint;
     pare_converted *out;
-    pare_linear *linears; /* of the first out->tensors.count items, in order */
+    pare_linear *linears; /* in the arena, of the first out->tensors.count items, in order */
     size_t linear_count, capacity;
 } conversion;
 
-static pare_status measure(pare_linear *linear, pare_tensor *item, size_t *bytes)
+static pare_status read_linear(const pare_tensor *tensor, int64_t first, int64_t count, void *rows)
+{
+    return pare_linear_pack(tensor->origin, first, count, rows);
+}
+
+static void release_linear(const pare_tensor *tensor)
+{
+    const pare_linear *linear = tensor->origin;
+    pare_tensor_release(linear->main, 0, pare_tensor_rows(linear->main));
+    for (int i = 0; i < PARE_LINEAR_PARTS; i++)
+        if (linear->parts[i])
+            pare_tensor_release(linear->parts[i], 0, pare_tensor_rows(linear->parts[i]));
+}
+
+static const pare_tensor_source linear_source = {read_linear, release_linear};
+
+static pare_status measure(pare_linear *linear, pare_tensor *item)
 {
     pare_status status = pare_linear_choose(linear);
     if (status != PARE_OK)
@@ -222,11 +238,9 @@ static pare_status measure(pare_linear *linear, pare_tensor *item, size_t *bytes
     item->shape[0] = linear->rows;
     item->shape[1] = linear->columns;
     item->shape[2] = item->shape[3] = 1;
-    status = pare_tensor_measure(item);
-    if (status == PARE_OK &&
-        (!pare_add_size(*bytes, item->bytes, bytes) || !pare_align_size(*bytes, 64, bytes)))
-        status = pare_fail_memory(SIZE_MAX, "converted weights");
-    return status;
+    item->source = &linear_source;
+    item->origin = linear;
+    return pare_tensor_measure(item);
 }
 
 static pare_status add_linear(conversion *c, const pare_tensor *main, size_t stem)
@@ -245,7 +259,7 @@ static pare_status add_linear(conversion *c, const pare_tensor *main, size_t ste
     item->name = pare_arena_copy(c->checkpoint.arena, name, (size_t)length);
     if (!item->name)
         return PARE_OUT_OF_MEMORY;
-    PARE_TRY(measure(linear, item, &c->out->bytes));
+    PARE_TRY(measure(linear, item));
     c->linear_count++;
 fail:
     return status;
@@ -258,8 +272,10 @@ static pare_status sort_tensors(conversion *c)
     pare_tensor *item;
     tensor_sort sort;
     size_t stem;
-    pare_status status =
-        pare_allocate(source->count + 1, sizeof *c->linears, "layers", &c->linears);
+    pare_status status = PARE_OK;
+    c->linears = pare_arena_allocate(c->checkpoint.arena, (source->count + 1) * sizeof *c->linears);
+    if (!c->linears)
+        return PARE_OUT_OF_MEMORY;
     for (size_t i = 0; i < source->count && status == PARE_OK; i++) {
         PARE_TRY(sort_tensor(&c->checkpoint, &source->items[i], &sort, &stem));
         if (sort == MAIN)
@@ -273,21 +289,6 @@ static pare_status sort_tensors(conversion *c)
         *item = source->items[i];
     }
 fail:
-    return status;
-}
-
-static pare_status pack_all(conversion *c)
-{
-    if (!c->linear_count)
-        return PARE_OK;
-    pare_status status = pare_pages_allocate(c->out->bytes, "converted weights", &c->out->data);
-    char *next = c->out->data;
-    for (size_t i = 0; i < c->linear_count && status == PARE_OK; i++) {
-        pare_tensor *item = &c->out->tensors.items[i];
-        item->data = next;
-        status = pare_linear_pack(&c->linears[i], next);
-        next += (item->bytes + 63) & ~(size_t)63;
-    }
     return status;
 }
 
@@ -350,24 +351,15 @@ pare_status pare_checkpoint_convert(const pare_checkpoint_library *library, cons
     *out = (pare_converted){0};
     PARE_TRY(library->configure(&c.checkpoint));
     PARE_TRY(sort_tensors(&c));
-    PARE_TRY(pack_all(&c));
     out->rounding = c.checkpoint.rounding;
     out->outlier_threshold = c.checkpoint.outlier_threshold;
     status = write_note(&c);
 fail:
-    free(c.linears);
     return status;
 }
 
 void pare_converted_free(pare_converted *converted)
 {
     pare_tensors_free(&converted->tensors);
-    pare_pages_free(converted->data, converted->bytes);
     *converted = (pare_converted){0};
-}
-
-bool pare_converted_holds(const pare_converted *converted, const pare_tensor *tensor)
-{
-    const char *data = tensor->data, *start = converted->data;
-    return start && data >= start && data < start + converted->bytes;
 }

@@ -79,22 +79,19 @@ pare_status pare_checkpoint_find(const json_t *config, const char *file,
 /* What a checkpoint became. */
 typedef struct pare_converted {
     pare_tensors tensors; /* all of the model's, with items of the source and converted ones, whose
-                             names are "STEM.weight"; holds no mappings */
-    void *data;           /* of the converted ones */
-    size_t bytes;
+                             names are "STEM.weight" and whose rows are made when they are read
+                             (pare_tensor_read); holds no mappings */
     const char *note; /* "gptq: 84 matrices of 4 bits as i4_g128_asym", in the arena */
     pare_input_rounding rounding;
     float outlier_threshold;
 } pare_converted;
 
-/* `source` must outlive *out, whose items point into it. *out may be half-filled on failure and is
+/* `source` and the arena must outlive the items of *out. *out may be half-filled on failure and is
  * to be freed all the same. */
 pare_status pare_checkpoint_convert(const pare_checkpoint_library *library, const json_t *config,
                                     const char *file, const pare_tensors *source, pare_arena *arena,
                                     pare_converted *out);
 void pare_converted_free(pare_converted *converted); /* accepts {0} */
-/* True where the tensor's data are of the converted ones. */
-bool pare_converted_holds(const pare_converted *converted, const pare_tensor *tensor);
 
 /* ---- for the libraries' files ---- */
 
@@ -131,7 +128,7 @@ static inline uint32_t pare_words_bits(const uint32_t *words, int64_t stride, in
 
 /* Chooses linear->type and sets linear->reason. Scales that are not finite are an error. */
 pare_status pare_linear_choose(pare_linear *linear);
-/* Writes the rows in linear->type. */
-pare_status pare_linear_pack(const pare_linear *linear, void *data);
+/* Writes rows first..first+count-1 in linear->type. */
+pare_status pare_linear_pack(const pare_linear *linear, int64_t first, int64_t count, void *rows);
 
 #endif

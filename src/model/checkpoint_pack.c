@@ -12,7 +12,7 @@
 enum { TILE = 64 };
 
 typedef struct tile {
-    int64_t first, count;
+    int64_t first, count, end;
     uint8_t *codes;
     float *scales;
     int32_t *zeros;
@@ -23,7 +23,7 @@ static pare_status allocate_tile(const pare_linear *linear, tile *t)
     size_t rows = linear->rows < TILE ? (size_t)linear->rows : TILE,
            columns = (size_t)linear->columns, groups = (size_t)linear->groups;
     pare_status status;
-    *t = (tile){0};
+    *t = (tile){.end = linear->rows};
     PARE_TRY(pare_allocate(rows * columns, 1, "codes", &t->codes));
     PARE_TRY(pare_allocate(rows * groups, sizeof *t->scales, "scales", &t->scales));
     PARE_TRY(pare_allocate(rows * groups, sizeof *t->zeros, "zero points", &t->zeros));
@@ -42,7 +42,7 @@ static void free_tile(tile *t)
 static bool next_tile(const pare_linear *linear, tile *t, bool with_codes)
 {
     t->first += t->count;
-    t->count = linear->rows - t->first < TILE ? linear->rows - t->first : TILE;
+    t->count = t->end - t->first < TILE ? t->end - t->first : TILE;
     if (t->count <= 0)
         return false;
     linear->read(linear, t->first, t->count, with_codes ? t->codes : NULL, t->scales, t->zeros);
@@ -90,7 +90,7 @@ static pare_status look_at_scales(const pare_linear *linear, tile *t, facts *f)
             f->half_scales = f->half_scales && is_half(t->scales[i]);
             f->middle_zeros = f->middle_zeros && t->zeros[i] == middle;
         }
-    *t = (tile){.codes = t->codes, .scales = t->scales, .zeros = t->zeros};
+    *t = (tile){.codes = t->codes, .scales = t->scales, .zeros = t->zeros, .end = linear->rows};
     return PARE_OK;
 }
 
@@ -119,7 +119,7 @@ static pare_status look_at_values(const pare_linear *linear, tile *t, facts *f)
             }
         }
     free(values);
-    *t = (tile){.codes = t->codes, .scales = t->scales, .zeros = t->zeros};
+    *t = (tile){.codes = t->codes, .scales = t->scales, .zeros = t->zeros, .end = linear->rows};
     return finite ? PARE_OK : pare_linear_fail(linear, "has weights that are not finite");
 }
 
@@ -283,7 +283,7 @@ static void write_row(const pare_linear *linear, const uint8_t *codes, const flo
     }
 }
 
-pare_status pare_linear_pack(const pare_linear *linear, void *data)
+pare_status pare_linear_pack(const pare_linear *linear, int64_t first, int64_t count, void *rows)
 {
     size_t row_bytes = pare_type_row_bytes(linear->type, linear->columns);
     float *values = NULL;
@@ -291,11 +291,13 @@ pare_status pare_linear_pack(const pare_linear *linear, void *data)
     pare_status status;
     PARE_TRY(allocate_tile(linear, &t));
     PARE_TRY(pare_allocate((size_t)linear->columns, sizeof *values, "a row", &values));
+    t.first = first;
+    t.end = first + count;
     while (next_tile(linear, &t, true))
         for (int64_t r = 0; r < t.count; r++)
             write_row(linear, t.codes + r * linear->columns, t.scales + r * linear->groups,
                       t.zeros + r * linear->groups, values,
-                      (char *)data + (size_t)(t.first + r) * row_bytes);
+                      (char *)rows + (size_t)(t.first - first + r) * row_bytes);
 fail:
     free(values);
     free_tile(&t);

@@ -80,19 +80,15 @@ struct pare_model {
     pare_layer *layers;
 
     /* Every weight under its canonical (GGUF) name, "blk.0.attn_q.weight", in file order of a
-     * written GGUF. The pointers above point into this list. HF's transposed GPT-2 matrices are
-     * turned here (owned copies). */
+     * written GGUF. The pointers above point into this list. HF's transposed GPT-2 matrices and
+     * those of other libraries' checkpoints have no data: read rows with pare_tensor_read. */
     pare_tensor *tensors;
     size_t tensor_count;
 
-    void *private; /* mappings, owned copies: model.c */
+    void *private; /* mappings: model.c */
 };
 
 /* True for the linear layers of the blocks: what "quantizing the model" means by default. */
 bool pare_model_is_block_matrix(const pare_model *model, const pare_tensor *tensor);
-
-/* True where the tensor's data lies in a mapped file: its pages may be given back (MADV_DONTNEED)
- * and are read again when they are touched. False for the model's own copies. */
-bool pare_model_is_mapped(const pare_model *model, const pare_tensor *tensor);
 
 #endif

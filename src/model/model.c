@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONFIG_LIMIT = 16 << 20 };
+enum { CONFIG_LIMIT = 16 << 20, HASH_ROWS = 1024 };
 
 /* ---- opening ---- */
 
@@ -168,21 +168,6 @@ bool pare_model_is_block_matrix(const pare_model *model, const pare_tensor *tens
     return tensor->dims == 2 && strncmp(tensor->name, "blk.", 4) == 0;
 }
 
-static bool lies_in(const void *data, const void *start, size_t bytes)
-{
-    return start && (const char *)data >= (const char *)start &&
-           (const char *)data < (const char *)start + bytes;
-}
-
-bool pare_model_is_mapped(const pare_model *model, const pare_tensor *tensor)
-{
-    const pare_model_private *private = model->private;
-    if (!private)
-        return false; /* built in memory */
-    return !lies_in(tensor->data, private->turned, private->turned_bytes) &&
-           !pare_converted_holds(&private->converted, tensor);
-}
-
 static void summarize_tensors(pare_model *model)
 {
     pare_model_info *info = &model->info;
@@ -268,7 +253,6 @@ void pare_model_close(pare_model *model)
         pare_gguf_close(&private->gguf);
         pare_tensors_free(&private->tensors);
         pare_converted_free(&private->converted);
-        pare_pages_free(private->turned, private->turned_bytes);
         pare_arena_free(&private->arena);
         pare_location_free(&private->location);
         free(private->name);
@@ -293,9 +277,31 @@ const pare_location *pare_model_location(const pare_model *model)
     return &pare_model_get_private(model)->location;
 }
 
+static pare_status hash_rows(pare_sha256 *hash, const pare_tensor *tensor, void **buffer)
+{
+    int64_t rows = pare_tensor_rows(tensor), step = rows;
+    size_t row = pare_tensor_row_bytes(tensor);
+    const void *data;
+    pare_status status = PARE_OK;
+    free(*buffer);
+    *buffer = NULL;
+    if (tensor->source) {
+        step = HASH_ROWS;
+        PARE_TRY(pare_allocate(HASH_ROWS, row, "rows of weights", buffer));
+    }
+    for (int64_t r = 0; r < rows; r += step) {
+        int64_t count = rows - r < step ? rows - r : step;
+        PARE_TRY(pare_tensor_read(tensor, r, count, *buffer, &data));
+        PARE_TRY(pare_sha256_add(hash, data, (size_t)count * row));
+    }
+fail:
+    return status;
+}
+
 pare_status pare_model_hash(const pare_model *model, char hex[65])
 {
     pare_sha256 hash;
+    void *buffer = NULL;
     pare_status status = pare_sha256_begin(&hash);
     if (status != PARE_OK)
         return status;
@@ -305,10 +311,12 @@ pare_status pare_model_hash(const pare_model *model, char hex[65])
         PARE_TRY(pare_sha256_add(&hash, tensor->name, strlen(tensor->name) + 1));
         PARE_TRY(pare_sha256_add(&hash, type, strlen(type) + 1));
         PARE_TRY(pare_sha256_add(&hash, tensor->shape, sizeof tensor->shape));
-        PARE_TRY(pare_sha256_add(&hash, tensor->data, tensor->bytes));
+        PARE_TRY(hash_rows(&hash, tensor, &buffer));
     }
+    free(buffer);
     return pare_sha256_end(&hash, hex);
 fail:
+    free(buffer);
     (void)!pare_sha256_end(&hash, NULL);
     return status;
 }

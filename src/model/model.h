@@ -34,8 +34,6 @@ typedef struct pare_model_private {
     pare_arena arena;         /* names, layers, frequencies */
     pare_converted converted; /* of another library's checkpoint; its list of tensors is empty once
                                  they are bound */
-    void *turned;             /* transposed copies */
-    size_t turned_bytes;
     pare_layout layout;
     pare_tensor rope_factors; /* "rope_freqs.weight": by what llama.cpp divides the frequencies;
                                  name NULL: none */
@@ -59,6 +57,10 @@ pare_status pare_arch_finish(const char *file, pare_arena *arena, pare_decoder *
 
 /* Fills tensors and layers of the model from what its files hold. */
 pare_status pare_weights_bind(pare_model *model, const pare_tensors *source, const char *file);
+
+/* The tensor, which lies as [in, out] in its file under the name `original`, becomes [out, in]; its
+ * shape already says so. */
+pare_status pare_tensor_turn(pare_tensor *tensor, const char *original);
 
 /* Calls `each` for every tensor that a model of this decoder and layout needs, in file order:
  * canonical name, rows and columns (0 columns: a vector of `rows`). */

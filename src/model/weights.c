@@ -1,6 +1,4 @@
-/* Binding tensors to their roles in the decoder: names, order, shapes, and the transposition of
- * GPT-2's matrices. */
-#include "base/checked.h"
+/* Binding tensors to their roles in the decoder: names, order, shapes. */
 #include "base/fail.h"
 #include "model/model.h"
 
@@ -201,8 +199,12 @@ static pare_status assign_role(const binding *b, const pare_tensor *source, cons
     return PARE_OK;
 }
 
-static pare_status check_type(const pare_tensor *tensor)
+/* Embeddings are looked up row by row in the file. */
+static pare_status check_type(const pare_tensor *tensor, const weight_role *role)
 {
+    bool embedding = role->field == offsetof(pare_model, token_embedding) && role->rows == VOCAB;
+    if (tensor->source && embedding)
+        return unexpected(tensor, "is quantized, which is not handled for embeddings");
     switch (tensor->type) {
     case PARE_TYPE_I8:
     case PARE_TYPE_I16:
@@ -296,7 +298,7 @@ static pare_status collect(binding *b, const pare_tensors *tensors)
         PARE_TRY(translate(b, source, canonical, &next->turned, &skip));
         if (skip || is_spare_bias(b, source, canonical))
             continue;
-        if (pare_converted_holds(&b->private->converted, source))
+        if (source->source)
             next->turned = false; /* quantized layers are [out, in] whatever the class */
         next->tensor = *source;
         next->original = source->name;
@@ -308,7 +310,7 @@ static pare_status collect(binding *b, const pare_tensors *tensors)
             next->tensor.shape[1] = source->shape[0];
         }
         PARE_TRY(assign_role(b, source, canonical, next));
-        PARE_TRY(check_type(source));
+        PARE_TRY(check_type(source, next->role));
         PARE_TRY(check_shape(b, source, next));
         b->count++;
     }
@@ -391,73 +393,14 @@ static pare_status check_complete(const binding *b)
     return PARE_OK;
 }
 
-/* ---- transposition ---- */
-
-/* to[columns][rows] = from[rows][columns], in tiles that stay in the cache. */
-#define DEFINE_TURN(name, type)                                                                    \
-    static void name(const type *from, type *to, int64_t rows, int64_t columns)                    \
-    {                                                                                              \
-        enum { TILE = 32 };                                                                        \
-        for (int64_t r = 0; r < rows; r += TILE)                                                   \
-            for (int64_t c = 0; c < columns; c += TILE)                                            \
-                for (int64_t j = c; j < columns && j < c + TILE; j++)                              \
-                    for (int64_t i = r; i < rows && i < r + TILE; i++)                             \
-                        to[j * rows + i] = from[i * columns + j];                                  \
-    }
-DEFINE_TURN(turn16, uint16_t)
-DEFINE_TURN(turn32, uint32_t)
-DEFINE_TURN(turn64, uint64_t)
-
-static pare_status measure_turned(const binding *b, size_t *bytes)
-{
-    *bytes = 0;
-    for (size_t i = 0; i < b->count; i++) {
-        const found_tensor *found = &b->found[i];
-        if (!found->turned)
-            continue;
-        if (pare_type_element_bytes(found->tensor.type) < 2)
-            return pare_fail(PARE_UNSUPPORTED, "%s: tensor '%s' of %s cannot be transposed",
-                             found->tensor.file, found->original,
-                             pare_type_name(found->tensor.type));
-        if (!pare_add_size(*bytes, found->tensor.bytes, bytes) ||
-            !pare_align_size(*bytes, 64, bytes))
-            return pare_fail_memory(SIZE_MAX, "transposed weights");
-    }
-    return PARE_OK;
-}
-
 /* model->tensors and found are in the same order. */
 static pare_status turn_all(binding *b)
 {
-    pare_model_private *private = b->private;
-    pare_status status = measure_turned(b, &private->turned_bytes);
-    if (status != PARE_OK || !private->turned_bytes)
-        return status;
-    status = pare_pages_allocate(private->turned_bytes, "transposed weights", &private->turned);
-    if (status != PARE_OK)
-        return status;
-    char *next = private->turned;
-    for (size_t i = 0; i < b->count; i++) {
-        if (!b->found[i].turned)
-            continue;
-        pare_tensor *tensor = &b->model->tensors[i];
-        int64_t rows = tensor->shape[1], columns = tensor->shape[0]; /* as stored */
-        switch (pare_type_element_bytes(tensor->type)) {
-        case 2:
-            turn16(tensor->data, (uint16_t *)(void *)next, rows, columns);
-            break;
-        case 4:
-            turn32(tensor->data, (uint32_t *)(void *)next, rows, columns);
-            break;
-        default:
-            turn64(tensor->data, (uint64_t *)(void *)next, rows, columns);
-            break;
-        }
-        pare_release_mapped(tensor->data, (const char *)tensor->data + tensor->bytes);
-        tensor->data = next;
-        next += (tensor->bytes + 63) & ~(size_t)63;
-    }
-    return PARE_OK;
+    pare_status status = PARE_OK;
+    for (size_t i = 0; i < b->count && status == PARE_OK; i++)
+        if (b->found[i].turned)
+            status = pare_tensor_turn(&b->model->tensors[i], b->found[i].original);
+    return status;
 }
 
 pare_status pare_weights_bind(pare_model *model, const pare_tensors *source, const char *file)

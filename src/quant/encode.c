@@ -2,6 +2,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@ typedef struct chunk_job {
     const pare_model *model;
     const pare_tensor *tensor;
     pare_method_matrix matrix;
+    const uint8_t *stored; /* the tensor's rows */
     pare_type type;
     size_t stored_row, row_bytes; /* of the source and of what is written */
     int64_t first, count;
@@ -81,7 +83,7 @@ static void encode_share(void *argument, int index, int threads)
     mine->found = false;
     for (int64_t r = share.first; r < share.last; r++) {
         const int64_t row = pare_export_row(job->model, job->tensor, job->first + r);
-        const uint8_t *stored = (const uint8_t *)job->tensor->data + (size_t)row * job->stored_row;
+        const uint8_t *stored = job->stored + (size_t)row * job->stored_row;
         uint8_t *written = encoder->chunk + (size_t)r * job->row_bytes;
         decode(stored, values, columns);
         int64_t column = find_flaw(values, columns, largest);
@@ -143,6 +145,37 @@ static pare_status make_room(pare_encoder *encoder, size_t columns, size_t chunk
     return PARE_OK;
 }
 
+typedef struct read_job {
+    const pare_tensor *tensor;
+    char *rows;
+    atomic_bool failed;
+} read_job;
+
+static void read_share(void *argument, int index, int threads)
+{
+    read_job *job = argument;
+    enum { STEP = 64 };
+    const pare_range share = pare_share(pare_tensor_rows(job->tensor), STEP, index, threads);
+    const void *rows;
+    if (share.first < share.last &&
+        pare_tensor_read(job->tensor, share.first, share.last - share.first,
+                         job->rows + (size_t)share.first * pare_tensor_row_bytes(job->tensor),
+                         &rows) != PARE_OK)
+        job->failed = true;
+}
+
+/* All rows of a tensor that has a source. */
+static pare_status read_all(pare_encoder *encoder, const pare_tensor *tensor, char **rows)
+{
+    read_job job = {.tensor = tensor};
+    pare_status status = pare_allocate(tensor->bytes, 1, tensor->name, rows);
+    if (status != PARE_OK)
+        return status;
+    job.rows = *rows;
+    pare_pool_run(encoder->pool, read_share, &job);
+    return job.failed ? pare_fail_memory(tensor->bytes, tensor->name) : PARE_OK;
+}
+
 pare_status pare_encoder_write(pare_encoder *encoder, const pare_model *model,
                                const pare_tensor *tensor, const pare_quantize_item *item,
                                pare_output *output,
@@ -154,10 +187,12 @@ pare_status pare_encoder_write(pare_encoder *encoder, const pare_model *model,
     const int64_t rows = scattered ? pare_tensor_elements(tensor) : pare_tensor_rows(tensor);
     int64_t step = columns > 0 ? CHUNK_WEIGHTS / columns : 1;
     step = step < 1 ? 1 : step > rows ? rows : step;
+    char *made = NULL;
     chunk_job job = {
         .encoder = encoder,
         .model = model,
         .tensor = tensor,
+        .stored = tensor->data,
         .matrix = {.name = item->name, .type = item->type, .rows = rows, .columns = columns},
         .type = item->type,
         .stored_row = pare_type_row_bytes(tensor->type, columns),
@@ -167,6 +202,10 @@ pare_status pare_encoder_write(pare_encoder *encoder, const pare_model *model,
     if (encoder->state)
         job.ready = encoder->method->rows(encoder->state, tensor);
     pare_status status = make_room(encoder, (size_t)columns, (size_t)step * job.row_bytes);
+    if (status == PARE_OK && tensor->source) {
+        status = read_all(encoder, tensor, &made);
+        job.stored = (const uint8_t *)made;
+    }
     for (int64_t row = 0; status == PARE_OK && row < rows; row += step) {
         job.first = row;
         job.count = rows - row < step ? rows - row : step;
@@ -177,5 +216,6 @@ pare_status pare_encoder_write(pare_encoder *encoder, const pare_model *model,
         if (status == PARE_OK)
             status = advance(user, job.count * columns);
     }
+    free(made);
     return status;
 }

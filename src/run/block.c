@@ -17,6 +17,28 @@ struct pare_block {
     cpu_state *cpu;
 };
 
+static pare_status decode_matrix(const pare_kernels *kernels, const pare_tensor *source,
+                                 float *weights)
+{
+    enum { SOME = 64 };
+    int64_t rows = pare_tensor_rows(source), columns = pare_tensor_columns(source);
+    size_t row_bytes = pare_tensor_row_bytes(source);
+    char *buffer = NULL;
+    const void *stored;
+    pare_status status;
+    PARE_TRY(pare_allocate(SOME, row_bytes, source->name, &buffer));
+    for (int64_t r = 0; r < rows; r += SOME) {
+        int64_t n = rows - r < SOME ? rows - r : SOME;
+        PARE_TRY(pare_tensor_read(source, r, n, buffer, &stored));
+        for (int64_t i = 0; i < n; i++)
+            kernels->decode_row[source->type]((const char *)stored + (size_t)i * row_bytes,
+                                              weights + (r + i) * columns, columns);
+    }
+fail:
+    free(buffer);
+    return status;
+}
+
 static pare_status add_matrix(pare_block *block, const pare_kernels *kernels,
                               const pare_tensor **slot, pare_block_input input)
 {
@@ -26,7 +48,6 @@ static pare_status add_matrix(pare_block *block, const pare_kernels *kernels,
     pare_block_matrix *matrix = &block->matrices[block->count];
     pare_tensor *tensor = &block->tensors[block->count];
     int64_t rows = pare_tensor_rows(source), columns = pare_tensor_columns(source);
-    size_t row_bytes = pare_type_row_bytes(source->type, columns);
     if (!kernels->decode_row[source->type])
         return pare_fail(PARE_UNSUPPORTED, "%s: tensor '%s' is stored as %s, which cannot be read",
                          source->file, source->name, pare_type_name(source->type));
@@ -34,9 +55,6 @@ static pare_status add_matrix(pare_block *block, const pare_kernels *kernels,
         pare_allocate((size_t)(rows * columns), sizeof(float), source->name, &matrix->weights);
     if (status != PARE_OK)
         return status;
-    for (int64_t r = 0; r < rows; r++)
-        kernels->decode_row[source->type]((const char *)source->data + (size_t)r * row_bytes,
-                                          matrix->weights + r * columns, columns);
     matrix->source = source;
     matrix->rows = rows;
     matrix->columns = columns;
@@ -44,10 +62,12 @@ static pare_status add_matrix(pare_block *block, const pare_kernels *kernels,
     *tensor = *source;
     tensor->type = PARE_TYPE_F32;
     tensor->data = matrix->weights;
+    tensor->source = NULL;
+    tensor->mapped = false;
     tensor->bytes = (size_t)(rows * columns) * sizeof(float);
     *slot = tensor;
-    block->count++;
-    return PARE_OK;
+    block->count++; /* the weights are freed with the block from here on */
+    return decode_matrix(kernels, source, matrix->weights);
 }
 
 pare_status pare_block_create(const pare_model *model, int64_t layer, int threads, int64_t length,
@@ -116,7 +136,7 @@ pare_pool *pare_block_pool(pare_block *block)
 
 void pare_block_refresh(pare_block *block)
 {
-    cpu_pack_weights(block->cpu);
+    (void)cpu_pack_weights(block->cpu); /* fails only where rows have to be made */
 }
 
 void pare_block_forward(pare_block *block, float *hidden, int64_t stride, int64_t tokens,

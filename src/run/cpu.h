@@ -123,7 +123,7 @@ void cpu_extend_angles(cpu_state *cpu, int64_t end);
 /* Chooses the functions and packs the weights; sets layers, norms, head, packed and memory. */
 pare_status cpu_prepare_weights(cpu_state *cpu);
 /* Packs the weights again, after their values changed. */
-void cpu_pack_weights(cpu_state *cpu);
+pare_status cpu_pack_weights(cpu_state *cpu);
 
 /* n <= chunk tokens at positions past ..; their normalized final hidden states go to hidden[0 ..
  * n-1]. */

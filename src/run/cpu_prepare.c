@@ -6,9 +6,8 @@
 #include "base/memory.h"
 #include "quant/types.h"
 
+#include <stdatomic.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 enum {
     PACK_SLICE = 8 << 20
@@ -164,7 +163,7 @@ static pare_status place(cpu_state *cpu, cpu_group *group, char *packed, size_t 
                 matrix->weights[regime] = matrix->weights[CPU_FEW];
                 continue;
             }
-            if (!matmul->packed_bytes) {
+            if (!matmul->packed_bytes && !matrix->tensor->source) {
                 matrix->weights[regime] = matrix->tensor->data;
                 if (!packed)
                     cpu->memory.weights_bytes += (int64_t)matrix->tensor->bytes;
@@ -172,7 +171,10 @@ static pare_status place(cpu_state *cpu, cpu_group *group, char *packed, size_t 
             }
             if (packed)
                 matrix->weights[regime] = packed + *offset;
-            size_t bytes = matmul->packed_bytes(matrix->rows, matrix->columns), end;
+            size_t bytes = matmul->packed_bytes
+                               ? matmul->packed_bytes(matrix->rows, matrix->columns)
+                               : matrix->tensor->bytes,
+                   end;
             if (!pare_add_size(*offset, bytes, &end) || !pare_align_size(end, CPU_LINE, offset))
                 return pare_fail_memory(SIZE_MAX, "packed weights");
         }
@@ -208,79 +210,100 @@ static int64_t common_step(const cpu_group *group)
 
 typedef struct pack_job {
     const cpu_matrix *matrix;
-    cpu_regime regime;
-    int64_t first, last; /* rows */
+    int64_t step, first, last; /* rows */
+    char *buffer;              /* for the slice's rows, where they have to be made */
+    atomic_bool failed;
 } pack_job;
+
+/* The copy of one regime, as the file would have it or packed. Rows first.. of the matrix are a
+ * matrix of their own for the packing: a layout is a run of panels. */
+static void pack_rows(const cpu_matrix *matrix, cpu_regime regime, const void *rows, int64_t first,
+                      int64_t count)
+{
+    const pare_matmul *matmul = matrix->matmul[regime];
+    char *to = (char *)matrix->weights[regime];
+    size_t row_bytes = pare_tensor_row_bytes(matrix->tensor);
+    if (matmul->packed_bytes)
+        matmul->pack(to + (first ? matmul->packed_bytes(first, matrix->columns) : 0), rows,
+                     matrix->tensor->type, count, matrix->columns, 0, count);
+    else if (matrix->tensor->source)
+        memcpy(to + (size_t)first * row_bytes, rows, (size_t)count * row_bytes);
+}
 
 static void pack_share(void *argument, int index, int count)
 {
-    const pack_job *job = argument;
+    pack_job *job = argument;
     const cpu_matrix *matrix = job->matrix;
-    const pare_matmul *matmul = matrix->matmul[job->regime];
-    pare_range rows = pare_share(job->last - job->first, matmul->row_step, index, count);
-    if (rows.first < rows.last)
-        matmul->pack((void *)matrix->weights[job->regime], matrix->tensor->data,
-                     matrix->tensor->type, matrix->rows, matrix->columns, job->first + rows.first,
-                     job->first + rows.last);
-}
-
-/* Gives the pages of the mapped source up to row `last` back: the packed copy replaces them. They
- * are read again should anyone ask. A page that the next slice shares stays until that is done. */
-static void release_source(const cpu_state *cpu, const cpu_matrix *matrix, int64_t first,
-                           int64_t last)
-{
-    const pare_tensor *tensor = matrix->tensor;
-    if (!pare_model_is_mapped(cpu->model, tensor))
-        return; /* dropping the pages of an owned copy would zero it */
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), row = tensor->bytes / (size_t)matrix->rows,
-              start = (uintptr_t)tensor->data + (uintptr_t)first * row,
-              end = (uintptr_t)tensor->data + (uintptr_t)last * row;
-    start = first == 0 ? (start + page - 1) & ~(page - 1) : start & ~(page - 1);
-    end &= ~(page - 1);
-    if (start < end)
-        madvise((void *)start, end - start, MADV_DONTNEED);
-}
-
-/* In slices, so that no more than a slice is in memory twice. */
-static void pack_matrix(cpu_state *cpu, const cpu_matrix *matrix, int64_t first, int64_t last)
-{
-    bool stored = false;
-    for (int regime = 0; regime < CPU_REGIMES; regime++) {
-        bool shared = regime == CPU_BATCH && matrix->weights[CPU_BATCH] == matrix->weights[CPU_FEW];
-        if (!matrix->matmul[regime]->packed_bytes)
-            stored = true;
-        else if (!shared)
-            pare_pool_run(cpu->pool, pack_share,
-                          &(pack_job){matrix, (cpu_regime)regime, first, last});
+    pare_range rows = pare_share(job->last - job->first, job->step, index, count);
+    int64_t first = job->first + rows.first, n = rows.last - rows.first;
+    char *buffer = job->buffer;
+    const void *stored;
+    if (n <= 0)
+        return;
+    if (buffer)
+        buffer += (size_t)rows.first * pare_tensor_row_bytes(matrix->tensor);
+    if (pare_tensor_read(matrix->tensor, first, n, buffer, &stored) != PARE_OK) {
+        job->failed = true;
+        return;
     }
-    if (!stored)
-        release_source(cpu, matrix, first, last);
+    for (int regime = 0; regime < CPU_REGIMES; regime++)
+        if (regime == CPU_FEW || matrix->weights[CPU_BATCH] != matrix->weights[CPU_FEW])
+            pack_rows(matrix, (cpu_regime)regime, stored, first, n);
 }
 
-static void pack_group(cpu_state *cpu, cpu_group *group)
+static bool used_as_mapped(const cpu_matrix *matrix)
 {
-    for (int m = 0; m < group->count; m++) {
-        const cpu_matrix *matrix = &group->matrices[m];
-        int64_t step = common_step(group), rows = matrix->rows;
-        int64_t slice =
-            PACK_SLICE / (int64_t)(matrix->tensor->bytes / (size_t)rows + 1) / step * step;
-        if (slice < step)
-            slice = step;
-        for (int64_t first = 0; first < rows; first += slice)
-            pack_matrix(cpu, matrix, first, first + slice < rows ? first + slice : rows);
+    return !matrix->tensor->source &&
+           (!matrix->matmul[CPU_FEW]->packed_bytes || !matrix->matmul[CPU_BATCH]->packed_bytes);
+}
+
+/* In slices, so that no more than a slice is in memory twice: the packed copy replaces the mapped
+ * one, whose pages are given back. */
+static pare_status pack_matrix(cpu_state *cpu, const cpu_matrix *matrix, int64_t step)
+{
+    size_t row_bytes = pare_tensor_row_bytes(matrix->tensor);
+    int64_t slice = PACK_SLICE / (int64_t)(row_bytes + 1) / step * step;
+    pack_job job = {.matrix = matrix, .step = step};
+    pare_status status = PARE_OK;
+    slice = slice < step ? step : slice;
+    if (matrix->tensor->source)
+        PARE_TRY(pare_pages_allocate((size_t)slice * row_bytes, "rows of weights", &job.buffer));
+    for (; job.first < matrix->rows; job.first = job.last) {
+        job.last = job.first + slice < matrix->rows ? job.first + slice : matrix->rows;
+        pare_pool_run(cpu->pool, pack_share, &job);
+        if (job.failed) {
+            status = pare_fail_memory((size_t)slice * row_bytes, matrix->tensor->name);
+            break;
+        }
+        if (!used_as_mapped(matrix))
+            pare_tensor_release(matrix->tensor, job.first, job.last - job.first);
     }
+fail:
+    pare_pages_free(job.buffer, (size_t)slice * row_bytes);
+    return status;
 }
 
-void cpu_pack_weights(cpu_state *cpu)
+static pare_status pack_group(cpu_state *cpu, const cpu_group *group)
 {
+    pare_status status = PARE_OK;
+    for (int m = 0; m < group->count && status == PARE_OK; m++)
+        status = pack_matrix(cpu, &group->matrices[m], common_step(group));
+    return status;
+}
+
+pare_status cpu_pack_weights(cpu_state *cpu)
+{
+    pare_status status = PARE_OK;
     for (int64_t l = 0; l < cpu->decoder->layers; l++) {
         cpu_layer *layer = &cpu->layers[l];
-        pack_group(cpu, &layer->qkv);
-        pack_group(cpu, &layer->output);
-        pack_group(cpu, &layer->up);
-        pack_group(cpu, &layer->down);
+        PARE_TRY(pack_group(cpu, &layer->qkv));
+        PARE_TRY(pack_group(cpu, &layer->output));
+        PARE_TRY(pack_group(cpu, &layer->up));
+        PARE_TRY(pack_group(cpu, &layer->down));
     }
-    pack_group(cpu, &cpu->head);
+    status = pack_group(cpu, &cpu->head);
+fail:
+    return status;
 }
 
 static pare_status pack(cpu_state *cpu)
@@ -292,7 +315,7 @@ static pare_status pack(cpu_state *cpu)
         PARE_TRY(pare_pages_allocate(cpu->packed_bytes, "packed weights", &cpu->packed));
         PARE_TRY(for_each_group(cpu, cpu->packed, &offset));
     }
-    cpu_pack_weights(cpu);
+    PARE_TRY(cpu_pack_weights(cpu));
     cpu->memory.weights_bytes += (int64_t)cpu->packed_bytes;
 fail:
     return status;

@@ -43,7 +43,6 @@ static void bind(const pare_gguf *gguf)
         (void)ignored;
     }
     pare_gguf_writer_free(&writer);
-    pare_pages_free(private.turned, private.turned_bytes);
     pare_arena_free(&private.arena);
 }
 

@@ -106,7 +106,11 @@ static size_t index_of(const list *l, const char *name)
 
 static float element(const pare_tensor *tensor, int64_t row, int64_t column)
 {
-    return ((const float *)tensor->data)[row * pare_tensor_columns(tensor) + column];
+    float buffer[64];
+    const void *rows;
+    assert_true(pare_tensor_columns(tensor) <= 64);
+    assert_int_equal(pare_tensor_read(tensor, row, 1, buffer, &rows), PARE_OK);
+    return ((const float *)rows)[column];
 }
 
 /* ---- llama: 8 wide, 2 heads of 6, 1 key-value head, MLP 12, vocabulary 10, 2 layers ---- */
@@ -292,8 +296,12 @@ static pare_status export_fill(void *user, size_t i, pare_output *output)
                                      : pare_tensor_rows(tensor); /* of a bias: its elements */
     size_t bytes = tensor->bytes / (size_t)rows;
     for (int64_t row = 0; row < rows; row++) {
-        const char *from =
-            (const char *)tensor->data + (size_t)pare_export_row(e->model, tensor, row) * bytes;
+        float buffer[64];
+        int64_t at = pare_export_row(e->model, tensor, row);
+        const void *from = (const char *)tensor->data + (size_t)at * bytes;
+        assert_true(bytes <= sizeof buffer);
+        if (tensor->source)
+            assert_int_equal(pare_tensor_read(tensor, at, 1, buffer, &from), PARE_OK);
         pare_status status = pare_output_write(output, from, bytes);
         if (status != PARE_OK)
             return status;
