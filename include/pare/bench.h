@@ -57,8 +57,9 @@ pare_bench_options pare_bench_options_default(void);
  * and the metrics of those rounds that went well. Metrics: prefill_tokens_per_s,
  * decode_tokens_per_s, ttft_ms, itl_ms_p50, itl_ms_p90, itl_ms_p99, load_ms, peak_rss_bytes,
  * weights_bytes, kv_bytes, scratch_bytes, file_bytes, bits_per_weight, read_bandwidth_bytes_per_s,
- * bandwidth_share, peak_share, prefill_joules_per_token, decode_joules_per_token, other_cpu_share.
- * docs/protocol.md defines them. */
+ * bandwidth_share, peak_share, other_cpu_share, and how the hardware was used: memory beside the
+ * model's, operations and bytes a second, arithmetic intensity, processor time, clock, temperature,
+ * hardware counters, energy, GPU. docs/protocol.md defines them; pare/metric.h names them. */
 typedef struct pare_bench_result {
     pare_record record;
     void *memory; /* owns everything in the record */

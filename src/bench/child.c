@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "bench/message.h"
+#include "bench/sensors.h"
 #include "bench/stats.h"
 #include "model/decoder.h"
 
@@ -30,8 +31,7 @@ typedef struct child {
     double load_s;
     pare_bench_series prefill, decode, tokens; /* seconds: a repetition's, and each token's */
     double other_cpu_share;
-    pare_energy *energy;
-    double prefill_joules, decode_joules, idle_watts;
+    pare_bench_sensors sensors;
 } child;
 
 /* ---- talking ---- */
@@ -150,42 +150,34 @@ static pare_status forward_and_choose(child *c, const int32_t *ids, int64_t n, d
     return status;
 }
 
-static double joules(child *c)
-{
-    double value = 0;
-    if (c->energy && pare_energy_read(c->energy, &value) != PARE_OK) {
-        pare_energy_close(c->energy);
-        c->energy = NULL;
-    }
-    return value;
-}
-
 /* One prefill and `n_gen` decoded tokens from the same position each time; `keep` records them. */
 static pare_status repeat(child *c, int64_t n_gen, bool keep)
 {
     const int32_t *prompt = c->ids + c->task.depth, *generated = prompt + c->task.n_prompt;
-    double seconds, total = 0, energy = joules(c), start;
+    double seconds, total = 0;
+    pare_bench_moment at[3] = {{0}};
     pare_status status;
     PARE_TRY(pare_session_rollback(c->session, c->task.depth));
-    start = pare_seconds();
+    if (keep)
+        at[0] = pare_bench_sensors_now(&c->sensors);
     if (c->task.n_prompt) {
         PARE_TRY(forward_and_choose(c, prompt, c->task.n_prompt, &seconds));
         if (keep)
             PARE_TRY(pare_bench_series_add(&c->prefill, seconds));
     }
-    double between = joules(c);
-    if (keep && c->task.n_prompt)
-        c->prefill_joules += between - energy - c->idle_watts * (pare_seconds() - start);
-    start = pare_seconds();
+    if (keep)
+        at[1] = pare_bench_sensors_now(&c->sensors);
     for (int64_t i = 0; i < n_gen; i++) {
         PARE_TRY(forward_and_choose(c, generated + i, 1, &seconds));
         total += seconds;
         if (keep)
             PARE_TRY(pare_bench_series_add(&c->tokens, seconds));
     }
-    if (keep && n_gen) {
-        PARE_TRY(pare_bench_series_add(&c->decode, total));
-        c->decode_joules += joules(c) - between - c->idle_watts * (pare_seconds() - start);
+    if (keep) {
+        at[2] = pare_bench_sensors_now(&c->sensors);
+        if (n_gen)
+            PARE_TRY(pare_bench_series_add(&c->decode, total));
+        PARE_TRY(pare_bench_sensors_keep(&c->sensors, at, c->task.n_prompt > 0, n_gen > 0));
     }
 fail:
     return status;
@@ -292,31 +284,18 @@ static json_t *report(child *c)
     json_object_set_new(message, "decode_s", numbers(&c->decode));
     json_object_set_new(message, "token_s", numbers(&c->tokens));
     json_object_set_new(message, "other_cpu_share", json_real(c->other_cpu_share));
-    if (c->energy) {
-        json_object_set_new(message, "prefill_joules", json_real(c->prefill_joules));
-        json_object_set_new(message, "decode_joules", json_real(c->decode_joules));
-        json_object_set_new(message, "idle_watts", json_real(c->idle_watts));
-    }
+    pare_bench_sensors_report(&c->sensors, message);
     return message;
-}
-
-static void measure_idle(child *c)
-{
-    if (pare_energy_open(&c->energy) != PARE_OK)
-        return; /* absent; the parent asks for the reason itself */
-    double start = pare_seconds(), before = joules(c);
-    usleep(1000000);
-    double after = joules(c);
-    c->idle_watts = (after - before) / (pare_seconds() - start);
 }
 
 static pare_status run_measurement(child *c)
 {
     char *go = NULL;
     pare_status status;
+    pare_bench_sensors_open(&c->sensors, c->task.session.device);
     PARE_TRY(load(c));
     PARE_TRY(make_ids(c));
-    measure_idle(c);
+    pare_bench_sensors_idle(&c->sensors);
     if (c->task.depth)
         PARE_TRY(pare_session_forward(c->session, c->ids, c->task.depth));
     PARE_TRY(warm_up(c));
@@ -343,7 +322,7 @@ int pare_bench_child(int fd)
     if (status != PARE_OK)
         send_line(&c, json_pack("{s:s, s:s, s:s}", "event", "error", "status",
                                 pare_status_name(status), "message", pare_error_message()));
-    pare_energy_close(c.energy);
+    pare_bench_sensors_close(&c.sensors);
     pare_session_free(c.session);
     pare_model_close(c.model);
     pare_bench_task_free(&c.task);

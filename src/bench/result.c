@@ -1,5 +1,7 @@
 #include "bench/result.h"
 
+#include "bench/builder.h"
+
 #include "base/fail.h"
 #include "base/memory.h"
 #include "bench/stats.h"
@@ -9,17 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { MOST_METRICS = 32, MOST_CONDITIONS = 40 };
-
-typedef struct builder {
-    pare_arena arena;
-    pare_metric metrics[MOST_METRICS];
-    pare_condition conditions[MOST_CONDITIONS];
-    int metric_count, condition_count, extra_count;
-    const pare_condition *extra;
-    pare_status status;
-} builder;
 
 /* ---- collecting rounds ---- */
 
@@ -32,29 +23,19 @@ static pare_status add_numbers(const json_t *report, const char *key, pare_bench
     return status;
 }
 
-static double number(const json_t *object, const char *key)
-{
-    const json_t *value = object ? json_object_get(object, key) : NULL;
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
 pare_status pare_bench_entry_add(pare_bench_entry *entry, json_t *report)
 {
     pare_status status;
-    double rss = number(report, "peak_rss_bytes");
+    double rss = pare_bench_number(report, "peak_rss_bytes");
     PARE_TRY(add_numbers(report, "prefill_s", &entry->prefill));
     PARE_TRY(add_numbers(report, "decode_s", &entry->decode));
     PARE_TRY(add_numbers(report, "token_s", &entry->tokens));
-    PARE_TRY(pare_bench_series_add(&entry->load, number(report, "load_s")));
+    PARE_TRY(pare_bench_series_add(&entry->load, pare_bench_number(report, "load_s")));
     if (rss > entry->peak_rss_bytes)
         entry->peak_rss_bytes = rss;
-    if (number(report, "other_cpu_share") > entry->other_cpu_share)
-        entry->other_cpu_share = number(report, "other_cpu_share");
-    entry->energy = json_object_get(report, "prefill_joules") != NULL;
-    if (entry->energy) {
-        entry->prefill_joules += number(report, "prefill_joules");
-        entry->decode_joules += number(report, "decode_joules");
-    }
+    if (pare_bench_number(report, "other_cpu_share") > entry->other_cpu_share)
+        entry->other_cpu_share = pare_bench_number(report, "other_cpu_share");
+    PARE_TRY(pare_bench_entry_add_sensors(entry, report));
     json_decref(entry->last);
     entry->last = json_incref(report);
 fail:
@@ -70,64 +51,19 @@ void pare_bench_entry_free(pare_bench_entry *entry)
     free(entry->decode.values);
     free(entry->tokens.values);
     free(entry->bandwidth.values);
+    for (int i = 0; i < PARE_BENCH_PHASES; i++) {
+        free(entry->joules[i].values);
+        free(entry->watts[i].values);
+    }
+    free(entry->per_joule.values);
+    free(entry->clocks.values);
     *entry = (pare_bench_entry){0};
 }
 
 /* ---- metrics ---- */
 
-static pare_metric *add_metric(builder *b, const char *name, const char *unit)
-{
-    pare_metric *metric = &b->metrics[b->metric_count++];
-    *metric = (pare_metric){.name = name, .unit = unit};
-    return metric;
-}
-
-static void add_absent(builder *b, const char *name, const char *unit, const char *reason)
-{
-    pare_metric *metric = add_metric(b, name, unit);
-    metric->measure.absent = true;
-    metric->absent_reason = pare_arena_copy(&b->arena, reason, strlen(reason));
-    if (!metric->absent_reason)
-        b->status = PARE_OUT_OF_MEMORY;
-}
-
-static void add_plain(builder *b, const char *name, const char *unit, double value)
-{
-    if (isfinite(value) && value >= 0)
-        add_metric(b, name, unit)->measure = (pare_measure){value, value, value, false};
-    else
-        add_absent(b, name, unit, "the process did not tell");
-}
-
-/* The samples scale / x (rates) or scale * x (times), with their median and its interval. */
-static void add_series(builder *b, const char *name, const char *unit,
-                       const pare_bench_series *series, double scale, bool inverse,
-                       const char *reason)
-{
-    pare_summary summary;
-    if (!series->count) {
-        add_absent(b, name, unit, reason);
-        return;
-    }
-    double *samples = pare_arena_allocate(&b->arena, series->count * sizeof *samples);
-    if (!samples) {
-        b->status = PARE_OUT_OF_MEMORY;
-        return;
-    }
-    for (size_t i = 0; i < series->count; i++)
-        samples[i] = inverse ? scale / series->values[i] : scale * series->values[i];
-    if (pare_summarize(samples, series->count, &summary) != PARE_OK) {
-        add_absent(b, name, unit, "a sample is not finite");
-        return;
-    }
-    pare_metric *metric = add_metric(b, name, unit);
-    metric->measure =
-        (pare_measure){summary.median.value, summary.median.low, summary.median.high, false};
-    metric->samples = samples;
-    metric->sample_count = (int64_t)series->count;
-}
-
-static void add_percentiles(builder *b, const pare_bench_entry *entry, const char *reason)
+static void add_percentiles(pare_bench_builder *b, const pare_bench_entry *entry,
+                            const char *reason)
 {
     static const char *const names[] = {"itl_ms_p50", "itl_ms_p90", "itl_ms_p99"};
     static const double percents[] = {50, 90, 99};
@@ -143,43 +79,15 @@ static void add_percentiles(builder *b, const pare_bench_entry *entry, const cha
     pare_sort(sorted, n);
     for (int i = 0; i < 3; i++) {
         if (!n) {
-            add_absent(b, names[i], "ms", reason);
+            pare_bench_add_absent(b, names[i], "ms", reason);
             continue;
         }
         double value = pare_percentile(sorted, n, percents[i]);
-        pare_metric *metric = add_metric(b, names[i], "ms");
+        pare_metric *metric = pare_bench_add_metric(b, names[i], "ms");
         metric->measure = (pare_measure){value, value, value, false};
         metric->sample_count = (int64_t)n;
         metric->samples = i == 0 ? samples : NULL; /* once is enough */
     }
-}
-
-static const pare_metric *find_metric(const builder *b, const char *name)
-{
-    for (int i = 0; i < b->metric_count; i++)
-        if (strcmp(b->metrics[i].name, name) == 0)
-            return &b->metrics[i];
-    return NULL;
-}
-
-/* rate x work / limit, with the rate's interval. */
-static void add_share(builder *b, const char *name, const char *rate_name, double work,
-                      double limit, const char *reason)
-{
-    const pare_metric *rate = find_metric(b, rate_name);
-    if (!rate || rate->measure.absent) {
-        add_absent(b, name, "ratio",
-                   rate && rate->absent_reason ? rate->absent_reason : "not measured");
-        return;
-    }
-    if (!(limit > 0) || !(work > 0)) {
-        add_absent(b, name, "ratio", reason);
-        return;
-    }
-    double factor = work / limit;
-    add_metric(b, name, "ratio")->measure =
-        (pare_measure){rate->measure.value * factor, rate->measure.low * factor,
-                       rate->measure.high * factor, false};
 }
 
 /* ---- shares of the hardware's limits ---- */
@@ -189,18 +97,19 @@ static void add_share(builder *b, const char *name, const char *rate_name, doubl
 static double decode_bytes(const pare_bench_entry *entry)
 {
     const pare_bench_config *config = entry->config;
-    double context = number(entry->last, "context"), kv = number(entry->last, "kv_bytes");
+    double context = pare_bench_number(entry->last, "context"),
+           kv = pare_bench_number(entry->last, "kv_bytes");
     double held = (double)config->depth + (double)config->n_prompt + 0.5 * (double)config->n_gen;
-    return number(entry->last, "decode_bytes") + (context > 0 ? kv * held / context : 0);
+    return pare_bench_number(entry->last, "decode_bytes") + (context > 0 ? kv * held / context : 0);
 }
 
-static void add_bandwidth(builder *b, const pare_bench_entry *entry)
+static void add_bandwidth(pare_bench_builder *b, const pare_bench_entry *entry)
 {
     pare_summary summary;
     double bandwidth = NAN;
     if (entry->bandwidth.count &&
         pare_summarize(entry->bandwidth.values, entry->bandwidth.count, &summary) == PARE_OK) {
-        pare_metric *metric = add_metric(b, "read_bandwidth_bytes_per_s", "bytes/s");
+        pare_metric *metric = pare_bench_add_metric(b, "read_bandwidth_bytes_per_s", "bytes/s");
         double *samples = pare_arena_allocate(&b->arena, entry->bandwidth.count * sizeof *samples);
         bandwidth = summary.median.value;
         metric->measure = (pare_measure){bandwidth, summary.median.low, summary.median.high, false};
@@ -210,15 +119,16 @@ static void add_bandwidth(builder *b, const pare_bench_entry *entry)
             metric->sample_count = (int64_t)entry->bandwidth.count;
         }
     } else {
-        add_absent(b, "read_bandwidth_bytes_per_s", "bytes/s",
-                   "could not be measured beside the run");
+        pare_bench_add_absent(b, "read_bandwidth_bytes_per_s", "bytes/s",
+                              "could not be measured beside the run");
     }
     if (entry->config->session.no_kv_cache)
-        add_absent(b, "bandwidth_share", "ratio",
-                   "without a KV cache decoding computes all positions again");
+        pare_bench_add_absent(b, "bandwidth_share", "ratio",
+                              "without a KV cache decoding computes all positions again");
     else
-        add_share(b, "bandwidth_share", "decode_tokens_per_s", decode_bytes(entry), bandwidth,
-                  "the read bandwidth could not be measured");
+        pare_bench_add_scaled(b, "bandwidth_share", "ratio", "decode_tokens_per_s",
+                              decode_bytes(entry), bandwidth,
+                              "the read bandwidth could not be measured");
 }
 
 /* The instruction that does most of a prefill's work: what its share is taken of. */
@@ -234,7 +144,8 @@ static const char *peak_name(const pare_bench_entry *entry)
     return "int8_ops_per_s";
 }
 
-static void add_peak(builder *b, const pare_bench_entry *entry, const pare_hw_limits *limits)
+static void add_peak(pare_bench_builder *b, const pare_bench_entry *entry,
+                     const pare_hw_limits *limits)
 {
     const char *isa = json_string_value(json_object_get(entry->last, "isa")),
                *name = peak_name(entry);
@@ -246,68 +157,53 @@ static void add_peak(builder *b, const pare_bench_entry *entry, const pare_hw_li
         name = "fp32_flops_per_s";
         limit = pare_hw_limit_find(limits, name, isa, threads);
     }
-    add_share(b, "peak_share", "prefill_tokens_per_s",
-              2 * number(entry->model, "matrix_parameters"), limit ? limit->median : NAN,
-              limits ? "no peak rate is known for this tier and number of threads"
-                     : "the machine's peak rates were not measured");
+    pare_bench_add_scaled(b, "peak_share", "ratio", "prefill_tokens_per_s",
+                          2 * pare_bench_number(entry->model, "matrix_parameters"),
+                          limit ? limit->median : NAN,
+                          limits ? "no peak rate is known for this tier and number of threads"
+                                 : "the machine's peak rates were not measured");
     if (limit)
-        add_plain(b, name, strcmp(name, "int8_ops_per_s") == 0 ? "op/s" : "flop/s", limit->median);
+        pare_bench_add_plain(b, name, strcmp(name, "int8_ops_per_s") == 0 ? "op/s" : "flop/s",
+                             limit->median);
 }
 
-static void add_energy(builder *b, const pare_bench_entry *entry)
-{
-    double prompt = (double)entry->prefill.count * (double)entry->config->n_prompt,
-           generated = (double)entry->tokens.count;
-    if (!entry->energy) {
-        pare_energy *energy;
-        const char *reason =
-            pare_energy_open(&energy) == PARE_OK ? "not told by the process" : pare_error_message();
-        add_absent(b, "prefill_joules_per_token", "J", reason);
-        add_absent(b, "decode_joules_per_token", "J", reason);
-        pare_energy_close(energy);
-        return;
-    }
-    if (prompt > 0)
-        add_metric(b, "prefill_joules_per_token", "J")->measure =
-            (pare_measure){entry->prefill_joules / prompt, NAN, NAN, false};
-    if (generated > 0)
-        add_metric(b, "decode_joules_per_token", "J")->measure =
-            (pare_measure){entry->decode_joules / generated, NAN, NAN, false};
-}
-
-static void add_metrics(builder *b, const pare_bench_entry *entry,
+static void add_metrics(pare_bench_builder *b, const pare_bench_entry *entry,
                         const pare_bench_options *options)
 {
     const pare_bench_config *config = entry->config;
     const char *no_prompt = config->n_prompt ? "not measured" : "no prompt was asked for",
                *no_gen = config->n_gen ? "not measured" : "no generation was asked for";
-    add_series(b, "prefill_tokens_per_s", "tokens/s", &entry->prefill, (double)config->n_prompt,
-               true, no_prompt);
-    add_series(b, "decode_tokens_per_s", "tokens/s", &entry->decode, (double)config->n_gen, true,
-               no_gen);
-    add_series(b, "ttft_ms", "ms", &entry->prefill, 1000, false, no_prompt);
+    pare_bench_add_series(b, "prefill_tokens_per_s", "tokens/s", &entry->prefill,
+                          (double)config->n_prompt, true, no_prompt);
+    pare_bench_add_series(b, "decode_tokens_per_s", "tokens/s", &entry->decode,
+                          (double)config->n_gen, true, no_gen);
+    pare_bench_add_series(b, "ttft_ms", "ms", &entry->prefill, 1000, false, no_prompt);
     add_percentiles(b, entry, no_gen);
-    add_series(b, "load_ms", "ms", &entry->load, 1000, false, "not measured");
-    add_plain(b, "peak_rss_bytes", "bytes", entry->last ? entry->peak_rss_bytes : NAN);
-    add_plain(b, "anonymous_rss_bytes", "bytes", number(entry->last, "anonymous_rss_bytes"));
-    add_plain(b, "weights_bytes", "bytes", number(entry->last, "weights_bytes"));
-    add_plain(b, "kv_bytes", "bytes", number(entry->last, "kv_bytes"));
-    add_plain(b, "scratch_bytes", "bytes", number(entry->last, "scratch_bytes"));
-    add_plain(b, "file_bytes", "bytes", number(entry->model, "file_bytes"));
-    add_plain(b, "bits_per_weight", "bits", number(entry->model, "bits_per_weight"));
+    pare_bench_add_series(b, "load_ms", "ms", &entry->load, 1000, false, "not measured");
+    pare_bench_add_plain(b, "peak_rss_bytes", "bytes", entry->last ? entry->peak_rss_bytes : NAN);
+    pare_bench_add_plain(b, "anonymous_rss_bytes", "bytes",
+                         pare_bench_number(entry->last, "anonymous_rss_bytes"));
+    pare_bench_add_plain(b, "weights_bytes", "bytes",
+                         pare_bench_number(entry->last, "weights_bytes"));
+    pare_bench_add_plain(b, "kv_bytes", "bytes", pare_bench_number(entry->last, "kv_bytes"));
+    pare_bench_add_plain(b, "scratch_bytes", "bytes",
+                         pare_bench_number(entry->last, "scratch_bytes"));
+    pare_bench_add_plain(b, "file_bytes", "bytes", pare_bench_number(entry->model, "file_bytes"));
+    pare_bench_add_plain(b, "bits_per_weight", "bits",
+                         pare_bench_number(entry->model, "bits_per_weight"));
     if (entry->last) {
         add_bandwidth(b, entry);
         add_peak(b, entry, options->limits);
-        add_energy(b, entry);
-        add_plain(b, "other_cpu_share", "ratio", entry->other_cpu_share);
+        pare_bench_add_plain(b, "other_cpu_share", "ratio", entry->other_cpu_share);
+        pare_bench_add_hardware(b, entry, decode_bytes(entry));
     }
 }
 
 /* ---- conditions ---- */
 
 /* A caller's own condition of the same name wins. */
-__attribute__((format(printf, 3, 4))) static void add_condition(builder *b, const char *key,
-                                                                const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void
+add_condition(pare_bench_builder *b, const char *key, const char *format, ...)
 {
     char text[1024];
     va_list arguments;
@@ -323,7 +219,8 @@ __attribute__((format(printf, 3, 4))) static void add_condition(builder *b, cons
     b->conditions[b->condition_count++] = (pare_condition){key, value};
 }
 
-static void add_json(builder *b, const char *condition, const json_t *object, const char *key)
+static void add_json(pare_bench_builder *b, const char *condition, const json_t *object,
+                     const char *key)
 {
     const json_t *value = object ? json_object_get(object, key) : NULL;
     if (json_is_string(value))
@@ -334,7 +231,8 @@ static void add_json(builder *b, const char *condition, const json_t *object, co
         add_condition(b, condition, "%s", json_is_true(value) ? "yes" : "no");
 }
 
-static void add_fact(builder *b, const char *condition, const pare_hw *hw, const char *key)
+static void add_fact(pare_bench_builder *b, const char *condition, const pare_hw *hw,
+                     const char *key)
 {
     const pare_hw_fact *fact = pare_hw_find(hw, key);
     if (fact && fact->text)
@@ -342,7 +240,7 @@ static void add_fact(builder *b, const char *condition, const pare_hw *hw, const
 }
 
 /* model: the file's own name where the description failed. */
-static void add_conditions(builder *b, const pare_bench_entry *entry,
+static void add_conditions(pare_bench_builder *b, const pare_bench_entry *entry,
                            const pare_bench_options *options, const pare_hw *hw)
 {
     const pare_bench_config *config = entry->config;
@@ -363,6 +261,8 @@ static void add_conditions(builder *b, const pare_bench_entry *entry,
         add_json(b, "backend", entry->last, "backend");
         add_json(b, "context", entry->last, "context");
         add_condition(b, "peak", "%s", peak_name(entry));
+        add_json(b, "gpu", entry->last, "gpu_name");
+        add_json(b, "energy_source", entry->last, "energy_source");
     } else {
         add_condition(b, "threads", "%d", session->threads);
         add_condition(b, "isa", "%s", session->isa ? session->isa : "best");
@@ -385,12 +285,12 @@ static void add_conditions(builder *b, const pare_bench_entry *entry,
 }
 
 /* The caller's own conditions, whose strings may not outlive the call. */
-static void add_extra(builder *b)
+static void add_extra(pare_bench_builder *b)
 {
     const pare_condition *extra = b->extra;
     int count = b->extra_count;
     b->extra_count = 0;
-    for (int i = 0; i < count && b->condition_count < MOST_CONDITIONS; i++) {
+    for (int i = 0; i < count && b->condition_count < PARE_BENCH_MOST_CONDITIONS; i++) {
         const char *key = pare_arena_copy(&b->arena, extra[i].key, strlen(extra[i].key));
         if (key)
             add_condition(b, key, "%s", extra[i].value);
@@ -402,7 +302,7 @@ static void add_extra(builder *b)
 pare_status pare_bench_make_result(const pare_bench_entry *entry, const pare_bench_options *options,
                                    const pare_hw *hw, pare_bench_result *result)
 {
-    builder *b;
+    pare_bench_builder *b;
     *result = (pare_bench_result){0};
     pare_status status = pare_allocate(1, sizeof *b, "a result", &b);
     if (status != PARE_OK)
@@ -431,7 +331,7 @@ pare_status pare_bench_make_result(const pare_bench_entry *entry, const pare_ben
 
 void pare_bench_result_free(pare_bench_result *result)
 {
-    builder *b = result->memory;
+    pare_bench_builder *b = result->memory;
     if (b)
         pare_arena_free(&b->arena);
     free(b);

@@ -7,6 +7,8 @@
 
 #include <pare/bench.h>
 
+enum { PARE_BENCH_PREFILL, PARE_BENCH_DECODE, PARE_BENCH_PHASES };
+
 /* What was gathered about one configuration over its rounds. */
 typedef struct pare_bench_entry {
     const pare_bench_config *config;
@@ -14,9 +16,10 @@ typedef struct pare_bench_entry {
     json_t *last;  /* the last round's report; NULL where none went well */
     pare_bench_series load, prefill, decode, tokens, bandwidth; /* seconds; bytes per second */
     double peak_rss_bytes;                                      /* the highest of all rounds */
-    double prefill_joules, decode_joules;                       /* sums */
-    double other_cpu_share;                                     /* the highest of all rounds */
-    bool energy;
+    /* By phase: net energy of a token, power; tokens for a joule of decode; one each repetition. */
+    pare_bench_series joules[PARE_BENCH_PHASES], watts[PARE_BENCH_PHASES], per_joule;
+    pare_bench_series clocks;
+    double other_cpu_share; /* the highest of all rounds */
     char failure[1400];
 } pare_bench_entry;
 

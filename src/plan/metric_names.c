@@ -86,6 +86,9 @@ static const pare_metric_info table[] = {
     /* GPU */
     {"gpu_utilization", "GPU utilization", "GPU", "", PARE_UNIT_PERCENT, 0},
     {"gpu_memory_utilization", "GPU memory controller busy", "GPU mem", "", PARE_UNIT_PERCENT, 0},
+    {"gpu_sm_activity", "SMs active", "SM", "", PARE_UNIT_PERCENT, 0},
+    {"gpu_tensor_activity", "Tensor cores active", "tensor", "", PARE_UNIT_PERCENT, 0},
+    {"gpu_dram_activity", "GPU memory bandwidth used", "GPU DRAM", "", PARE_UNIT_PERCENT, 0},
     {"gpu_memory_bytes", "GPU memory in use", "GPU memory", "bytes", PARE_UNIT_BYTES, -1},
     {"gpu_watts", "GPU power", "GPU W", "W", PARE_UNIT_PLAIN, -1},
     {"gpu_temperature_celsius", "GPU temperature", "GPU °C", "°C", PARE_UNIT_PLAIN, -1},

@@ -49,7 +49,12 @@ static int pretend(pare_bench_task *task, FILE *in)
         "7,\"decode_bytes\":1000000,"
         "\"context\":14,\"threads\":1,\"isa\":\"avx2\",\"backend\":\"cpu\",\"prefill_s\":[0.1,0.1,"
         "0.2],\"decode_s\":[0.08,0.08],"
-        "\"token_s\":[0.02,0.02,0.02,0.02,0.02,0.02,0.02,0.02],\"other_cpu_share\":0.25}\n");
+        "\"token_s\":[0.02,0.02,0.02,0.02,0.02,0.02,0.02,0.02],\"other_cpu_share\":0.25,"
+        "\"cpu_share\":0.75,\"idle_watts\":10,\"energy_source\":\"fake\",\"prefill_joules\":[2,2,"
+        "null],"
+        "\"decode_joules\":[1.6,1.6],\"clocks_hz\":[3e9,null],\"decode_instructions\":8000,"
+        "\"decode_cycles\":4000,\"reasons\":{\"counters\":\"no misses\",\"temperature\":\"no "
+        "sensor\",\"gpu\":\"\"}}\n");
     return 0;
 }
 
@@ -145,6 +150,41 @@ static void assert_near(double value, double wanted)
         fail_msg("%.17g instead of %.17g", value, wanted);
 }
 
+static void assert_absent(const pare_record *record, const char *name, const char *reason)
+{
+    const pare_metric *metric = pare_record_metric(record, name);
+    assert_non_null(metric);
+    assert_true(metric->measure.absent);
+    assert_string_equal(metric->absent_reason, reason);
+}
+
+/* 2 J in 0.1 s, less 10 W of idling: 1 J for 10 tokens; 1.6 J in 0.08 s, less 0.8 J, for 4 tokens.
+ */
+static void assert_hardware_follows(const pare_record *r)
+{
+    assert_near(value_of(r, "prefill_joules_per_token"), 0.1);
+    assert_near(value_of(r, "decode_joules_per_token"), 0.2);
+    assert_near(value_of(r, "prefill_watts"), 20);
+    assert_near(value_of(r, "decode_watts"), 20);
+    assert_near(value_of(r, "tokens_per_s_per_watt"), 2.5);
+    assert_near(value_of(r, "idle_watts"), 10);
+    assert_int_equal(pare_record_metric(r, "prefill_watts")->sample_count, 4);
+    assert_string_equal(pare_record_condition(r, "energy_source"), "fake");
+    assert_near(value_of(r, "cpu_utilization"), 0.75);
+    assert_near(value_of(r, "cpu_clock_hz"), 3e9);
+    assert_near(value_of(r, "instructions"), 1000); /* 8000 for 2 x 4 tokens */
+    assert_near(value_of(r, "ipc"), 2);
+    assert_absent(r, "llc_misses", "no misses");
+    assert_absent(r, "cpu_temperature_celsius", "no sensor");
+    assert_absent(r, "gpu_watts", "the process did not tell");
+    assert_near(value_of(r, "other_bytes"), 3e6 - 2000000 - 1400 - 7);
+    assert_near(value_of(r, "prefill_ops_per_s"), 2e9 * 100);
+    assert_near(value_of(r, "decode_ops_per_s"), 2e9 * 50);
+    assert_near(value_of(r, "arithmetic_intensity_prefill"), 2e9 * 10 / 1e6);
+    assert_near(value_of(r, "arithmetic_intensity_decode"), 2e9 / (1e6 + 1400 * 12.0 / 14));
+    assert_near(value_of(r, "decode_bandwidth_bytes_per_s"), 50 * (1e6 + 1400 * 12.0 / 14));
+}
+
 /* Two good ones around a bad one, two rounds: samples of both rounds, and arithmetic that can be
  * checked by hand. */
 static void numbers_follow_from_samples(void **state)
@@ -178,6 +218,7 @@ static void numbers_follow_from_samples(void **state)
         assert_near(value_of(r, "load_ms"), 250);
         assert_near(value_of(r, "peak_rss_bytes"), 3e6);
         assert_near(value_of(r, "peak_share"), 2 * 1e9 * 100 / 1e12);
+        assert_hardware_follows(r);
         /* weights, and keys and values of 10 + 4 / 2 of the cache's 14 positions */
         double bandwidth = value_of(r, "read_bandwidth_bytes_per_s");
         assert_near(value_of(r, "bandwidth_share"), 50 * (1e6 + 1400.0 * 12 / 14) / bandwidth);
