@@ -7,7 +7,9 @@
 #include <pare/error.h>
 #include <pare/model.h>
 #include <pare/progress.h>
+#include <pare/record.h>
 #include <pare/session.h>
+#include <pare/tokenizer.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -78,6 +80,10 @@ typedef struct pare_eval_result {
     int threads;
 } pare_eval_result;
 
+/* Half the width of the 95 % interval of a mean over n independent clusters (windows, prompts):
+ * Student's t with n - 1 degrees of freedom, times the standard error. NaN where n < 2. */
+double pare_eval_half_width(double standard_error, int64_t n);
+
 /* Scores `model` on ids (from tokenizing a text without special tokens). base NULL: perplexity
  * only. Errors: a synthetic model (random weights), models with different vocabularies, an id
  * outside the vocabulary, fewer tokens than one window. progress may be NULL. */
@@ -90,6 +96,44 @@ pare_status pare_eval_run(const pare_model *model, const pare_model *base, const
  * is malloc'ed, *joined_length bytes. */
 pare_status pare_eval_join_wikitext(const char *text, size_t length, char **joined,
                                     size_t *joined_length);
+
+/* ---- generated text ---- */
+
+enum { PARE_GENERATE_MOST_PROMPTS = 64, PARE_GENERATE_MOST_PROMPT_TOKENS = 256 };
+
+typedef struct pare_generate_options {
+    const char *const *prompts; /* UTF-8 */
+    int prompt_count;
+    int64_t tokens; /* at most so many after each prompt; an end token ends a text before */
+    float temperature, top_p;
+    uint64_t seed;                /* each prompt's random numbers follow from it and its index */
+    pare_session_options session; /* of the model; its context is set from the texts. The base runs
+                                     with FP32 activations and cache */
+} pare_generate_options;
+
+/* 16 prompts of our own, 48 tokens, temperature 0.8, top-p 0.95, seed 1, FP32. */
+pare_generate_options pare_generate_options_default(void);
+
+/* A record of kind "generate" that can be stored as it is. Metrics, each with its 95 % interval
+ * over the prompts and a sample for every prompt: quality_score (0..5), log_probability,
+ * base_log_probability, repetition, distinct_1, distinct_2, agreement, same_prefix; and seconds.
+ * Conditions: model, path, architecture, format, against, prompts, n_gen, temperature, top_p, seed,
+ * activations, kv_type, isa, threads, backend, text_hash (of all texts), sample_text (the first
+ * one). docs/eval.md defines the score. */
+typedef struct pare_generate_result {
+    pare_record record;
+    void *memory; /* owns everything in the record */
+} pare_generate_result;
+
+/* Lets `model` continue the prompts and judges the texts by `base`, the full-precision model (which
+ * may be the same). `tokenizer` is that of both. The same options give the same texts. Errors: a
+ * synthetic model, different vocabularies, no tokenizer. On success *result is the caller's, on
+ * failure {0}. progress may be NULL. */
+pare_status pare_eval_generate(const pare_model *model, const pare_model *base,
+                               const pare_tokenizer *tokenizer,
+                               const pare_generate_options *options, const pare_progress *progress,
+                               pare_generate_result *result);
+void pare_generate_result_free(pare_generate_result *result); /* accepts {0} */
 
 /* One sentence where `base` is not a full-precision baseline, NULL where it is one. */
 const char *pare_eval_baseline_note(const pare_model *base);

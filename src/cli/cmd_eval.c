@@ -1,4 +1,5 @@
 #include "cli/commands.h"
+#include "cli/eval_generate.h"
 #include "cli/eval_record.h"
 #include "cli/session_args.h"
 #include "cli/term.h"
@@ -16,7 +17,8 @@ typedef struct eval_job {
     const cli_command *command;
     cli_common common;
     const char *model_name, *base_name, *text_file, *ids_file;
-    bool wikitext, bos, no_bos, no_store;
+    bool wikitext, bos, no_bos, no_store, generate, samples;
+    int64_t tokens, seed;
     pare_eval_options options;
     pare_model *model, *base;
     int32_t *ids;
@@ -206,27 +208,50 @@ static void print_text(const eval_job *job)
         printf("  note: %s\n", note);
 }
 
-static int execute(eval_job *job)
+/* The other kind of evaluation: what the model writes. */
+static int generate(eval_job *job)
+{
+    pare_generate_options options = pare_generate_options_default();
+    pare_tokenizer *tokenizer = NULL;
+    options.session = job->options.session;
+    options.tokens = job->tokens;
+    options.seed = (uint64_t)job->seed;
+    pare_status status = open_tokenizer(job, &tokenizer);
+    int code = status == PARE_OK
+                   ? cli_eval_generate(job->command, &job->common, job->model, job->base, tokenizer,
+                                       &options, job->samples, job->no_store)
+                   : cli_failed(job->command, status);
+    pare_tokenizer_close(tokenizer);
+    return code;
+}
+
+static int score(eval_job *job)
 {
     cli_bar bar;
+    int code = read_tokens(job);
+    if (code)
+        return code;
+    cli_bar_start(&bar, &job->common);
+    pare_status status = pare_eval_run(job->model, job->base, job->ids, job->count, &job->options,
+                                       &bar.progress, &job->result);
+    cli_bar_end(&bar);
+    if (status != PARE_OK)
+        return cli_failed(job->command, status);
+    job->common.json ? print_json(job) : print_text(job);
+    return job->no_store ? 0
+                         : cli_store_eval(job->command, &job->common, job->model, job->base,
+                                          job->text_file ? job->text_file : job->ids_file,
+                                          &job->options, &job->result, NULL, 0);
+}
+
+static int execute(eval_job *job)
+{
     pare_status status = pare_model_open(job->model_name, &job->model);
     if (status == PARE_OK && job->base_name)
         status = pare_model_open(job->base_name, &job->base);
-    int code = status == PARE_OK ? read_tokens(job) : cli_failed(job->command, status);
-    if (code == 0) {
-        cli_bar_start(&bar, &job->common);
-        status = pare_eval_run(job->model, job->base, job->ids, job->count, &job->options,
-                               &bar.progress, &job->result);
-        cli_bar_end(&bar);
-        if (status != PARE_OK)
-            code = cli_failed(job->command, status);
-        else
-            job->common.json ? print_json(job) : print_text(job);
-        if (code == 0 && !job->no_store)
-            code = cli_store_eval(job->command, &job->common, job->model, job->base,
-                                  job->text_file ? job->text_file : job->ids_file, &job->options,
-                                  &job->result, NULL, 0);
-    }
+    int code = status != PARE_OK ? cli_failed(job->command, status)
+               : job->generate   ? generate(job)
+                                 : score(job);
     free(job->ids);
     pare_model_close(job->base);
     pare_model_close(job->model);
@@ -238,8 +263,12 @@ static int check(eval_job *job, const cli_list *positionals, const char *protoco
     const cli_command *command = job->command;
     if (positionals->count != 1)
         return cli_usage_error(command, "give one MODEL");
-    if (!job->text_file == !job->ids_file)
-        return cli_usage_error(command, "give --text or --ids-file");
+    if (job->generate && (job->text_file || job->ids_file))
+        return cli_usage_error(command, "--generate takes neither --text nor --ids-file");
+    if (job->tokens < 1 || job->tokens > 4096)
+        return cli_usage_error(command, "--tokens takes 1 to 4096");
+    if (!job->generate && !job->text_file == !job->ids_file)
+        return cli_usage_error(command, "give --text, --ids-file or --generate");
     if (job->wikitext && !job->text_file)
         return cli_usage_error(command, "--wikitext goes with --text");
     if (job->bos && job->no_bos)
@@ -258,7 +287,10 @@ static int check(eval_job *job, const cli_list *positionals, const char *protoco
 
 static int run(int argc, char **argv, const cli_command *command)
 {
-    eval_job job = {.command = command, .options = pare_eval_options_default()};
+    eval_job job = {.command = command,
+                    .options = pare_eval_options_default(),
+                    .tokens = pare_generate_options_default().tokens,
+                    .seed = 1};
     cli_session_args session = {.kv_type = "f32", .activations = "f32"};
     cli_list positionals = {0};
     const char *protocol = "windows";
@@ -280,6 +312,11 @@ static int run(int argc, char **argv, const cli_command *command)
         {"no-bos", CLI_FLAG, &job.no_bos, NULL, "with llama.cpp: no BOS"},
         {"kv-type", CLI_TEXT, &session.kv_type, "T", "KV cache in f32 (default), f16 or q8_0"},
         CLI_ACTIVATIONS_ROW(session),
+        {"generate", CLI_FLAG, &job.generate, NULL,
+         "score the text that the model writes after 16 prompts, instead of a given text"},
+        {"tokens", CLI_INT, &job.tokens, "N", "with --generate: tokens after each prompt (48)"},
+        {"seed", CLI_INT, &job.seed, "S", "with --generate: of the random numbers (1)"},
+        {"samples", CLI_FLAG, &job.samples, NULL, "with --generate --json: each prompt's values"},
         {"no-store", CLI_FLAG, &job.no_store, NULL, "do not keep the result"},
         {0},
     };
@@ -293,11 +330,15 @@ static int run(int argc, char **argv, const cli_command *command)
 
 const cli_command cmd_eval = {
     "eval", "perplexity, and divergence from a base model",
-    "pare eval MODEL [--against BASE] --text FILE [--wikitext] [options]",
+    "pare eval MODEL [--against BASE] (--text FILE [--wikitext] | --generate) [options]",
     "Perplexity under a named protocol; with --against also KL divergence (base || model), top-1 "
     "agreement and perplexity\n"
     "ratio on the same tokens. Errors (+-) are standard errors over windows as clusters. By "
     "default everything is in FP32;\n"
-    "--activations fast measures what the fast kernels compute.\n\n"
-    "  pare eval model-q4_0.gguf --against models/ref-llama-11m --text wiki.test.raw --wikitext\n",
+    "--activations fast measures what the fast kernels compute.\n"
+    "With --generate the model continues 16 prompts, and its text gets a score of 0 to 5 from its "
+    "log-probability under the\n"
+    "base, repetition, variety, and agreement with the base's greedy text (docs/eval.md).\n\n"
+    "  pare eval model-q4_0.gguf --against models/ref-llama-11m --text wiki.test.raw --wikitext\n"
+    "  pare eval model-q4_0.gguf --against models/ref-llama-11m --generate\n",
     run};

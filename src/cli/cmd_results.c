@@ -240,13 +240,14 @@ static pare_condition *parse_conditions(const cli_list *list)
 
 static int check(const cli_command *command, const cli_common *common, const query *q)
 {
-    static const char *const kinds[] = {"bench", "eval", "quantize", "limits"};
+    static const char *const kinds[] = {"bench", "eval", "generate", "quantize", "limits"};
+    enum { KINDS = sizeof kinds / sizeof *kinds };
     size_t kind = 0;
-    while (q->kind && kind < 4 && strcmp(q->kind, kinds[kind]) != 0)
+    while (q->kind && kind < KINDS && strcmp(q->kind, kinds[kind]) != 0)
         kind++;
-    if (kind == 4)
-        return cli_usage_error(command, "--kind: '%s' is none of bench, eval, quantize, limits",
-                               q->kind);
+    if (kind == KINDS)
+        return cli_usage_error(
+            command, "--kind: '%s' is none of bench, eval, generate, quantize, limits", q->kind);
     if (strcmp(q->format, "table") != 0 && strcmp(q->format, "json") != 0 &&
         strcmp(q->format, "csv") != 0)
         return cli_usage_error(command, "--format: '%s' is none of table, json, csv", q->format);
@@ -272,7 +273,7 @@ static int run(int argc, char **argv, const cli_command *command)
          "only this model: name, path, or the first 6 or more digits of its hash"},
         {"metric", CLI_TEXT, &q.metric, "X",
          "only this metric, with its interval: decode_tokens_per_s, perplexity, ..."},
-        {"kind", CLI_TEXT, &q.kind, "K", "only bench, eval, quantize or limits"},
+        {"kind", CLI_TEXT, &q.kind, "K", "only bench, eval, generate, quantize or limits"},
         {"where", CLI_LIST, &q.conditions, "KEY=VALUE",
          "only under this condition: threads=2, format=q4_0, ... (repeatable)"},
         {"since", CLI_TEXT, &q.since, "T", "from then on: 2026-11-24, or an age: 90m, 12h, 7d"},

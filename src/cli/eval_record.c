@@ -12,6 +12,7 @@ typedef struct builder {
     pare_condition conditions[MOST_CONDITIONS];
     pare_metric metrics[MOST_METRICS];
     int condition_count, metric_count;
+    int64_t clusters;
 } builder;
 
 static void condition(builder *b, const char *key, const char *value)
@@ -28,7 +29,7 @@ static void condition(builder *b, const char *key, const char *value)
 static void metric(builder *b, const char *name, const char *unit, double value,
                    double standard_error)
 {
-    double half = isfinite(standard_error) ? 1.96 * standard_error : 0;
+    double half = isfinite(standard_error) ? pare_eval_half_width(standard_error, b->clusters) : 0;
     bool defined = isfinite(value);
     b->metrics[b->metric_count++] =
         (pare_metric){.name = name,
@@ -66,7 +67,7 @@ int cli_store_eval(const cli_command *command, const cli_common *common, const p
                    const pare_eval_result *r, const pare_condition *further, int further_count)
 {
     char hash[65], base_hash[65], numbers[4][24];
-    builder b = {0};
+    builder b = {.clusters = r->windows};
     const pare_model_info *info = pare_model_get_info(model);
     fflush(stdout); /* hashing reads the whole model: the result is out before */
     pare_status status = pare_model_hash(model, hash);

@@ -43,6 +43,10 @@ static const pare_metric_info table[] = {
     {"distinct_1", "Distinct tokens", "distinct-1", "", PARE_UNIT_PERCENT, 1},
     {"distinct_2", "Distinct pairs of tokens", "distinct-2", "", PARE_UNIT_PERCENT, 1},
     {"agreement", "Agreement with the base's text", "agreement", "", PARE_UNIT_PERCENT, 1},
+    {"base_log_probability", "Log-probability of the base's text", "base log p", "nats/token",
+     PARE_UNIT_RATIO, 0},
+    {"same_prefix", "Tokens until the first difference", "same tokens", "tokens", PARE_UNIT_PLAIN,
+     1},
     /* how well the hardware is used */
     {"read_bandwidth_bytes_per_s", "Memory read bandwidth", "reads", "bytes/s",
      PARE_UNIT_BYTES_PER_S, 1},
