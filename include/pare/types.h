@@ -13,7 +13,8 @@ extern "C" {
 #pragma GCC visibility push(default)
 
 /* X(NAME, "name", GGUF type id, elements per block, bytes per block)
- * Elements per block 0: the block is a whole row (its bytes are given by pare_type_row_bytes).
+ * Elements per block 0: the block is a whole row of bytes. Some formats have numbers of the row
+ * behind its blocks: pare_type_row_bytes counts them.
  * GGUF ids below 1000 are llama.cpp's. Ids from 1000 are ours: llama.cpp refuses such a file, and
  * Pare says so on writing. The integer types at the end occur in files as indices and codes of
  * other libraries; they hold no weights by themselves. */
@@ -57,6 +58,24 @@ extern "C" {
     X(I4_G128_ASYM, "i4_g128_asym", 1006, 128, 67)                                                 \
     X(NF4, "nf4", 1007, 64, 36)                                                                    \
     X(FP4, "fp4", 1008, 64, 36)                                                                    \
+    X(I8_TENSOR, "i8_tensor", 1009, 0, 0)                                                          \
+    X(I3_G32, "i3_g32", 1010, 32, 14)                                                              \
+    X(I3_G64, "i3_g64", 1011, 64, 26)                                                              \
+    X(I3_G128, "i3_g128", 1012, 128, 50)                                                           \
+    X(I3_G32_ASYM, "i3_g32_asym", 1013, 32, 15)                                                    \
+    X(I3_G64_ASYM, "i3_g64_asym", 1014, 64, 27)                                                    \
+    X(I3_G128_ASYM, "i3_g128_asym", 1015, 128, 51)                                                 \
+    X(I2_G32, "i2_g32", 1016, 32, 10)                                                              \
+    X(I2_G64, "i2_g64", 1017, 64, 18)                                                              \
+    X(I2_G128, "i2_g128", 1018, 128, 34)                                                           \
+    X(I2_G32_ASYM, "i2_g32_asym", 1019, 32, 11)                                                    \
+    X(I2_G64_ASYM, "i2_g64_asym", 1020, 64, 19)                                                    \
+    X(I2_G128_ASYM, "i2_g128_asym", 1021, 128, 35)                                                 \
+    X(NF4_DQ, "nf4_dq", 1022, 64, 33)                                                              \
+    X(FP4_DQ, "fp4_dq", 1023, 64, 33)                                                              \
+    X(F8_E4M3_CH, "f8_e4m3_ch", 1024, 0, 0)                                                        \
+    X(F8_E5M2_CH, "f8_e5m2_ch", 1025, 0, 0)                                                        \
+    X(NVFP4_CH, "nvfp4_ch", 1026, 64, 36)                                                          \
     X(I8, "i8", 24, 1, 1)                                                                          \
     X(I16, "i16", 25, 1, 2)                                                                        \
     X(I32, "i32", 26, 1, 4)                                                                        \

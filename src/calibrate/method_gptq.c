@@ -4,7 +4,6 @@
 #include "base/memory.h"
 #include "calibrate/walk.h"
 #include "quant/gptq.h"
-#include "quant/types.h"
 
 #include <stdlib.h>
 
@@ -51,7 +50,7 @@ static void finish(void *state)
 /* What the walk does not reach (an embedding that --pure or a rule chose) is rounded. */
 static void encode_row(const pare_method_matrix *matrix, const float *values, void *stored)
 {
-    pare_type_get_traits(matrix->type)->encode(values, stored, matrix->columns, NULL);
+    pare_method_encode(matrix, values, NULL, stored);
 }
 
 const pare_method pare_method_gptq = {

@@ -1,61 +1,9 @@
-#include "kernels/layouts.h"
+#include "kernels/layouts_pack.h"
 
-#include "base/half.h"
 #include "quant/types.h"
 
 #include <assert.h>
 #include <string.h>
-
-/* ---- codes of 32 columns to their places; `to` is the first row's word ---- */
-
-static uint32_t quad(const uint8_t *codes, int q)
-{
-    uint32_t word;
-    memcpy(&word, codes + 4 * q, 4);
-    return word;
-}
-
-static void put_word(uint8_t *to, int word, int row, uint32_t value)
-{
-    memcpy(to + (word * PARE_PANEL + row) * 4, &value, 4);
-}
-
-static void put_bytes(uint8_t *to, int row, const uint8_t codes[PARE_SUB])
-{
-    for (int q = 0; q < 8; q++)
-        put_word(to, q, row, quad(codes, q));
-}
-
-static void put_nibbles(uint8_t *to, int row, const uint8_t codes[PARE_SUB])
-{
-    for (int j = 0; j < 4; j++)
-        put_word(to, j, row,
-                 (quad(codes, 2 * j) & 0x0f0f0f0f) | (quad(codes, 2 * j + 1) & 0x0f0f0f0f) << 4);
-}
-
-/* Bits shift and shift + 1 of each code. */
-static void put_pairs(uint8_t *to, int row, const uint8_t codes[PARE_SUB], int shift)
-{
-    for (int j = 0; j < 2; j++) {
-        uint32_t word = 0;
-        for (int k = 0; k < 4; k++)
-            word |= (quad(codes, 4 * j + k) >> shift & 0x03030303) << 2 * k;
-        put_word(to, j, row, word);
-    }
-}
-
-static void put_bits(uint8_t *to, int row, const uint8_t codes[PARE_SUB], int shift)
-{
-    uint32_t word = 0;
-    for (int q = 0; q < 8; q++)
-        word |= (quad(codes, q) >> shift & 0x01010101) << q;
-    put_word(to, 0, row, word);
-}
-
-static void put_half(uint8_t *to, int row, uint16_t value)
-{
-    memcpy(to + row * 2, &value, 2);
-}
 
 /* ---- codes as the file has them to one byte each ---- */
 
@@ -65,15 +13,6 @@ static void split_halves(uint8_t codes[PARE_SUB], const uint8_t *q)
     for (int i = 0; i < 16; i++) {
         codes[i] = q[i] & 15;
         codes[i + 16] = q[i] >> 4;
-    }
-}
-
-/* Low nibbles are even elements (ours). */
-static void split_pairs(uint8_t codes[PARE_SUB], const uint8_t *q)
-{
-    for (int i = 0; i < 16; i++) {
-        codes[2 * i] = q[i] & 15;
-        codes[2 * i + 1] = q[i] >> 4;
     }
 }
 
@@ -92,8 +31,6 @@ static void add_fifth_bits(uint8_t codes[PARE_SUB], const uint8_t high[4])
 
 /* ---- one row of a block: `block` is the block's start, `from` the stored block, `subs` how many
  * of its subs exist ---- */
-
-#define SUB(layout, s) (block + pare_layouts[layout].meta + (s)*pare_layouts[layout].sub)
 
 static void pack_q4_0(uint8_t *block, int row, const uint8_t *from, int subs)
 {
@@ -240,52 +177,6 @@ static void pack_iq4_xs(uint8_t *block, int row, const uint8_t *from, int subs)
     }
 }
 
-static void pack_pairs(uint8_t *block, int row, const uint8_t *q, int meta, int subs)
-{
-    for (int s = 0; s < subs; s++) {
-        uint8_t codes[PARE_SUB];
-        split_pairs(codes, q + 16 * s);
-        put_nibbles(block + meta + 512 * s, row, codes);
-    }
-}
-
-static void pack_i4(uint8_t *block, int row, const uint8_t *from, int subs)
-{
-    memcpy(block + 2 * row, from, 2);
-    pack_pairs(block, row, from + 2, 64, subs);
-}
-
-static void pack_nf4(uint8_t *block, int row, const uint8_t *from, int subs)
-{
-    memcpy(block + 4 * row, from, 4);
-    pack_pairs(block, row, from + 4, 128, subs);
-}
-
-/* Two groups of `group` subs; the second may be missing. */
-static void pack_asym(uint8_t *block, int row, const uint8_t *from, int subs, int group)
-{
-    for (int g = 0; g * group < subs; g++, from += 3 + 16 * group) {
-        memcpy(block + 64 * g + 2 * row, from, 2);
-        block[128 + 32 * g + row] = from[2];
-        pack_pairs(block, row, from + 3, 192 + 512 * group * g, group);
-    }
-}
-
-static void pack_g32_asym(uint8_t *block, int row, const uint8_t *from, int subs)
-{
-    pack_asym(block, row, from, subs, 1);
-}
-
-static void pack_g64_asym(uint8_t *block, int row, const uint8_t *from, int subs)
-{
-    pack_asym(block, row, from, subs, 2);
-}
-
-static void pack_g128_asym(uint8_t *block, int row, const uint8_t *from, int subs)
-{
-    pack_asym(block, row, from, subs, 4);
-}
-
 /* ---- formats without blocks: `columns` may end within a sub, the rest is value zero ---- */
 
 static void pack_row_f32(uint8_t *panel, int row, const uint8_t *from, int64_t columns)
@@ -308,29 +199,17 @@ static void pack_row_bf16(uint8_t *panel, int row, const uint8_t *from, int64_t 
         memcpy(panel + (columns / 2 * PARE_PANEL + row) * 4, from + 2 * (columns - 1), 2);
 }
 
-static void pack_row_i8_ch(uint8_t *panel, int row, const uint8_t *from, int64_t columns)
-{
-    memcpy(panel + 4 * row, from + columns, 4);
-    uint8_t *sub = panel + pare_layouts[PARE_LAYOUT_I8_CH].header;
-    for (int64_t c = 0; c < columns; c += PARE_SUB, sub += 1024) {
-        uint8_t codes[PARE_SUB];
-        for (int i = 0; i < PARE_SUB; i++)
-            codes[i] = (uint8_t)(c + i < columns ? from[c + i] ^ 0x80 : 0x80);
-        put_bytes(sub, row, codes);
-    }
-}
-
 /* ---- the table ---- */
 
 static const struct {
     pare_layout layout;
-    void (*pack_block)(uint8_t *block, int row, const uint8_t *from, int subs);
-    void (*pack_row)(uint8_t *panel, int row, const uint8_t *from, int64_t columns);
+    pare_pack_block *pack_block;
+    pare_pack_row *pack_row;
 } packers[PARE_TYPE_COUNT] = {
     [PARE_TYPE_F32] = {PARE_LAYOUT_F32, NULL, pack_row_f32},
     [PARE_TYPE_F16] = {PARE_LAYOUT_F16, NULL, pack_row_f16},
     [PARE_TYPE_BF16] = {PARE_LAYOUT_BF16, NULL, pack_row_bf16},
-    [PARE_TYPE_I8_CH] = {PARE_LAYOUT_I8_CH, NULL, pack_row_i8_ch},
+    [PARE_TYPE_I8_CH] = {PARE_LAYOUT_I8_CH, NULL, pare_pack_bytes_row},
     [PARE_TYPE_Q8_0] = {PARE_LAYOUT_Q8_0, pack_q8_0, NULL},
     [PARE_TYPE_Q4_0] = {PARE_LAYOUT_Q4_0, pack_q4_0, NULL},
     [PARE_TYPE_Q4_1] = {PARE_LAYOUT_Q4_1, pack_q4_1, NULL},
@@ -343,14 +222,38 @@ static const struct {
     [PARE_TYPE_Q6_K] = {PARE_LAYOUT_Q6_K, pack_q6_k, NULL},
     [PARE_TYPE_IQ4_NL] = {PARE_LAYOUT_IQ4_NL, pack_q4_0, NULL},
     [PARE_TYPE_IQ4_XS] = {PARE_LAYOUT_IQ4_XS, pack_iq4_xs, NULL},
-    [PARE_TYPE_I4_G32] = {PARE_LAYOUT_Q4_0, pack_i4, NULL},
-    [PARE_TYPE_I4_G64] = {PARE_LAYOUT_I4_G64, pack_i4, NULL},
-    [PARE_TYPE_I4_G128] = {PARE_LAYOUT_I4_G128, pack_i4, NULL},
-    [PARE_TYPE_I4_G32_ASYM] = {PARE_LAYOUT_I4_G32_ASYM, pack_g32_asym, NULL},
-    [PARE_TYPE_I4_G64_ASYM] = {PARE_LAYOUT_I4_G64_ASYM, pack_g64_asym, NULL},
-    [PARE_TYPE_I4_G128_ASYM] = {PARE_LAYOUT_I4_G128_ASYM, pack_g128_asym, NULL},
-    [PARE_TYPE_NF4] = {PARE_LAYOUT_NF4, pack_nf4, NULL},
-    [PARE_TYPE_FP4] = {PARE_LAYOUT_FP4, pack_nf4, NULL},
+    [PARE_TYPE_I4_G32] = {PARE_LAYOUT_Q4_0, pare_pack_i4, NULL},
+    [PARE_TYPE_I4_G64] = {PARE_LAYOUT_I4_G64, pare_pack_i4, NULL},
+    [PARE_TYPE_I4_G128] = {PARE_LAYOUT_I4_G128, pare_pack_i4, NULL},
+    [PARE_TYPE_I4_G32_ASYM] = {PARE_LAYOUT_I4_G32_ASYM, pare_pack_i4_g32_asym, NULL},
+    [PARE_TYPE_I4_G64_ASYM] = {PARE_LAYOUT_I4_G64_ASYM, pare_pack_i4_g64_asym, NULL},
+    [PARE_TYPE_I4_G128_ASYM] = {PARE_LAYOUT_I4_G128_ASYM, pare_pack_i4_g128_asym, NULL},
+    [PARE_TYPE_NF4] = {PARE_LAYOUT_NF4, pare_pack_nf4, NULL},
+    [PARE_TYPE_FP4] = {PARE_LAYOUT_FP4, pare_pack_nf4, NULL},
+    [PARE_TYPE_I8_TENSOR] = {PARE_LAYOUT_I8_CH, NULL, pare_pack_bytes_row},
+    [PARE_TYPE_I3_G32] = {PARE_LAYOUT_I3_G32, pare_pack_i3, NULL},
+    [PARE_TYPE_I3_G64] = {PARE_LAYOUT_I3_G64, pare_pack_i3, NULL},
+    [PARE_TYPE_I3_G128] = {PARE_LAYOUT_I3_G128, pare_pack_i3, NULL},
+    [PARE_TYPE_I3_G32_ASYM] = {PARE_LAYOUT_I3_G32_ASYM, pare_pack_i3_g32_asym, NULL},
+    [PARE_TYPE_I3_G64_ASYM] = {PARE_LAYOUT_I3_G64_ASYM, pare_pack_i3_g64_asym, NULL},
+    [PARE_TYPE_I3_G128_ASYM] = {PARE_LAYOUT_I3_G128_ASYM, pare_pack_i3_g128_asym, NULL},
+    [PARE_TYPE_I2_G32] = {PARE_LAYOUT_I2_G32, pare_pack_i2, NULL},
+    [PARE_TYPE_I2_G64] = {PARE_LAYOUT_I2_G64, pare_pack_i2, NULL},
+    [PARE_TYPE_I2_G128] = {PARE_LAYOUT_I2_G128, pare_pack_i2, NULL},
+    [PARE_TYPE_I2_G32_ASYM] = {PARE_LAYOUT_I2_G32_ASYM, pare_pack_i2_g32_asym, NULL},
+    [PARE_TYPE_I2_G64_ASYM] = {PARE_LAYOUT_I2_G64_ASYM, pare_pack_i2_g64_asym, NULL},
+    [PARE_TYPE_I2_G128_ASYM] = {PARE_LAYOUT_I2_G128_ASYM, pare_pack_i2_g128_asym, NULL},
+    [PARE_TYPE_NF4_DQ] = {PARE_LAYOUT_NF4_DQ, NULL, pare_pack_nf4_dq_row},
+    [PARE_TYPE_FP4_DQ] = {PARE_LAYOUT_FP4_DQ, NULL, pare_pack_nf4_dq_row},
+    [PARE_TYPE_F8_E4M3_CH] = {PARE_LAYOUT_F8_E4M3, NULL, pare_pack_f8_row},
+    [PARE_TYPE_F8_E5M2_CH] = {PARE_LAYOUT_F8_E5M2, NULL, pare_pack_f8_row},
+    [PARE_TYPE_MXFP4] = {PARE_LAYOUT_MXFP4, pare_pack_mxfp4, NULL},
+    [PARE_TYPE_NVFP4] = {PARE_LAYOUT_NVFP4, NULL, pare_pack_nvfp4_row},
+    [PARE_TYPE_NVFP4_CH] = {PARE_LAYOUT_NVFP4, NULL, pare_pack_nvfp4_ch_row},
+    [PARE_TYPE_TQ1_0] = {PARE_LAYOUT_I2_G128_ASYM, pare_pack_tq1_0, NULL},
+    [PARE_TYPE_TQ2_0] = {PARE_LAYOUT_I2_G128_ASYM, pare_pack_tq2_0, NULL},
+    [PARE_TYPE_Q1_0] = {PARE_LAYOUT_I2_G128_ASYM, pare_pack_q1_0, NULL},
+    [PARE_TYPE_Q2_0] = {PARE_LAYOUT_I2_G64_ASYM, pare_pack_q2_0, NULL},
 };
 
 pare_layout pare_layout_of(pare_type type)
@@ -359,7 +262,7 @@ pare_layout pare_layout_of(pare_type type)
     return has ? packers[type].layout : PARE_LAYOUT_COUNT;
 }
 
-/* A block of two asymmetric groups holds twice the columns of the stored one. */
+/* A layout's block may hold two of the stored ones. */
 static void pack_row(uint8_t *panel, int row, const uint8_t *from, pare_type type, int64_t columns)
 {
     if (packers[type].pack_row) {

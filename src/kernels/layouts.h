@@ -32,17 +32,23 @@ enum { PARE_PANEL = 32, PARE_SUB = 32 };
  * sub, columns that share a scale up to 32 (16 or 32), bits that the zero point is a power of, has
  * minimums) value = scale (code - zero) + minimum, where zero is 1 << bits, or 0 where bits is 0.
  * Metadata, in order:
- *   q8_0 q4_0 (and i4_g32) iq4_nl, i4_g64, i4_g128, q5_0   d f16 [32]
+ *   q8_0 q4_0 (and i4_g32) iq4_nl, q5_0                    d f16 [32]
  *   q4_1 q5_1                                              d f16 [32], m f16 [32]
  *   nf4 fp4                                                absmax f32 [32]
- *   i4_*_asym      two groups in a block: d f16 [2][32], zero point u8 [2][32]
+ *   i4_g* i3_g* i2_g*                                      d f16 [32]
+ *   i*_asym        two groups in a block: d f16 [2][32], zero point u8 [2][32]
+ *   nf4_dq fp4_dq  two blocks of 64: codes of absmax u8 [2][32]
+ *   mxfp4          two blocks of 32: exponent u8 [2][32]
+ *   nvfp4          scales UE4M3 u8 [4][32]
  *   q4_k q5_k      d f16 [32], dmin f16 [32], the 12 bytes of 6-bit scales as words [3][32]
  *   q6_k           d f16 [32], scales i8 [16][32]
  *   q3_k           d f16 [32], the 12 bytes of 6-bit scales as words [3][32]
  *   q2_k           d f16 [32], dmin f16 [32], scale (low) and minimum (high nibble) u8 [16][32]
  *   iq4_xs         d f16 [32], high bits of scales u16 [32], low bits as words [32]
- * A sub holds, in order: q5_*: 1 bit, 4 bits. q6_k: 2 bits, 4 bits. q3_k: 2 bits, 1 bit. Others:
- * their codes. i8_ch has its scales, f32 [32], at the start of the panel. */
+ * A sub holds, in order: q5_*: 1 bit, 4 bits. q6_k: 2 bits, 4 bits. q3_k, i3_g*: 2 bits, 1 bit.
+ * f8_*: bytes [32 columns][32 rows]. Others: their codes. i8_ch, f8_* and nvfp4 have the rows'
+ * scales, f32 [32], at the start of the panel, nf4_dq and fp4_dq f32 [32] and their offsets after
+ * them. Ternary and one-bit formats are i2_*_asym with a zero point of 1. */
 /* Integer codes. */
 #define PARE_CODE_LAYOUT_LIST(X)                                                                   \
     X(I8_CH, "i8_ch/32", 128, 32, 0, 1024, 32, 7, false)                                           \
@@ -62,14 +68,32 @@ enum { PARE_PANEL = 32, PARE_SUB = 32 };
     X(I4_G128, "i4_g128/32", 0, 128, 64, 512, 32, 3, false)                                        \
     X(I4_G32_ASYM, "i4_g32_asym/32", 0, 64, 192, 512, 32, 0, true)                                 \
     X(I4_G64_ASYM, "i4_g64_asym/32", 0, 128, 192, 512, 32, 0, true)                                \
-    X(I4_G128_ASYM, "i4_g128_asym/32", 0, 256, 192, 512, 32, 0, true)
+    X(I4_G128_ASYM, "i4_g128_asym/32", 0, 256, 192, 512, 32, 0, true)                              \
+    X(I3_G32, "i3_g32/32", 0, 32, 64, 384, 32, 2, false)                                           \
+    X(I3_G64, "i3_g64/32", 0, 64, 64, 384, 32, 2, false)                                           \
+    X(I3_G128, "i3_g128/32", 0, 128, 64, 384, 32, 2, false)                                        \
+    X(I3_G32_ASYM, "i3_g32_asym/32", 0, 64, 192, 384, 32, 0, true)                                 \
+    X(I3_G64_ASYM, "i3_g64_asym/32", 0, 128, 192, 384, 32, 0, true)                                \
+    X(I3_G128_ASYM, "i3_g128_asym/32", 0, 256, 192, 384, 32, 0, true)                              \
+    X(I2_G32, "i2_g32/32", 0, 32, 64, 256, 32, 1, false)                                           \
+    X(I2_G64, "i2_g64/32", 0, 64, 64, 256, 32, 1, false)                                           \
+    X(I2_G128, "i2_g128/32", 0, 128, 64, 256, 32, 1, false)                                        \
+    X(I2_G32_ASYM, "i2_g32_asym/32", 0, 64, 192, 256, 32, 0, true)                                 \
+    X(I2_G64_ASYM, "i2_g64_asym/32", 0, 128, 192, 256, 32, 0, true)                                \
+    X(I2_G128_ASYM, "i2_g128_asym/32", 0, 256, 192, 256, 32, 0, true)                              \
+    X(MXFP4, "mxfp4/32", 0, 64, 64, 512, 32, 4, false)                                             \
+    X(NVFP4, "nvfp4/32", 128, 64, 128, 512, 16, 4, false)
 /* Floating-point numbers, or codes of any values. */
 #define PARE_VALUE_LAYOUT_LIST(X)                                                                  \
     X(F32, "f32/32", 0, 32, 0, 4096, 32, 0, false)                                                 \
     X(F16, "f16/32", 0, 32, 0, 2048, 32, 0, false)                                                 \
     X(BF16, "bf16/32", 0, 32, 0, 2048, 32, 0, false)                                               \
     X(NF4, "nf4/32", 0, 64, 128, 512, 32, 0, false)                                                \
-    X(FP4, "fp4/32", 0, 64, 128, 512, 32, 0, false)
+    X(FP4, "fp4/32", 0, 64, 128, 512, 32, 0, false)                                                \
+    X(NF4_DQ, "nf4_dq/32", 256, 128, 64, 512, 32, 0, false)                                        \
+    X(FP4_DQ, "fp4_dq/32", 256, 128, 64, 512, 32, 0, false)                                        \
+    X(F8_E4M3, "f8_e4m3/32", 128, 32, 0, 1024, 32, 0, false)                                       \
+    X(F8_E5M2, "f8_e5m2/32", 128, 32, 0, 1024, 32, 0, false)
 #define PARE_LAYOUT_LIST(X) PARE_VALUE_LAYOUT_LIST(X) PARE_CODE_LAYOUT_LIST(X)
 
 typedef enum pare_layout {
@@ -92,6 +116,27 @@ static const pare_layout_traits pare_layouts[PARE_LAYOUT_COUNT] = {
     PARE_LAYOUT_LIST(X)
 #undef X
 };
+
+/* Subs that share a zero point, and 0 in layouts that have none of their own. */
+static inline int pare_layout_asym_subs(pare_layout layout)
+{
+    switch (layout) {
+    case PARE_LAYOUT_I4_G32_ASYM:
+    case PARE_LAYOUT_I3_G32_ASYM:
+    case PARE_LAYOUT_I2_G32_ASYM:
+        return 1;
+    case PARE_LAYOUT_I4_G64_ASYM:
+    case PARE_LAYOUT_I3_G64_ASYM:
+    case PARE_LAYOUT_I2_G64_ASYM:
+        return 2;
+    case PARE_LAYOUT_I4_G128_ASYM:
+    case PARE_LAYOUT_I3_G128_ASYM:
+    case PARE_LAYOUT_I2_G128_ASYM:
+        return 4;
+    default:
+        return 0;
+    }
+}
 
 /* PARE_LAYOUT_COUNT where the type has none. */
 pare_layout pare_layout_of(pare_type type);

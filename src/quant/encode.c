@@ -121,6 +121,19 @@ static pare_status report_flaw(const chunk_job *job)
     return PARE_OK;
 }
 
+/* The largest magnitude of the tensor; what is not finite is found when its row is encoded. */
+static float tensor_absmax(const pare_encoder *encoder, const chunk_job *job, int64_t rows)
+{
+    const pare_decode_row decode = pare_type_get_traits(job->tensor->type)->decode;
+    float absmax = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        decode(job->stored + (size_t)r * job->stored_row, encoder->rows, job->matrix.columns);
+        for (int64_t i = 0; i < job->matrix.columns; i++)
+            absmax = fabsf(encoder->rows[i]) > absmax ? fabsf(encoder->rows[i]) : absmax;
+    }
+    return absmax;
+}
+
 /* Room for one row a thread and for a chunk of written rows. */
 static pare_status make_room(pare_encoder *encoder, size_t columns, size_t chunk_bytes)
 {
@@ -206,6 +219,8 @@ pare_status pare_encoder_write(pare_encoder *encoder, const pare_model *model,
         status = read_all(encoder, tensor, &made);
         job.stored = (const uint8_t *)made;
     }
+    if (status == PARE_OK && item->type == PARE_TYPE_I8_TENSOR && !job.copy)
+        job.matrix.absmax = tensor_absmax(encoder, &job, rows);
     for (int64_t row = 0; status == PARE_OK && row < rows; row += step) {
         job.first = row;
         job.count = rows - row < step ? rows - row : step;

@@ -60,13 +60,44 @@ static int nearest_fp4(float x)
     return order[i] | (x < 0 ? 8 : 0);
 }
 
-static void encode(const float *x, void *stored, int64_t n, int (*nearest)(float))
+static float block_error(const float *x, const float *weights, float absmax, const float *table,
+                         int (*nearest)(float))
+{
+    float inverse = pare_inverse(absmax), error = 0;
+    for (int i = 0; i < 64; i++) {
+        float difference = x[i] - table[nearest(x[i] * inverse)] * absmax;
+        error += weights[i] * difference * difference;
+    }
+    return error;
+}
+
+/* The absmax with the least weighted error, from the largest magnitude down. */
+static float search_absmax(const float *x, const float *weights, float absmax, const float *table,
+                           int (*nearest)(float))
+{
+    enum { STEPS = 16 };
+    float best = absmax, least = block_error(x, weights, absmax, table, nearest);
+    for (int i = 1; i <= STEPS; i++) {
+        float candidate = absmax * (1 - 0.02f * (float)i),
+              error = block_error(x, weights, candidate, table, nearest);
+        if (error < least) {
+            least = error;
+            best = candidate;
+        }
+    }
+    return best;
+}
+
+static void encode(const float *x, void *stored, int64_t n, const float *importance,
+                   const float *table, int (*nearest)(float))
 {
     pare_block_nf4 *block = stored;
     for (int64_t b = 0; b < n / 64; b++, block++, x += 64) {
         float absmax = 0;
         for (int i = 0; i < 64; i++)
             absmax = fmaxf(absmax, fabsf(x[i]));
+        if (importance)
+            absmax = search_absmax(x, importance + 64 * b, absmax, table, nearest);
         float inverse = pare_inverse(absmax);
         block->absmax = absmax;
         for (int i = 0; i < 32; i++)
@@ -82,7 +113,7 @@ void pare_decode_nf4(const void *stored, float *values, int64_t n)
 
 void pare_encode_nf4(const float *values, void *stored, int64_t n, const float *importance)
 {
-    encode(values, stored, n, nearest_nf4);
+    encode(values, stored, n, importance, pare_nf4_values, nearest_nf4);
 }
 
 void pare_decode_fp4(const void *stored, float *values, int64_t n)
@@ -92,5 +123,5 @@ void pare_decode_fp4(const void *stored, float *values, int64_t n)
 
 void pare_encode_fp4(const float *values, void *stored, int64_t n, const float *importance)
 {
-    encode(values, stored, n, nearest_fp4);
+    encode(values, stored, n, importance, pare_fp4_values, nearest_fp4);
 }

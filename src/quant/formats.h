@@ -13,26 +13,30 @@
     void pare_encode_##name(const float *values, void *stored, int64_t n, const float *importance);
 #define PARE_BOTH(name) PARE_DECODER(name) PARE_ENCODER(name)
 
-PARE_BOTH(f32)
-PARE_BOTH(f16)
-PARE_BOTH(bf16)
-PARE_DECODER(f64) PARE_BOTH(q8_0) PARE_DECODER(q8_1) PARE_DECODER(q8_k) PARE_BOTH(q4_0)
-    PARE_BOTH(q4_1) PARE_BOTH(q5_0) PARE_BOTH(q5_1) PARE_BOTH(q2_k) PARE_BOTH(q3_k) PARE_BOTH(q4_k)
-        PARE_BOTH(q5_k) PARE_BOTH(q6_k) PARE_BOTH(iq4_nl) PARE_BOTH(iq4_xs) PARE_DECODER(iq2_xxs)
-            PARE_DECODER(iq2_xs) PARE_DECODER(iq2_s) PARE_DECODER(iq3_xxs) PARE_DECODER(iq3_s)
-                PARE_DECODER(iq1_s) PARE_DECODER(iq1_m) PARE_DECODER(tq1_0) PARE_DECODER(tq2_0)
-                    PARE_DECODER(q1_0) PARE_DECODER(q2_0) PARE_DECODER(mxfp4) PARE_DECODER(nvfp4)
-                        PARE_BOTH(i8_ch) PARE_BOTH(i4_g32) PARE_BOTH(i4_g64) PARE_BOTH(i4_g128)
-                            PARE_BOTH(i4_g32_asym) PARE_BOTH(i4_g64_asym) PARE_BOTH(i4_g128_asym)
-                                PARE_BOTH(nf4) PARE_BOTH(fp4)
+/* clang-format off */
+PARE_BOTH(f32) PARE_BOTH(f16) PARE_BOTH(bf16) PARE_BOTH(q8_0) PARE_BOTH(q4_0) PARE_BOTH(q4_1)
+PARE_BOTH(q5_0) PARE_BOTH(q5_1) PARE_BOTH(q2_k) PARE_BOTH(q3_k) PARE_BOTH(q4_k) PARE_BOTH(q5_k)
+PARE_BOTH(q6_k) PARE_BOTH(iq4_nl) PARE_BOTH(iq4_xs) PARE_BOTH(mxfp4) PARE_BOTH(nvfp4)
+PARE_BOTH(nvfp4_ch) PARE_BOTH(nf4) PARE_BOTH(fp4) PARE_BOTH(nf4_dq) PARE_BOTH(fp4_dq)
+PARE_BOTH(f8_e4m3_ch) PARE_BOTH(f8_e5m2_ch) PARE_BOTH(i8_ch) PARE_BOTH(i8_tensor)
+PARE_BOTH(i4_g32) PARE_BOTH(i4_g64) PARE_BOTH(i4_g128) PARE_BOTH(i4_g32_asym)
+PARE_BOTH(i4_g64_asym) PARE_BOTH(i4_g128_asym) PARE_BOTH(i3_g32) PARE_BOTH(i3_g64)
+PARE_BOTH(i3_g128) PARE_BOTH(i3_g32_asym) PARE_BOTH(i3_g64_asym) PARE_BOTH(i3_g128_asym)
+PARE_BOTH(i2_g32) PARE_BOTH(i2_g64) PARE_BOTH(i2_g128) PARE_BOTH(i2_g32_asym)
+PARE_BOTH(i2_g64_asym) PARE_BOTH(i2_g128_asym) PARE_DECODER(f64) PARE_DECODER(q8_1)
+PARE_DECODER(q8_k) PARE_DECODER(iq2_xxs) PARE_DECODER(iq2_xs) PARE_DECODER(iq2_s)
+PARE_DECODER(iq3_xxs) PARE_DECODER(iq3_s) PARE_DECODER(iq1_s) PARE_DECODER(iq1_m)
+PARE_DECODER(tq1_0) PARE_DECODER(tq2_0) PARE_DECODER(q1_0) PARE_DECODER(q2_0)
+/* clang-format on */
 
 #undef PARE_DECODER
 #undef PARE_ENCODER
 #undef PARE_BOTH
 
-                                    enum {
-                                        PARE_SUPER_BLOCK = 256
-                                    }; /* elements of a K-quant block */
+    /* Elements of a K-quant block. */
+    enum {
+        PARE_SUPER_BLOCK = 256
+    };
 
 /* 1/d, or 0 where that is not a finite number (d zero or a small subnormal). */
 static inline float pare_inverse(float d)

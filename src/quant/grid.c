@@ -113,26 +113,79 @@ static void put_i8_ch(uint8_t *row, int64_t n, int64_t column, int code)
     row[column] = (uint8_t)(int8_t)(code - 127);
 }
 
-/* Element 2i is the low nibble of byte i. `head` bytes of scale (and zero point) stand before the
- * nibbles. */
-static void put_group(uint8_t *row, int64_t column, int code, int64_t group, int64_t head)
+/* Groups of ours: `head` bytes of scale (and zero point), then the codes (format_groups.c). */
+static void put_group(uint8_t *row, int64_t column, int code, int bits, int64_t group, int64_t head)
 {
     int64_t i = column % group;
-    set_bits(&row[column / group * (head + group / 2) + head + i / 2], i % 2 ? 4 : 0, 15, code);
+    uint8_t *q = row + column / group * (head + group * bits / 8) + head;
+    if (bits == 4)
+        set_bits(&q[i / 2], i % 2 ? 4 : 0, 15, code);
+    else
+        set_bits(&q[i / 4], (int)(i % 4 * 2), 3, code);
+    if (bits == 3)
+        set_bits(&q[group / 4 + i / 8], (int)(i % 8), 1, code >> 2);
 }
 
-#define GROUP(size)                                                                                \
-    static void put_i4_g##size(uint8_t *row, int64_t n, int64_t column, int code)                  \
+#define GROUP(bits, size)                                                                          \
+    static void put_i##bits##_g##size(uint8_t *row, int64_t n, int64_t column, int code)           \
     {                                                                                              \
-        put_group(row, column, code, size, 2);                                                     \
+        put_group(row, column, code, bits, size, 2);                                               \
     }                                                                                              \
-    static void put_i4_g##size##_asym(uint8_t *row, int64_t n, int64_t column, int code)           \
+    static void put_i##bits##_g##size##_asym(uint8_t *row, int64_t n, int64_t column, int code)    \
     {                                                                                              \
-        put_group(row, column, code, size, 3);                                                     \
+        put_group(row, column, code, bits, size, 3);                                               \
     }
-GROUP(32)
-GROUP(64)
-GROUP(128)
+#define GROUPS(bits) GROUP(bits, 32) GROUP(bits, 64) GROUP(bits, 128)
+GROUPS(4)
+GROUPS(3)
+GROUPS(2)
+
+/* Codes are counted by rising value; what is stored need not be. */
+static void put_nf4(uint8_t *row, int64_t n, int64_t column, int code)
+{
+    put_group(row, column, code, 4, 64, sizeof(float));
+}
+
+static void put_nf4_dq(uint8_t *row, int64_t n, int64_t column, int code)
+{
+    put_group(row, column, code, 4, 64, 1);
+}
+
+static const uint8_t fp4_codes[15] = {11, 10, 13, 12, 15, 14, 9, 0, 1, 6, 7, 4, 5, 2, 3};
+static const uint8_t e2m1_codes[15] = {15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7};
+
+static void put_fp4(uint8_t *row, int64_t n, int64_t column, int code)
+{
+    put_nf4(row, n, column, fp4_codes[code]);
+}
+
+static void put_fp4_dq(uint8_t *row, int64_t n, int64_t column, int code)
+{
+    put_nf4_dq(row, n, column, fp4_codes[code]);
+}
+
+static void put_mxfp4(uint8_t *row, int64_t n, int64_t column, int code)
+{
+    put_nibble(((pare_block_mxfp4 *)row)[column / 32].q, column % 32, e2m1_codes[code]);
+}
+
+static void put_nvfp4(uint8_t *row, int64_t n, int64_t column, int code)
+{
+    int64_t i = column % 64;
+    uint8_t *q = ((pare_block_nvfp4 *)row)[column / 64].q + i / 16 * 8;
+    set_bits(&q[i % 8], i % 16 < 8 ? 0 : 4, 15, e2m1_codes[code]);
+}
+
+/* Sign and magnitude: E4M3 has 127 magnitudes, E5M2 (without infinity) 124. */
+static void put_f8_e4m3(uint8_t *row, int64_t n, int64_t column, int code)
+{
+    row[column] = (uint8_t)(code < 126 ? 0x80 | (126 - code) : code - 126);
+}
+
+static void put_f8_e5m2(uint8_t *row, int64_t n, int64_t column, int code)
+{
+    row[column] = (uint8_t)(code < 123 ? 0x80 | (123 - code) : code - 123);
+}
 
 const pare_grid *pare_type_grid(pare_type type)
 {
@@ -156,6 +209,27 @@ const pare_grid *pare_type_grid(pare_type type)
         [PARE_TYPE_I4_G32_ASYM] = {32, 16, put_i4_g32_asym},
         [PARE_TYPE_I4_G64_ASYM] = {64, 16, put_i4_g64_asym},
         [PARE_TYPE_I4_G128_ASYM] = {128, 16, put_i4_g128_asym},
+        [PARE_TYPE_I3_G32] = {32, 8, put_i3_g32},
+        [PARE_TYPE_I3_G64] = {64, 8, put_i3_g64},
+        [PARE_TYPE_I3_G128] = {128, 8, put_i3_g128},
+        [PARE_TYPE_I3_G32_ASYM] = {32, 8, put_i3_g32_asym},
+        [PARE_TYPE_I3_G64_ASYM] = {64, 8, put_i3_g64_asym},
+        [PARE_TYPE_I3_G128_ASYM] = {128, 8, put_i3_g128_asym},
+        [PARE_TYPE_I2_G32] = {32, 4, put_i2_g32},
+        [PARE_TYPE_I2_G64] = {64, 4, put_i2_g64},
+        [PARE_TYPE_I2_G128] = {128, 4, put_i2_g128},
+        [PARE_TYPE_I2_G32_ASYM] = {32, 4, put_i2_g32_asym},
+        [PARE_TYPE_I2_G64_ASYM] = {64, 4, put_i2_g64_asym},
+        [PARE_TYPE_I2_G128_ASYM] = {128, 4, put_i2_g128_asym},
+        [PARE_TYPE_NF4] = {64, 16, put_nf4},
+        [PARE_TYPE_FP4] = {64, 15, put_fp4},
+        [PARE_TYPE_NF4_DQ] = {64, 16, put_nf4_dq},
+        [PARE_TYPE_FP4_DQ] = {64, 15, put_fp4_dq},
+        [PARE_TYPE_MXFP4] = {32, 15, put_mxfp4},
+        [PARE_TYPE_NVFP4] = {16, 15, put_nvfp4},
+        [PARE_TYPE_NVFP4_CH] = {16, 15, put_nvfp4},
+        [PARE_TYPE_F8_E4M3_CH] = {0, 253, put_f8_e4m3},
+        [PARE_TYPE_F8_E5M2_CH] = {0, 247, put_f8_e5m2},
     };
     return type < PARE_TYPE_COUNT && grids[type].put ? &grids[type] : NULL;
 }

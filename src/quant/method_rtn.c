@@ -1,10 +1,9 @@
 /* Round to nearest: each format's own rounding, by nothing but the weights. */
 #include "quant/methods.h"
-#include "quant/types.h"
 
 static void encode_row(const pare_method_matrix *matrix, const float *values, void *stored)
 {
-    pare_type_get_traits(matrix->type)->encode(values, stored, matrix->columns, NULL);
+    pare_method_encode(matrix, values, NULL, stored);
 }
 
 const pare_method pare_method_rtn = {

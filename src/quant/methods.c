@@ -6,9 +6,19 @@
 
 #include "base/buffer.h"
 #include "base/fail.h"
+#include "quant/types.h"
 
 static const pare_method *const methods[] = {&pare_method_rtn, &pare_method_gptq};
 enum { METHOD_COUNT = sizeof methods / sizeof *methods };
+
+void pare_method_encode(const pare_method_matrix *matrix, const float *values,
+                        const float *importance, void *stored)
+{
+    if (matrix->type == PARE_TYPE_I8_TENSOR)
+        pare_encode_i8_scaled(values, stored, matrix->columns, matrix->absmax / 127);
+    else
+        pare_type_get_traits(matrix->type)->encode(values, stored, matrix->columns, importance);
+}
 
 const pare_method *pare_method_at(size_t index)
 {

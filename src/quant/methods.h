@@ -13,6 +13,7 @@ typedef struct pare_method_matrix {
     pare_type type;   /* to be written */
     int64_t rows, columns;
     const float *importance; /* [columns]: mean squared activation of each input; NULL: unknown */
+    float absmax;            /* of the whole matrix, where the type has one scale for it; else 0 */
 } pare_method_matrix;
 
 typedef struct pare_method {
@@ -33,6 +34,10 @@ typedef struct pare_method {
 
 extern const pare_method pare_method_rtn;
 extern const pare_method pare_method_gptq; /* src/calibrate */
+
+/* One row by the format's own encoder; i8_tensor gets the matrix's scale. */
+void pare_method_encode(const pare_method_matrix *matrix, const float *values,
+                        const float *importance, void *stored);
 
 /* NULL past the end. */
 const pare_method *pare_method_at(size_t index);

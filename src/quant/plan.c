@@ -34,6 +34,25 @@ static pare_type fallback(pare_type type)
         return PARE_TYPE_I4_G64_ASYM;
     case PARE_TYPE_I4_G64_ASYM:
         return PARE_TYPE_I4_G32_ASYM;
+    case PARE_TYPE_I3_G128:
+        return PARE_TYPE_I3_G64;
+    case PARE_TYPE_I3_G64:
+        return PARE_TYPE_I3_G32;
+    case PARE_TYPE_I3_G128_ASYM:
+        return PARE_TYPE_I3_G64_ASYM;
+    case PARE_TYPE_I3_G64_ASYM:
+        return PARE_TYPE_I3_G32_ASYM;
+    case PARE_TYPE_I2_G128:
+        return PARE_TYPE_I2_G64;
+    case PARE_TYPE_I2_G64:
+        return PARE_TYPE_I2_G32;
+    case PARE_TYPE_I2_G128_ASYM:
+        return PARE_TYPE_I2_G64_ASYM;
+    case PARE_TYPE_I2_G64_ASYM:
+        return PARE_TYPE_I2_G32_ASYM;
+    case PARE_TYPE_NVFP4:
+    case PARE_TYPE_NVFP4_CH:
+        return PARE_TYPE_MXFP4;
     default:
         return PARE_TYPE_F16;
     }

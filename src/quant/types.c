@@ -11,6 +11,9 @@
 #define FP16_LARGEST 0x1.ffdffep15f
 #define BF16_LARGEST 0x1.fefffep127f
 
+/* Six times the largest scale that UE4M3 holds. */
+#define NVFP4_LARGEST 2688.0f
+
 #define BOTH(name, largest) pare_decode_##name, pare_encode_##name, largest
 #define READ(name) pare_decode_##name, NULL, 0
 #define NEITHER NULL, NULL, 0
@@ -42,8 +45,8 @@
 #define CAN_IQ1_M READ(iq1_m)
 #define CAN_TQ1_0 READ(tq1_0)
 #define CAN_TQ2_0 READ(tq2_0)
-#define CAN_MXFP4 READ(mxfp4)
-#define CAN_NVFP4 READ(nvfp4)
+#define CAN_MXFP4 BOTH(mxfp4, FLT_MAX)
+#define CAN_NVFP4 BOTH(nvfp4, NVFP4_LARGEST)
 #define CAN_Q1_0 READ(q1_0)
 #define CAN_Q2_0 READ(q2_0)
 #define CAN_I8_CH BOTH(i8_ch, FLT_MAX)
@@ -55,6 +58,24 @@
 #define CAN_I4_G128_ASYM BOTH(i4_g128_asym, FP16_LARGEST)
 #define CAN_NF4 BOTH(nf4, FLT_MAX)
 #define CAN_FP4 BOTH(fp4, FLT_MAX)
+#define CAN_I8_TENSOR BOTH(i8_tensor, FLT_MAX)
+#define CAN_I3_G32 BOTH(i3_g32, FP16_LARGEST)
+#define CAN_I3_G64 BOTH(i3_g64, FP16_LARGEST)
+#define CAN_I3_G128 BOTH(i3_g128, FP16_LARGEST)
+#define CAN_I3_G32_ASYM BOTH(i3_g32_asym, FP16_LARGEST)
+#define CAN_I3_G64_ASYM BOTH(i3_g64_asym, FP16_LARGEST)
+#define CAN_I3_G128_ASYM BOTH(i3_g128_asym, FP16_LARGEST)
+#define CAN_I2_G32 BOTH(i2_g32, FP16_LARGEST)
+#define CAN_I2_G64 BOTH(i2_g64, FP16_LARGEST)
+#define CAN_I2_G128 BOTH(i2_g128, FP16_LARGEST)
+#define CAN_I2_G32_ASYM BOTH(i2_g32_asym, FP16_LARGEST)
+#define CAN_I2_G64_ASYM BOTH(i2_g64_asym, FP16_LARGEST)
+#define CAN_I2_G128_ASYM BOTH(i2_g128_asym, FP16_LARGEST)
+#define CAN_NF4_DQ BOTH(nf4_dq, FLT_MAX)
+#define CAN_FP4_DQ BOTH(fp4_dq, FLT_MAX)
+#define CAN_F8_E4M3_CH BOTH(f8_e4m3_ch, FLT_MAX)
+#define CAN_F8_E5M2_CH BOTH(f8_e5m2_ch, FLT_MAX)
+#define CAN_NVFP4_CH BOTH(nvfp4_ch, FLT_MAX)
 #define CAN_I8 NEITHER
 #define CAN_I16 NEITHER
 #define CAN_I32 NEITHER
@@ -87,6 +108,15 @@ static const struct {
     {"i4_g128_sym", PARE_TYPE_I4_G128},
     {"int8", PARE_TYPE_I8_CH},
     {"int4", PARE_TYPE_I4_G32},
+    {"i3_g32_sym", PARE_TYPE_I3_G32},
+    {"i3_g64_sym", PARE_TYPE_I3_G64},
+    {"i3_g128_sym", PARE_TYPE_I3_G128},
+    {"i2_g32_sym", PARE_TYPE_I2_G32},
+    {"i2_g64_sym", PARE_TYPE_I2_G64},
+    {"i2_g128_sym", PARE_TYPE_I2_G128},
+    {"fp8", PARE_TYPE_F8_E4M3_CH},
+    {"fp8_e4m3", PARE_TYPE_F8_E4M3_CH},
+    {"fp8_e5m2", PARE_TYPE_F8_E5M2_CH},
 };
 
 const pare_type_traits *pare_type_get_traits(pare_type type)
@@ -121,18 +151,35 @@ pare_type pare_type_from_gguf(uint32_t id)
     return PARE_TYPE_COUNT;
 }
 
+/* Bytes of a row behind its blocks: an FP32 scale, and an offset. */
+static size_t row_tail(pare_type type)
+{
+    switch (type) {
+    case PARE_TYPE_I8_CH:
+    case PARE_TYPE_I8_TENSOR:
+    case PARE_TYPE_F8_E4M3_CH:
+    case PARE_TYPE_F8_E5M2_CH:
+    case PARE_TYPE_NVFP4_CH:
+        return sizeof(float);
+    case PARE_TYPE_NF4_DQ:
+    case PARE_TYPE_FP4_DQ:
+        return 2 * sizeof(float);
+    default:
+        return 0;
+    }
+}
+
 size_t pare_type_row_bytes(pare_type type, int64_t n)
 {
     if ((unsigned)type >= PARE_TYPE_COUNT || n <= 0)
         return 0;
     const pare_type_traits *traits = &table[type];
-    size_t bytes;
-    if (traits->block == 0) /* i8_ch: the codes and one FP32 scale */
-        return pare_add_size((size_t)n, sizeof(float), &bytes) ? bytes : 0;
-    if (n % traits->block != 0 ||
-        !pare_mul_size((size_t)(n / traits->block), traits->block_bytes, &bytes))
+    size_t bytes = (size_t)n;
+    if (traits->block != 0 &&
+        (n % traits->block != 0 ||
+         !pare_mul_size((size_t)(n / traits->block), traits->block_bytes, &bytes)))
         return 0;
-    return bytes;
+    return pare_add_size(bytes, row_tail(type), &bytes) ? bytes : 0;
 }
 
 int64_t pare_type_block(pare_type type)

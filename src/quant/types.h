@@ -58,7 +58,30 @@ extern const int8_t pare_iq4_values[16];
  * nf4, fp4: FP32 absmax, 32 bytes of nibbles: w = absmax * pare_nf4_values[q].
  * Element 2i is the low nibble of byte i, element 2i+1 the high one. */
 typedef struct PARE_PACKED { float absmax; uint8_t q[32]; } pare_block_nf4;
-extern const float pare_nf4_values[16], pare_fp4_values[16];
+/* nf4_dq, fp4_dq: the absmax as a code of pare_nested_values, which the FP32 scale and offset at the end of the row belong to:
+ * absmax = pare_nested_values[code] * scale + offset. */
+typedef struct PARE_PACKED { uint8_t absmax; uint8_t q[32]; } pare_block_nf4_dq;
+extern const float pare_nf4_values[16], pare_fp4_values[16], pare_nested_values[256];
+
+/* mxfp4: w = 2^(exponent - 128) pare_e2m1_values[q]; nvfp4: w = UE4M3(scales[i / 16]) / 2 pare_e2m1_values[q], times the FP32
+ * scale at the end of the row in nvfp4_ch. Low nibbles are the first half of the elements that share a scale. */
+typedef struct PARE_PACKED { uint8_t exponent; uint8_t q[16]; } pare_block_mxfp4;
+typedef struct PARE_PACKED { uint8_t scales[4]; uint8_t q[32]; } pare_block_nvfp4;
+extern const int8_t pare_e2m1_values[16]; /* E2M1, doubled: whole numbers */
+
+/* i3_gN, i2_gN, symmetric and not: as i4_gN with zero 4 and 2; a group's codes are N/4 bytes of two bits (element 4i lowest in
+ * byte i), for i3 followed by N/8 bytes of third bits (element 8i lowest in byte i).
+ * f8_*_ch: n codes, then the row's FP32 scale. E5M2 is the upper half of FP16; E4M3 has a bias of 7 and no infinities. */
+typedef struct PARE_PACKED { uint8_t q[48], high[4]; uint16_t d; } pare_block_tq1_0;
+typedef struct PARE_PACKED { uint8_t q[64]; uint16_t d; } pare_block_tq2_0;
+typedef struct PARE_PACKED { uint16_t d; uint8_t q[16]; } pare_block_q1_0;
+typedef struct PARE_PACKED { uint16_t d; uint8_t q[16]; } pare_block_q2_0;
 /* clang-format on */
+
+/* The codes of a block in element order: 0, 1, 2 for -d, 0, d. */
+void pare_unpack_tq1_0(const pare_block_tq1_0 *block, uint8_t codes[256]);
+
+/* Codes of n values as i8_ch and i8_tensor store them, for a given scale. */
+void pare_encode_i8_scaled(const float *values, void *stored, int64_t n, float scale);
 
 #endif

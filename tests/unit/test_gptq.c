@@ -111,10 +111,11 @@ static void grids_agree_with_decoders(void **state)
             grid->put(blank, N, i, code);
         }
         traits->decode(blank, again, N);
-        assert_memory_equal(decoded, again, sizeof decoded);
+        for (int i = 0; i < N; i++) /* not by bytes: there are two zeros */
+            assert_true(decoded[i] == again[i]);
         free(row), free(blank), free(table);
     }
-    assert_true(seen >= 19);
+    assert_true(seen >= 40);
 }
 
 static void feedback_beats_rounding(void **state)

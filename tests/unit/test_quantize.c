@@ -140,9 +140,14 @@ static void expect_encoded(const pare_model *model, const pare_tensor *written,
     int64_t columns = pare_tensor_columns(source), rows = pare_tensor_rows(source);
     size_t row_bytes = pare_type_row_bytes(item->type, columns);
     uint8_t row[4 * MLP];
+    float absmax = 0;
+    for (int64_t i = 0; i < rows * columns; i++)
+        absmax = fmaxf(absmax, fabsf(((const float *)source->data)[i]));
     for (int64_t r = 0; r < rows; r++) {
         const float *x = (const float *)source->data + pare_export_row(model, source, r) * columns;
         pare_type_get_traits(item->type)->encode(x, row, columns, NULL);
+        if (item->type == PARE_TYPE_I8_TENSOR) /* one scale for all rows */
+            pare_encode_i8_scaled(x, row, columns, absmax / 127);
         assert_memory_equal(row, (const uint8_t *)written->data + (size_t)r * row_bytes, row_bytes);
     }
 }
@@ -196,6 +201,7 @@ static void misfits_fall_back(void **state)
         {PARE_TYPE_IQ4_XS, PARE_TYPE_IQ4_NL, PARE_TYPE_IQ4_NL},
         {PARE_TYPE_I4_G128, PARE_TYPE_I4_G32, PARE_TYPE_I4_G32},
         {PARE_TYPE_NF4, PARE_TYPE_F16, PARE_TYPE_F16},
+        {PARE_TYPE_I3_G128_ASYM, PARE_TYPE_I3_G32_ASYM, PARE_TYPE_I3_G32_ASYM},
         {PARE_TYPE_Q8_0, PARE_TYPE_Q8_0, PARE_TYPE_Q8_0},
         {PARE_TYPE_I8_CH, PARE_TYPE_I8_CH, PARE_TYPE_I8_CH},
     };

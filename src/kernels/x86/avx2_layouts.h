@@ -45,8 +45,14 @@ PARE_INLINE __m256i repeat(uint32_t word)
 /* True for the layouts whose values are integer codes times scales. */
 PARE_INLINE bool has_codes(pare_layout layout)
 {
-    return layout != PARE_LAYOUT_F32 && layout != PARE_LAYOUT_F16 && layout != PARE_LAYOUT_BF16 &&
-           layout != PARE_LAYOUT_NF4 && layout != PARE_LAYOUT_FP4;
+    switch (layout) {
+#define X(NAME, ...) case PARE_LAYOUT_##NAME:
+        PARE_CODE_LAYOUT_LIST(X)
+#undef X
+        return true;
+    default:
+        return false;
+    }
 }
 
 PARE_INLINE __m256i nibbles(const uint8_t *p, int q, int part)
@@ -76,8 +82,15 @@ PARE_INLINE __m256i iq4_bytes(__m256i codes)
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), codes);
 }
 
-/* Quad q of a sub: 8 rows x 4 unsigned codes (for iq4: plus 128, as the layout's zero point says).
- */
+/* Twice the values of E2M1. */
+PARE_INLINE __m256i e2m1_bytes(__m256i codes)
+{
+    const __m128i table = _mm_loadu_si128((const __m128i *)pare_e2m1_values);
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), codes);
+}
+
+/* Quad q of a sub: 8 rows x 4 unsigned codes (for iq4 and E2M1: plus 128 and 16, as the layout's
+ * zero point says). */
 PARE_INLINE __m256i load_quad(pare_layout layout, const uint8_t *sub, int q, int part)
 {
     switch (layout) {
@@ -87,6 +100,9 @@ PARE_INLINE __m256i load_quad(pare_layout layout, const uint8_t *sub, int q, int
     case PARE_LAYOUT_IQ4_NL:
     case PARE_LAYOUT_IQ4_XS:
         return _mm256_xor_si256(iq4_bytes(nibbles(sub, q, part)), repeat(0x80808080));
+    case PARE_LAYOUT_MXFP4:
+    case PARE_LAYOUT_NVFP4:
+        return _mm256_add_epi8(e2m1_bytes(nibbles(sub, q, part)), repeat(0x10101010));
     case PARE_LAYOUT_Q5_0:
     case PARE_LAYOUT_Q5_1:
     case PARE_LAYOUT_Q5_K:
@@ -96,12 +112,24 @@ PARE_INLINE __m256i load_quad(pare_layout layout, const uint8_t *sub, int q, int
         __m256i high = load_words(sub + q / 4 * 128 + part * 32);
         return or_masked(nibbles(sub + 256, q, part), move_bits(high, q % 4 * 2, 4), 0x30303030);
     }
-    case PARE_LAYOUT_Q3_K: {
+    case PARE_LAYOUT_Q3_K:
+    case PARE_LAYOUT_I3_G32:
+    case PARE_LAYOUT_I3_G64:
+    case PARE_LAYOUT_I3_G128:
+    case PARE_LAYOUT_I3_G32_ASYM:
+    case PARE_LAYOUT_I3_G64_ASYM:
+    case PARE_LAYOUT_I3_G128_ASYM: {
         __m256i low = move_bits(load_words(sub + q / 4 * 128 + part * 32), q % 4 * 2, 0);
         __m256i high = move_bits(load_words(sub + 256 + part * 32), q, 2);
         return or_masked(_mm256_and_si256(low, repeat(0x03030303)), high, 0x04040404);
     }
-    case PARE_LAYOUT_Q2_K: {
+    case PARE_LAYOUT_Q2_K:
+    case PARE_LAYOUT_I2_G32:
+    case PARE_LAYOUT_I2_G64:
+    case PARE_LAYOUT_I2_G128:
+    case PARE_LAYOUT_I2_G32_ASYM:
+    case PARE_LAYOUT_I2_G64_ASYM:
+    case PARE_LAYOUT_I2_G128_ASYM: {
         __m256i low = move_bits(load_words(sub + q / 4 * 128 + part * 32), q % 4 * 2, 0);
         return _mm256_and_si256(low, repeat(0x03030303));
     }
@@ -115,6 +143,8 @@ PARE_INLINE __m256i load_signed_quad(pare_layout layout, const uint8_t *sub, int
 {
     if (layout == PARE_LAYOUT_IQ4_NL || layout == PARE_LAYOUT_IQ4_XS)
         return iq4_bytes(nibbles(sub, q, part));
+    if (layout == PARE_LAYOUT_MXFP4 || layout == PARE_LAYOUT_NVFP4)
+        return e2m1_bytes(nibbles(sub, q, part));
     __m256i codes = load_quad(layout, sub, q, part);
     int bits = pare_layouts[layout].zero_bits;
     return bits ? _mm256_sub_epi8(codes, _mm256_set1_epi8((char)(1 << bits))) : codes;
@@ -178,17 +208,67 @@ PARE_INLINE __m256 iq4_xs_scale(const uint8_t *block, int s, int part)
     return _mm256_cvtepi32_ps(_mm256_sub_epi32(scale, repeat(32)));
 }
 
+/* UE4M3 (its half) of 8 rows: FP16 with the same bits is 2^8 times too small. 0x7f counts as 0. */
+PARE_INLINE __m256 half_ue4m3(const uint8_t *p)
+{
+    __m128i codes = _mm_loadl_epi64((const __m128i *)p), top = _mm_set1_epi8(0x7f);
+    codes = _mm_andnot_si128(_mm_cmpeq_epi8(codes, top), _mm_and_si128(codes, top));
+    __m128i halves = _mm_slli_epi16(_mm_cvtepu8_epi16(codes), 7);
+    return _mm256_mul_ps(_mm256_cvtph_ps(halves), _mm256_set1_ps(128));
+}
+
+/* Half of 2^(exponent - 127). */
+PARE_INLINE __m256 half_e8m0(const uint8_t *p)
+{
+    return _mm256_mul_ps(_mm256_castsi256_ps(_mm256_slli_epi32(load_bytes(p), 23)),
+                         _mm256_set1_ps(0.5f));
+}
+
+/* The absmax of nf4_dq: no fused multiply-add, as the decoder has it. */
+PARE_INLINE __m256 nested_absmax(const uint8_t *panel, const uint8_t *codes, int part)
+{
+    __m256 product = _mm256_mul_ps(_mm256_i32gather_ps(pare_nested_values, load_bytes(codes), 4),
+                                   _mm256_load_ps((const float *)panel + part * 8));
+    return _mm256_add_ps(product, _mm256_load_ps((const float *)panel + 32 + part * 8));
+}
+
+/* E4M3 of 8 rows: the bits of an FP16 2^8 times too small, its sign extended by one bit. */
+PARE_INLINE __m256 e4m3_values(const uint8_t *p)
+{
+    __m128i wide = _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)p));
+    return _mm256_cvtph_ps(_mm_and_si128(_mm_slli_epi16(wide, 7), _mm_set1_epi16((short)0xbfff)));
+}
+
+PARE_INLINE __m256 e5m2_values(const uint8_t *p)
+{
+    __m128i wide = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)p));
+    return _mm256_cvtph_ps(_mm_slli_epi16(wide, 8));
+}
+
 /* `panel` is the panel's start, where i8_ch has its scales. */
 PARE_INLINE __m256 load_scale(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s,
                               int group, int part)
 {
+    if (pare_layout_asym_subs(layout))
+        return load_halves(block + s / pare_layout_asym_subs(layout) * 64 + part * 16);
     switch (layout) {
     case PARE_LAYOUT_F32:
     case PARE_LAYOUT_F16:
     case PARE_LAYOUT_BF16:
         return _mm256_set1_ps(1);
     case PARE_LAYOUT_I8_CH:
+    case PARE_LAYOUT_F8_E5M2:
         return _mm256_load_ps((const float *)panel + part * 8);
+    case PARE_LAYOUT_F8_E4M3: /* values are 2^8 too small */
+        return _mm256_mul_ps(_mm256_load_ps((const float *)panel + part * 8), _mm256_set1_ps(256));
+    case PARE_LAYOUT_NF4_DQ:
+    case PARE_LAYOUT_FP4_DQ:
+        return nested_absmax(panel, block + s / 2 * 32 + part * 8, part);
+    case PARE_LAYOUT_MXFP4:
+        return half_e8m0(block + s * 32 + part * 8);
+    case PARE_LAYOUT_NVFP4:
+        return _mm256_mul_ps(half_ue4m3(block + (2 * s + group) * 32 + part * 8),
+                             _mm256_load_ps((const float *)panel + part * 8));
     case PARE_LAYOUT_NF4:
     case PARE_LAYOUT_FP4:
         return _mm256_load_ps((const float *)block + part * 8);
@@ -208,12 +288,6 @@ PARE_INLINE __m256 load_scale(pare_layout layout, const uint8_t *panel, const ui
     }
     case PARE_LAYOUT_IQ4_XS:
         return _mm256_mul_ps(load_halves(block + part * 16), iq4_xs_scale(block, s, part));
-    case PARE_LAYOUT_I4_G32_ASYM:
-        return load_halves(block + s * 64 + part * 16);
-    case PARE_LAYOUT_I4_G64_ASYM:
-        return load_halves(block + s / 2 * 64 + part * 16);
-    case PARE_LAYOUT_I4_G128_ASYM:
-        return load_halves(block + s / 4 * 64 + part * 16);
     default: /* one FP16 scale for the block */
         return load_halves(block + part * 16);
     }
@@ -234,6 +308,8 @@ PARE_INLINE __m256 asym_minimum(const uint8_t *block, int g, int part)
 PARE_INLINE __m256 load_minimum(pare_layout layout, const uint8_t *block, int s, int group,
                                 int part)
 {
+    if (pare_layout_asym_subs(layout))
+        return asym_minimum(block, s / pare_layout_asym_subs(layout), part);
     switch (layout) {
     case PARE_LAYOUT_Q4_K:
     case PARE_LAYOUT_Q5_K:
@@ -244,12 +320,6 @@ PARE_INLINE __m256 load_minimum(pare_layout layout, const uint8_t *block, int s,
         return negative(_mm256_mul_ps(load_halves(block + 64 + part * 16),
                                       _mm256_cvtepi32_ps(_mm256_srli_epi32(both, 4))));
     }
-    case PARE_LAYOUT_I4_G32_ASYM:
-        return asym_minimum(block, s, part);
-    case PARE_LAYOUT_I4_G64_ASYM:
-        return asym_minimum(block, s / 2, part);
-    case PARE_LAYOUT_I4_G128_ASYM:
-        return asym_minimum(block, s / 4, part);
     default: /* q4_1, q5_1 */
         return load_halves(block + 64 + part * 16);
     }
@@ -275,15 +345,23 @@ PARE_INLINE __m256 load_values(pare_layout layout, const uint8_t *sub, __m256i q
         return _mm256_load_ps((const float *)sub + k * 32 + part * 8);
     case PARE_LAYOUT_F16:
         return load_halves(sub + k * 64 + part * 16);
+    case PARE_LAYOUT_F8_E4M3:
+        return e4m3_values(sub + k * 32 + part * 8);
+    case PARE_LAYOUT_F8_E5M2:
+        return e5m2_values(sub + k * 32 + part * 8);
     case PARE_LAYOUT_BF16: {
         __m256i pair = load_words(sub + k / 2 * 128 + part * 32);
         return _mm256_castsi256_ps(k % 2 ? _mm256_and_si256(pair, repeat(0xffff0000))
                                          : _mm256_slli_epi32(pair, 16));
     }
-    case PARE_LAYOUT_NF4:
     case PARE_LAYOUT_FP4:
-        return look_up(layout == PARE_LAYOUT_FP4 ? pare_fp4_values : pare_nf4_values,
-                       load_words(sub + k / 8 * 128 + part * 32), k % 4 * 8 + k / 4 % 2 * 4);
+    case PARE_LAYOUT_FP4_DQ:
+        return look_up(pare_fp4_values, load_words(sub + k / 8 * 128 + part * 32),
+                       k % 4 * 8 + k / 4 % 2 * 4);
+    case PARE_LAYOUT_NF4:
+    case PARE_LAYOUT_NF4_DQ:
+        return look_up(pare_nf4_values, load_words(sub + k / 8 * 128 + part * 32),
+                       k % 4 * 8 + k / 4 % 2 * 4);
     default:
         return code_values(quad, k % 4);
     }

@@ -52,6 +52,12 @@ PARE_INLINE bool by_bytes(pare_layout layout)
     case PARE_LAYOUT_Q5_K:
     case PARE_LAYOUT_Q6_K:
     case PARE_LAYOUT_Q3_K:
+    case PARE_LAYOUT_I3_G32:
+    case PARE_LAYOUT_I3_G64:
+    case PARE_LAYOUT_I3_G128:
+    case PARE_LAYOUT_I3_G32_ASYM:
+    case PARE_LAYOUT_I3_G64_ASYM:
+    case PARE_LAYOUT_I3_G128_ASYM:
         return true;
     default:
         return false;
@@ -86,6 +92,14 @@ PARE_INLINE __m512i iq4_bytes(__m512i codes)
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), codes);
 }
 
+/* Twice the values of E2M1, plus 16. */
+PARE_INLINE __m512i e2m1_bytes(__m512i codes)
+{
+    const __m128i table =
+        _mm_add_epi8(_mm_loadu_si128((const __m128i *)pare_e2m1_values), _mm_set1_epi8(16));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), codes);
+}
+
 /* Quad q of a sub: 16 rows x 4 unsigned codes. */
 PARE_INLINE __m512i load_quad(pare_layout layout, const uint8_t *sub, int q, int half)
 {
@@ -96,6 +110,9 @@ PARE_INLINE __m512i load_quad(pare_layout layout, const uint8_t *sub, int q, int
     case PARE_LAYOUT_IQ4_NL:
     case PARE_LAYOUT_IQ4_XS:
         return iq4_bytes(nibbles(sub, q, half));
+    case PARE_LAYOUT_MXFP4:
+    case PARE_LAYOUT_NVFP4:
+        return e2m1_bytes(nibbles(sub, q, half));
     case PARE_LAYOUT_Q5_0:
     case PARE_LAYOUT_Q5_1:
     case PARE_LAYOUT_Q5_K:
@@ -105,12 +122,24 @@ PARE_INLINE __m512i load_quad(pare_layout layout, const uint8_t *sub, int q, int
         __m512i high = load_words(sub + q / 4 * 128 + half * 64);
         return or_masked(nibbles(sub + 256, q, half), move_bits(high, q % 4 * 2, 4), 0x30303030);
     }
-    case PARE_LAYOUT_Q3_K: {
+    case PARE_LAYOUT_Q3_K:
+    case PARE_LAYOUT_I3_G32:
+    case PARE_LAYOUT_I3_G64:
+    case PARE_LAYOUT_I3_G128:
+    case PARE_LAYOUT_I3_G32_ASYM:
+    case PARE_LAYOUT_I3_G64_ASYM:
+    case PARE_LAYOUT_I3_G128_ASYM: {
         __m512i low = move_bits(load_words(sub + q / 4 * 128 + half * 64), q % 4 * 2, 0);
         __m512i high = move_bits(load_words(sub + 256 + half * 64), q, 2);
         return or_masked(_mm512_and_si512(low, repeat(0x03030303)), high, 0x04040404);
     }
-    case PARE_LAYOUT_Q2_K: {
+    case PARE_LAYOUT_Q2_K:
+    case PARE_LAYOUT_I2_G32:
+    case PARE_LAYOUT_I2_G64:
+    case PARE_LAYOUT_I2_G128:
+    case PARE_LAYOUT_I2_G32_ASYM:
+    case PARE_LAYOUT_I2_G64_ASYM:
+    case PARE_LAYOUT_I2_G128_ASYM: {
         __m512i low = move_bits(load_words(sub + q / 4 * 128 + half * 64), q % 4 * 2, 0);
         return _mm512_and_si512(low, repeat(0x03030303));
     }
@@ -187,17 +216,70 @@ PARE_INLINE __m512 iq4_xs_scale(const uint8_t *block, int s, int half)
     return _mm512_cvtepi32_ps(_mm512_sub_epi32(scale, repeat(32)));
 }
 
+/* UE4M3 (its half) of 16 rows: FP16 with the same bits is 2^8 times too small. 0x7f counts as 0. */
+PARE_INLINE __m512 half_ue4m3(const uint8_t *p)
+{
+    __m128i codes = _mm_load_si128((const __m128i *)p), top = _mm_set1_epi8(0x7f);
+    codes = _mm_andnot_si128(_mm_cmpeq_epi8(codes, top), _mm_and_si128(codes, top));
+    __m256i halves = _mm256_slli_epi16(_mm256_cvtepu8_epi16(codes), 7);
+    return _mm512_mul_ps(_mm512_cvtph_ps(halves), _mm512_set1_ps(128));
+}
+
+/* Half of 2^(exponent - 127). */
+PARE_INLINE __m512 half_e8m0(const uint8_t *p)
+{
+    __m512i exponent = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)p));
+    return _mm512_mul_ps(_mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23)),
+                         _mm512_set1_ps(0.5f));
+}
+
+/* The absmax of nf4_dq: no fused multiply-add, as the decoder has it. */
+PARE_INLINE __m512 nested_absmax(const uint8_t *panel, const uint8_t *codes, int half)
+{
+    __m512i index = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)codes));
+    __m512 product = _mm512_mul_ps(_mm512_i32gather_ps(index, pare_nested_values, 4),
+                                   _mm512_load_ps(panel + half * 64));
+    return _mm512_add_ps(product, _mm512_load_ps(panel + 128 + half * 64));
+}
+
+/* E4M3 of 16 rows: the bits of an FP16 2^8 times too small, its sign extended by one bit. */
+PARE_INLINE __m512 e4m3_values(const uint8_t *p)
+{
+    __m256i wide = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)p));
+    return _mm512_cvtph_ps(
+        _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16((short)0xbfff)));
+}
+
+PARE_INLINE __m512 e5m2_values(const uint8_t *p)
+{
+    __m256i wide = _mm256_cvtepu8_epi16(_mm_load_si128((const __m128i *)p));
+    return _mm512_cvtph_ps(_mm256_slli_epi16(wide, 8));
+}
+
 /* `panel` is the panel's start, where i8_ch has its scales. */
 PARE_INLINE __m512 load_scale(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s,
                               int group, int half)
 {
+    if (pare_layout_asym_subs(layout))
+        return load_halves(block + s / pare_layout_asym_subs(layout) * 64 + half * 32);
     switch (layout) {
     case PARE_LAYOUT_F32:
     case PARE_LAYOUT_F16:
     case PARE_LAYOUT_BF16:
         return _mm512_set1_ps(1);
     case PARE_LAYOUT_I8_CH:
+    case PARE_LAYOUT_F8_E5M2:
         return _mm512_load_ps(panel + half * 64);
+    case PARE_LAYOUT_F8_E4M3: /* values are 2^8 too small */
+        return _mm512_mul_ps(_mm512_load_ps(panel + half * 64), _mm512_set1_ps(256));
+    case PARE_LAYOUT_NF4_DQ:
+    case PARE_LAYOUT_FP4_DQ:
+        return nested_absmax(panel, block + s / 2 * 32 + half * 16, half);
+    case PARE_LAYOUT_MXFP4:
+        return half_e8m0(block + s * 32 + half * 16);
+    case PARE_LAYOUT_NVFP4:
+        return _mm512_mul_ps(half_ue4m3(block + (2 * s + group) * 32 + half * 16),
+                             _mm512_load_ps(panel + half * 64));
     case PARE_LAYOUT_NF4:
     case PARE_LAYOUT_FP4:
         return _mm512_load_ps(block + half * 64);
@@ -218,12 +300,6 @@ PARE_INLINE __m512 load_scale(pare_layout layout, const uint8_t *panel, const ui
     }
     case PARE_LAYOUT_IQ4_XS:
         return _mm512_mul_ps(load_halves(block + half * 32), iq4_xs_scale(block, s, half));
-    case PARE_LAYOUT_I4_G64_ASYM:
-        return load_halves(block + s / 2 * 64 + half * 32);
-    case PARE_LAYOUT_I4_G32_ASYM:
-        return load_halves(block + s * 64 + half * 32);
-    case PARE_LAYOUT_I4_G128_ASYM:
-        return load_halves(block + s / 4 * 64 + half * 32);
     default: /* one FP16 scale for the block */
         return load_halves(block + half * 32);
     }
@@ -241,6 +317,8 @@ PARE_INLINE __m512 load_minimum(pare_layout layout, const uint8_t *block, int s,
                                 int half)
 {
     const __m512 zero = _mm512_setzero_ps();
+    if (pare_layout_asym_subs(layout))
+        return asym_minimum(block, s / pare_layout_asym_subs(layout), half);
     switch (layout) {
     case PARE_LAYOUT_Q4_K:
     case PARE_LAYOUT_Q5_K:
@@ -253,12 +331,6 @@ PARE_INLINE __m512 load_minimum(pare_layout layout, const uint8_t *block, int s,
         return _mm512_sub_ps(
             zero, _mm512_mul_ps(load_halves(block + 64 + half * 32), _mm512_cvtepi32_ps(minimum)));
     }
-    case PARE_LAYOUT_I4_G32_ASYM:
-        return asym_minimum(block, s, half);
-    case PARE_LAYOUT_I4_G64_ASYM:
-        return asym_minimum(block, s / 2, half);
-    case PARE_LAYOUT_I4_G128_ASYM:
-        return asym_minimum(block, s / 4, half);
     default: /* q4_1, q5_1 */
         return load_halves(block + 64 + half * 32);
     }
@@ -270,12 +342,24 @@ PARE_INLINE __m512 value_table(pare_layout layout)
 {
     switch (layout) {
     case PARE_LAYOUT_NF4:
+    case PARE_LAYOUT_NF4_DQ:
         return _mm512_loadu_ps(pare_nf4_values);
     case PARE_LAYOUT_FP4:
+    case PARE_LAYOUT_FP4_DQ:
         return _mm512_loadu_ps(pare_fp4_values);
     case PARE_LAYOUT_IQ4_NL:
     case PARE_LAYOUT_IQ4_XS:
         return load_signed_bytes((const uint8_t *)pare_iq4_values);
+    case PARE_LAYOUT_MXFP4:
+    case PARE_LAYOUT_NVFP4:
+        return load_signed_bytes((const uint8_t *)pare_e2m1_values);
+    case PARE_LAYOUT_I2_G32:
+    case PARE_LAYOUT_I2_G64:
+    case PARE_LAYOUT_I2_G128:
+        return _mm512_setr_ps(-2, -1, 0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1, 0, 1);
+    case PARE_LAYOUT_I2_G32_ASYM:
+    case PARE_LAYOUT_I2_G64_ASYM:
+    case PARE_LAYOUT_I2_G128_ASYM:
     case PARE_LAYOUT_Q2_K:
         return _mm512_setr_ps(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
     default: {
@@ -296,12 +380,22 @@ PARE_INLINE __m512 load_values(pare_layout layout, const uint8_t *sub, __m512i q
         return _mm512_load_ps(sub + k * 128 + half * 64);
     case PARE_LAYOUT_F16:
         return load_halves(sub + k * 64 + half * 32);
+    case PARE_LAYOUT_F8_E4M3:
+        return e4m3_values(sub + k * 32 + half * 16);
+    case PARE_LAYOUT_F8_E5M2:
+        return e5m2_values(sub + k * 32 + half * 16);
     case PARE_LAYOUT_BF16: {
         __m512i pair = load_words(sub + k / 2 * 128 + half * 64);
         return _mm512_castsi512_ps(k % 2 ? _mm512_and_si512(pair, repeat(0xffff0000))
                                          : _mm512_slli_epi32(pair, 16));
     }
-    case PARE_LAYOUT_Q2_K: {
+    case PARE_LAYOUT_Q2_K:
+    case PARE_LAYOUT_I2_G32:
+    case PARE_LAYOUT_I2_G64:
+    case PARE_LAYOUT_I2_G128:
+    case PARE_LAYOUT_I2_G32_ASYM:
+    case PARE_LAYOUT_I2_G64_ASYM:
+    case PARE_LAYOUT_I2_G128_ASYM: {
         __m512i word = load_words(sub + k / 16 * 128 + half * 64);
         unsigned bit = (unsigned)(k % 4 * 8 + k / 4 % 4 * 2);
         return _mm512_permutexvar_ps(_mm512_srli_epi32(word, bit), value_table(layout));

@@ -48,14 +48,24 @@ PARE_INLINE __m512 add_scaled(__m512 total, __m512i sum, __m512 x_scale, __m512 
 }
 
 /* Where several subs share a scale they are added, times the activations' scale only, before it is
- * applied: fewer multiplications. How many: 2 and 4 for i4_g64 and i4_g128, 0 for a whole row
+ * applied: fewer multiplications. How many: 2 and 4 for groups of 64 and 128, 0 for a whole row
  * (i8_ch), else 1. */
 PARE_INLINE int scale_span(pare_layout layout)
 {
-    return layout == PARE_LAYOUT_I8_CH     ? 0
-           : layout == PARE_LAYOUT_I4_G64  ? 2
-           : layout == PARE_LAYOUT_I4_G128 ? 4
-                                           : 1;
+    switch (layout) {
+    case PARE_LAYOUT_I8_CH:
+        return 0;
+    case PARE_LAYOUT_I4_G64:
+    case PARE_LAYOUT_I3_G64:
+    case PARE_LAYOUT_I2_G64:
+        return 2;
+    case PARE_LAYOUT_I4_G128:
+    case PARE_LAYOUT_I3_G128:
+    case PARE_LAYOUT_I2_G128:
+        return 4;
+    default:
+        return 1;
+    }
 }
 
 /* ---- one token ---- */

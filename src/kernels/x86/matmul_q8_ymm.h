@@ -40,6 +40,8 @@ PARE_INLINE int series_of(pare_layout layout)
     case PARE_LAYOUT_Q5_0:
     case PARE_LAYOUT_Q5_1:
     case PARE_LAYOUT_Q5_K:
+    case PARE_LAYOUT_MXFP4: /* at most 28 */
+    case PARE_LAYOUT_NVFP4:
         return 4;
     default:
         return 8;
