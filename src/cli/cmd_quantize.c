@@ -287,8 +287,10 @@ const cli_command cmd_quantize = {
     "recorded in the file (pare.fallbacks).\n\n"
     "formats: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs "
     "(llama.cpp's);\n"
-    "i8_ch i4_g32 i4_g64 i4_g128 i4_g32_asym i4_g64_asym i4_g128_asym nf4 fp4 (only Pare reads "
-    "these)\n\n"
+    "mxfp4 nvfp4 (llama.cpp's too); only Pare reads these:\n"
+    "i8_ch i8_tensor f8_e4m3_ch f8_e5m2_ch nf4 fp4 nf4_dq fp4_dq nvfp4_ch, and integers of 4, 3 and "
+    "2 bits in groups of\n"
+    "32, 64 and 128, symmetric and not: i4_g32 ... i2_g128, i4_g32_asym ... i2_g128_asym\n\n"
     "recipes (llama.cpp's mixes): q2_k q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m iq4_nl "
     "iq4_xs\n\n"
     "  pare quantize models/ref-llama-11m -o small.gguf --format q4_k --tensor 'ffn_down=q6_k'\n",
