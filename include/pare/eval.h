@@ -54,6 +54,8 @@ typedef struct pare_eval_options {
 /* Windows of 1024, FP32 activations and cache. */
 pare_eval_options pare_eval_options_default(void);
 
+enum { PARE_EVAL_MOST_WINDOWS = 512 };
+
 /* Standard errors are those of the mean over windows taken as clusters: tokens of one window are
  * correlated, windows are taken as independent. With a single window they are NaN. Natural
  * logarithms throughout. */
@@ -74,6 +76,12 @@ typedef struct pare_eval_result {
     double top1, top1_se; /* share of positions where both have the same most probable token */
     double base_mean_nll, base_perplexity;
     double perplexity_ratio, perplexity_ratio_se; /* model / base, paired by token */
+
+    /* Means of each window, in their order: what two models' results are paired by. kept is 0 where
+     * there are more windows than fit; the last two are of compared results only. */
+    int64_t kept;
+    double window_nll[PARE_EVAL_MOST_WINDOWS], window_kld[PARE_EVAL_MOST_WINDOWS],
+        window_top1[PARE_EVAL_MOST_WINDOWS];
 
     double seconds;
     char isa[16];

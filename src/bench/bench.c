@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 enum { BANDWIDTH_SAMPLES = 3 };
 #define POLL_SECONDS 0.1 /* how soon a wish to stop is noticed */
@@ -23,6 +25,7 @@ typedef struct bench {
     pare_hw *hw;
     int count, rounds;
     double done, steps; /* for the progress */
+    char run[40];       /* "" for a single configuration */
 } bench;
 
 pare_bench_config pare_bench_config_default(const char *model)
@@ -227,7 +230,7 @@ static pare_status finish(bench *b, int index)
 {
     const pare_bench_entry *entry = &b->entries[index];
     pare_bench_result *result = &b->results[index];
-    pare_status status = pare_bench_make_result(entry, b->options, b->hw, result);
+    pare_status status = pare_bench_make_result(entry, b->options, b->hw, b->run, result);
     if (status == PARE_OK && b->options->each)
         status = b->options->each(b->options->each_user, index, &result->record);
     if (status == PARE_OK && b->options->journal && entry->config->key)
@@ -254,6 +257,15 @@ static pare_status run_rounds(bench *b)
     return status;
 }
 
+/* Configurations that were measured beside each other share it. */
+static void name_run(char run[40])
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    snprintf(run, 40, "%llx-%x", (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000,
+             (unsigned)getpid());
+}
+
 pare_status pare_bench_run(const pare_bench_config *configs, int count,
                            const pare_bench_options *options, pare_bench_result *results)
 {
@@ -261,6 +273,8 @@ pare_status pare_bench_run(const pare_bench_config *configs, int count,
     pare_status status;
     b.rounds = options->rounds > 0 ? options->rounds : count > 1 ? 2 : 1;
     b.steps = count * (b.rounds + 0.1);
+    if (count > 1)
+        name_run(b.run);
     for (int i = 0; i < count; i++)
         results[i] = (pare_bench_result){0};
     for (int i = 0; i < count; i++)

@@ -23,6 +23,16 @@ static pare_status add_numbers(const json_t *report, const char *key, pare_bench
     return status;
 }
 
+/* Which samples were taken in one process: what was measured beside each other can be paired. */
+static void note_round(pare_bench_entry *entry, const json_t *report)
+{
+    size_t used = strlen(entry->round_samples),
+           prefill = json_array_size(json_object_get(report, "prefill_s")),
+           decode = json_array_size(json_object_get(report, "decode_s"));
+    snprintf(entry->round_samples + used, sizeof entry->round_samples - used, "%s%zu",
+             used ? "," : "", prefill > decode ? prefill : decode);
+}
+
 pare_status pare_bench_entry_add(pare_bench_entry *entry, json_t *report)
 {
     pare_status status;
@@ -36,6 +46,7 @@ pare_status pare_bench_entry_add(pare_bench_entry *entry, json_t *report)
     if (pare_bench_number(report, "other_cpu_share") > entry->other_cpu_share)
         entry->other_cpu_share = pare_bench_number(report, "other_cpu_share");
     PARE_TRY(pare_bench_entry_add_sensors(entry, report));
+    note_round(entry, report);
     json_decref(entry->last);
     entry->last = json_incref(report);
 fail:
@@ -300,7 +311,7 @@ static void add_extra(pare_bench_builder *b)
 }
 
 pare_status pare_bench_make_result(const pare_bench_entry *entry, const pare_bench_options *options,
-                                   const pare_hw *hw, pare_bench_result *result)
+                                   const pare_hw *hw, const char *run, pare_bench_result *result)
 {
     pare_bench_builder *b;
     *result = (pare_bench_result){0};
@@ -311,6 +322,10 @@ pare_status pare_bench_make_result(const pare_bench_entry *entry, const pare_ben
     b->extra_count = entry->config->condition_count;
     add_metrics(b, entry, options);
     add_conditions(b, entry, options, hw);
+    if (*run)
+        add_condition(b, "bench_run", "%s", run);
+    if (*entry->round_samples)
+        add_condition(b, "round_samples", "%s", entry->round_samples);
     add_extra(b);
     result->record = (pare_record){.kind = "bench",
                                    .metrics = b->metrics,

@@ -19,7 +19,8 @@ typedef struct pare_bench_entry {
     /* By phase: net energy of a token, power; tokens for a joule of decode; one each repetition. */
     pare_bench_series joules[PARE_BENCH_PHASES], watts[PARE_BENCH_PHASES], per_joule;
     pare_bench_series clocks;
-    double other_cpu_share; /* the highest of all rounds */
+    char round_samples[256]; /* repetitions of each round: "6,5" */
+    double other_cpu_share;  /* the highest of all rounds */
     char failure[1400];
 } pare_bench_entry;
 
@@ -27,7 +28,8 @@ typedef struct pare_bench_entry {
 pare_status pare_bench_entry_add(pare_bench_entry *entry, json_t *report);
 void pare_bench_entry_free(pare_bench_entry *entry);
 
+/* run: what all configurations of one call have in common, "" for a single configuration. */
 pare_status pare_bench_make_result(const pare_bench_entry *entry, const pare_bench_options *options,
-                                   const pare_hw *hw, pare_bench_result *result);
+                                   const pare_hw *hw, const char *run, pare_bench_result *result);
 
 #endif

@@ -38,10 +38,18 @@ static void metric(builder *b, const char *name, const char *unit, double value,
                       .absent_reason = defined ? NULL : "not defined"};
 }
 
+/* The last metric's values by window. */
+static void samples(builder *b, const double *values, int64_t count)
+{
+    b->metrics[b->metric_count - 1].samples = count ? values : NULL;
+    b->metrics[b->metric_count - 1].sample_count = count;
+}
+
 static void add_metrics(builder *b, const pare_eval_result *r)
 {
     metric(b, "perplexity", "perplexity", r->perplexity, r->perplexity_se);
     metric(b, "mean_nll", "nats", r->mean_nll, r->mean_nll_se);
+    samples(b, r->window_nll, r->kept);
     metric(b, "tokens", "tokens", (double)r->tokens, NAN);
     metric(b, "seconds", "s", r->seconds, NAN);
     if (!r->compared)
@@ -49,10 +57,12 @@ static void add_metrics(builder *b, const pare_eval_result *r)
     metric(b, "base_perplexity", "perplexity", r->base_perplexity, NAN);
     metric(b, "perplexity_ratio", "ratio", r->perplexity_ratio, r->perplexity_ratio_se);
     metric(b, "kld_mean", "nats", r->kld_mean, r->kld_se);
+    samples(b, r->window_kld, r->kept);
     metric(b, "kld_median", "nats", r->kld_median, NAN);
     metric(b, "kld_p99", "nats", r->kld_p99, NAN);
     metric(b, "kld_max", "nats", r->kld_max, NAN);
     metric(b, "top1", "ratio", r->top1, r->top1_se);
+    samples(b, r->window_top1, r->kept);
 }
 
 static void add_model(builder *b, const pare_model *model, const char *name_key,

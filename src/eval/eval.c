@@ -316,6 +316,18 @@ fail:
     return status;
 }
 
+static void keep_windows(const evaluation *e, pare_eval_result *r)
+{
+    r->kept = e->window_count <= PARE_EVAL_MOST_WINDOWS ? e->window_count : 0;
+    for (int64_t w = 0; w < r->kept; w++) {
+        r->window_nll[w] = e->nll_sums[w] / e->tokens[w];
+        if (e->sessions[1]) {
+            r->window_kld[w] = e->kld_sums[w] / e->positions[w];
+            r->window_top1[w] = e->same_sums[w] / e->positions[w];
+        }
+    }
+}
+
 static void summarize(evaluation *e, pare_eval_result *r)
 {
     int64_t n = e->window_count;
@@ -329,6 +341,7 @@ static void summarize(evaluation *e, pare_eval_result *r)
     r->mean_nll = pare_cluster_mean(e->nll_sums, e->tokens, n, &r->mean_nll_se);
     r->perplexity = exp(r->mean_nll);
     r->perplexity_se = r->perplexity * r->mean_nll_se;
+    keep_windows(e, r);
     snprintf(r->isa, sizeof r->isa, "%s", pare_session_isa(e->sessions[0]));
     r->threads = pare_session_threads(e->sessions[0]);
     if (!e->sessions[1])

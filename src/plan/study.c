@@ -7,6 +7,7 @@
  * cells that its records name. */
 #include "base/fail.h"
 #include "base/memory.h"
+#include "plan/records.h"
 
 #include <pare/study.h>
 #include <stdio.h>
@@ -19,75 +20,12 @@ typedef struct step {
 
 typedef struct loader {
     pare_study study;
-    pare_arena arena; /* owns everything but the arrays */
-    pare_record *records;
-    size_t count, capacity, cell_capacity, model_capacity, step_count, step_capacity;
+    pare_record_list list; /* its arena owns all texts */
+    size_t cell_capacity, model_capacity, step_count, step_capacity;
     step *steps;
 } loader;
 
 enum { FULL_ID_PARTS = 4 };
-
-/* ---- copying what the query shows ---- */
-
-static const char *copy(loader *l, const char *text)
-{
-    return text ? pare_arena_copy(&l->arena, text, strlen(text)) : NULL;
-}
-
-static pare_status copy_metrics(loader *l, const pare_record *from, pare_record *to)
-{
-    pare_metric *metrics =
-        pare_arena_allocate(&l->arena, (size_t)from->metric_count * sizeof *metrics);
-    if (!metrics)
-        return PARE_OUT_OF_MEMORY;
-    for (int i = 0; i < from->metric_count; i++) {
-        const pare_metric *m = &from->metrics[i];
-        metrics[i] = *m;
-        metrics[i].name = copy(l, m->name);
-        metrics[i].unit = copy(l, m->unit);
-        metrics[i].absent_reason = copy(l, m->absent_reason);
-        metrics[i].samples = NULL;
-        if (m->samples && m->sample_count > 0) {
-            size_t bytes = (size_t)m->sample_count * sizeof *m->samples;
-            double *samples = pare_arena_allocate(&l->arena, bytes);
-            if (!samples)
-                return PARE_OUT_OF_MEMORY;
-            memcpy(samples, m->samples, bytes);
-            metrics[i].samples = samples;
-        }
-        if (!metrics[i].name || !metrics[i].unit)
-            return PARE_OUT_OF_MEMORY;
-    }
-    to->metrics = metrics;
-    return PARE_OK;
-}
-
-static pare_status keep_record(void *user, const pare_record *record)
-{
-    loader *l = user;
-    pare_status status;
-    PARE_TRY(pare_grow(&l->records, &l->capacity, l->count + 1, sizeof *l->records, "a study"));
-    pare_record *to = &l->records[l->count];
-    *to = *record;
-    to->kind = copy(l, record->kind);
-    to->time = copy(l, record->time);
-    to->failure = copy(l, record->failure);
-    pare_condition *conditions =
-        pare_arena_allocate(&l->arena, (size_t)record->condition_count * sizeof *conditions);
-    if (!conditions || !to->kind || !to->time || (record->failure && !to->failure))
-        return PARE_OUT_OF_MEMORY;
-    for (int i = 0; i < record->condition_count; i++) {
-        conditions[i] = (pare_condition){copy(l, record->conditions[i].key),
-                                         copy(l, record->conditions[i].value)};
-        if (!conditions[i].key || !conditions[i].value)
-            return PARE_OUT_OF_MEMORY;
-    }
-    to->conditions = conditions;
-    PARE_TRY(copy_metrics(l, record, to));
-    l->count++;
-fail:
-    return status;
-}
 
 /* ---- the plan ---- */
 
@@ -95,7 +33,7 @@ fail:
 static pare_status parse_steps(loader *l, const pare_record *record)
 {
     const char *text = pare_record_condition(record, "steps");
-    char *rest = text ? pare_arena_copy(&l->arena, text, strlen(text)) : NULL, *line;
+    char *rest = text ? pare_arena_copy(&l->list.arena, text, strlen(text)) : NULL, *line;
     pare_status status = PARE_OK;
     while (rest && (line = strsep(&rest, "\n"))) {
         char *kind = strsep(&line, " "), *cell = line ? strsep(&line, " ") : NULL;
@@ -113,9 +51,9 @@ static pare_status parse_steps(loader *l, const pare_record *record)
 static pare_status read_plan(loader *l)
 {
     const pare_record *plan = NULL;
-    for (size_t i = 0; i < l->count; i++)
-        if (strcmp(l->records[i].kind, "study") == 0)
-            plan = &l->records[i];
+    for (size_t i = 0; i < l->list.count; i++)
+        if (strcmp(l->list.records[i].kind, "study") == 0)
+            plan = &l->list.records[i];
     if (!plan)
         return PARE_OK;
     const char *baseline = pare_record_condition(plan, "baseline");
@@ -169,7 +107,7 @@ static pare_status find_cell(loader *l, const char *id)
     for (int i = 0; i < s->count; i++)
         if (strcmp(s->cells[i].id, id) == 0)
             return PARE_OK;
-    rest = pare_arena_copy(&l->arena, id, strlen(id));
+    rest = pare_arena_copy(&l->list.arena, id, strlen(id));
     for (int i = 0; i < FULL_ID_PARTS && rest; i++)
         parts[i] = strsep(&rest, "/");
     if (!parts[FULL_ID_PARTS - 1] || rest)
@@ -193,8 +131,8 @@ static pare_status make_cells(loader *l)
     for (size_t i = 0; status == PARE_OK && i < l->step_count; i++)
         if (strcmp(l->steps[i].kind, "bench") == 0)
             status = find_cell(l, l->steps[i].cell);
-    for (size_t i = 0; status == PARE_OK && !l->step_count && i < l->count; i++) {
-        const char *id = pare_record_condition(&l->records[i], "cell");
+    for (size_t i = 0; status == PARE_OK && !l->step_count && i < l->list.count; i++) {
+        const char *id = pare_record_condition(&l->list.records[i], "cell");
         if (id)
             status = find_cell(l, id);
     }
@@ -237,8 +175,8 @@ static void give_to_cell(pare_cell *cell, const pare_record *record)
 static const char *failure_of(const loader *l, const pare_cell *cell)
 {
     const char *found = NULL;
-    for (size_t i = 0; i < l->count; i++) {
-        const pare_record *r = &l->records[i];
+    for (size_t i = 0; i < l->list.count; i++) {
+        const pare_record *r = &l->list.records[i];
         const char *of = pare_record_condition(r, "cell");
         const pare_record **place = place_of((pare_cell *)cell, r->kind);
         if (!r->failure || !of || !place || !belongs(of, cell->id) || !is_planned(l, r, of))
@@ -268,8 +206,8 @@ static pare_status fill(loader *l)
     pare_study *s = &l->study;
     static const char *const keys[] = {"machine", "machine_id", "version", "commit"};
     const char **const facts[] = {&s->machine, &s->machine_id, &s->version, &s->commit};
-    for (size_t i = 0; i < l->count; i++) {
-        const pare_record *r = &l->records[i];
+    for (size_t i = 0; i < l->list.count; i++) {
+        const pare_record *r = &l->list.records[i];
         const char *of = pare_record_condition(r, "cell");
         for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
             if (pare_record_condition(r, keys[k]))
@@ -297,7 +235,7 @@ static pare_status read_machine(loader *l, pare_store *store)
     char *facts = NULL;
     if (!l->study.machine_id || pare_store_get_machine(store, l->study.machine_id, &facts) != 0)
         return PARE_OK;
-    l->study.machine_facts = copy(l, facts);
+    l->study.machine_facts = pare_record_list_copy(&l->list, facts);
     free(facts);
     return l->study.machine_facts ? PARE_OK : PARE_OUT_OF_MEMORY;
 }
@@ -312,10 +250,10 @@ pare_status pare_study_load(pare_store *store, const char *name, pare_study **ou
     PARE_TRY(pare_allocate(1, sizeof *l, "a study", &l));
     l->study.memory = l;
     l->study.baseline = "f16";
-    l->study.name = copy(l, name);
+    l->study.name = pare_record_list_copy(&l->list, name);
     PARE_TRY(l->study.name ? PARE_OK : PARE_OUT_OF_MEMORY);
-    PARE_TRY(pare_store_query(store, &filter, true, keep_record, l));
-    if (!l->count) {
+    PARE_TRY(pare_store_query(store, &filter, true, pare_record_list_keep, &l->list));
+    if (!l->list.count) {
         status = pare_fail(PARE_NOT_FOUND, "%s: has no results of a study '%s'",
                            pare_store_path(store), name);
         goto fail;
@@ -337,8 +275,7 @@ void pare_study_free(pare_study *study)
     loader *l = study ? study->memory : NULL;
     if (!l)
         return;
-    pare_arena_free(&l->arena);
-    free(l->records);
+    pare_record_list_free(&l->list);
     free(l->steps);
     free(l->study.cells);
     free(l->study.models);
