@@ -181,13 +181,13 @@ static void comparison(void **state)
     }
     assert_true(r.compared);
     assert_int_equal(r.kept, r.windows);
-    double kld = 0, nll = 0;
+    double kld_sum = 0, nll_sum = 0;
     for (int64_t w = 0; w < r.kept; w++) { /* windows of one size: their mean is the whole's */
-        kld += r.window_kld[w] / (double)r.kept;
-        nll += r.window_nll[w] / (double)r.kept;
+        kld_sum += r.window_kld[w] / (double)r.kept;
+        nll_sum += r.window_nll[w] / (double)r.kept;
     }
-    assert_true(fabs(kld - r.kld_mean) < 1e-9 * fabs(r.kld_mean) + 1e-12);
-    assert_true(fabs(nll - r.mean_nll) < 1e-9 * r.mean_nll);
+    assert_true(fabs(kld_sum - r.kld_mean) < 1e-9 * fabs(r.kld_mean) + 1e-12);
+    assert_true(fabs(nll_sum - r.mean_nll) < 1e-9 * r.mean_nll);
     assert_int_equal(r.positions, 384);
     assert_true(kld > 0);
     /* BF16 rounding makes a divergence of some 1e-6: the FP32 exponentials' 1e-7 show at a
