@@ -34,6 +34,14 @@ typedef struct pare_calibration {
     const char *source;        /* recorded in the file: where the text came from */
 } pare_calibration;
 
+/* A calibration text that the model writes itself: `sequences` of `length` tokens sampled from its
+ * own distribution, the same for the same seed. *ids (sequences x length) is malloc'ed and the
+ * caller's. Where there is no text at hand that is like what the model was trained on. progress may
+ * be NULL. */
+pare_status pare_calibration_write(const pare_model *model, int64_t sequences, int64_t length,
+                                   uint64_t seed, int threads, const pare_progress *progress,
+                                   int32_t **ids);
+
 /* Starts as {0}. */
 typedef struct pare_quantize_options {
     /* Applied to the linear layers of the blocks; embeddings and head stay as they are stored, or

@@ -27,7 +27,10 @@ static pare_status start(const pare_model *model, const pare_quantize_options *o
     pare_status status = pare_allocate(1, sizeof *result, "GPTQ", &result);
     if (status != PARE_OK)
         return status;
-    status = pare_walk(model, options, plan, quantize, NULL, result);
+    result->work.fd = -1;
+    status = pare_work_open(model, options, plan, "gptq 1: damping 0.01, act-order", &result->work);
+    if (status == PARE_OK)
+        status = pare_walk(model, options, plan, quantize, NULL, result);
     if (status != PARE_OK)
         free(result);
     else

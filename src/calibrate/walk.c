@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "quant/linalg.h"
 #include "quant/plan.h"
+#include "quant/types.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -88,16 +89,27 @@ static void run_sequences(walk *w, pare_block *block, pare_block_input last)
                            last == PARE_BLOCK_INPUTS ? NULL : add_to_gram, w);
 }
 
+static pare_status new_slot(walk *w, const pare_block_matrix *matrix,
+                            const pare_quantize_item *item, struct pare_walk_matrix **slot)
+{
+    size_t bytes = (size_t)matrix->rows * pare_type_row_bytes(item->type, matrix->columns);
+    *slot = &w->result->matrices[w->result->count];
+    pare_status status = pare_allocate(bytes, 1, item->name, &(*slot)->rows);
+    if (status != PARE_OK)
+        return status;
+    (*slot)->tensor = matrix->source;
+    (*slot)->bytes = bytes;
+    w->result->count++;
+    return PARE_OK;
+}
+
 static pare_status quantize_matrix(walk *w, pare_block *block, const pare_block_matrix *matrix,
                                    const pare_quantize_item *item)
 {
-    size_t bytes = (size_t)matrix->rows * pare_type_row_bytes(item->type, matrix->columns);
-    struct pare_walk_matrix *slot = &w->result->matrices[w->result->count];
-    pare_status status = pare_allocate(bytes, 1, item->name, &slot->rows);
+    struct pare_walk_matrix *slot;
+    pare_status status = new_slot(w, matrix, item, &slot);
     if (status != PARE_OK)
         return status;
-    slot->tensor = matrix->source;
-    w->result->count++;
     status = w->quantize(w->user, pare_block_pool(block), matrix, w->gram, item->type, slot->rows);
     return status == PARE_OK ? status : pare_fail_in(status, "tensor '%s'", item->name);
 }
@@ -129,16 +141,77 @@ fail:
     return status;
 }
 
+/* The block as a run before this one left it. *whole is false, and nothing has changed, where the
+ * work file does not have all of it. */
+static pare_status restore_block(walk *w, pare_block *block, bool *whole)
+{
+    int count;
+    pare_block_matrix *matrices = pare_block_get_matrices(block, &count);
+    const pare_quantize_item *items[PARE_BLOCK_MATRICES];
+    const void *kept[PARE_BLOCK_MATRICES];
+    *whole = w->result->work.count > 0;
+    for (int m = 0; m < count && *whole; m++) {
+        if (!(items[m] = chosen_item(w, matrices[m].source)))
+            continue;
+        size_t row = pare_type_row_bytes(items[m]->type, matrices[m].columns);
+        kept[m] = pare_work_find(&w->result->work, items[m]->name, (size_t)matrices[m].rows * row);
+        *whole = kept[m] != NULL;
+    }
+    for (int m = 0; m < count && *whole; m++) {
+        struct pare_walk_matrix *slot;
+        if (!items[m])
+            continue;
+        pare_status status = new_slot(w, &matrices[m], items[m], &slot);
+        if (status != PARE_OK)
+            return status;
+        memcpy(slot->rows, kept[m], slot->bytes);
+        const pare_type_traits *traits = pare_type_get_traits(items[m]->type);
+        for (int64_t r = 0; r < matrices[m].rows; r++)
+            traits->decode(slot->rows +
+                               (size_t)r * pare_type_row_bytes(items[m]->type, matrices[m].columns),
+                           matrices[m].weights + r * matrices[m].columns, matrices[m].columns);
+    }
+    if (*whole)
+        pare_block_refresh(block);
+    return PARE_OK;
+}
+
+/* Adds the block's matrices, those from `first` on, to the work file. */
+static pare_status keep_block(walk *w, size_t first)
+{
+    pare_status status = PARE_OK;
+    for (size_t i = first; i < w->result->count && status == PARE_OK; i++) {
+        const struct pare_walk_matrix *matrix = &w->result->matrices[i];
+        status = pare_work_add(&w->result->work, matrix->tensor->name, matrix->rows, matrix->bytes);
+    }
+    return status == PARE_OK ? pare_work_sync(&w->result->work) : status;
+}
+
+static pare_status quantize_block(walk *w, pare_block *block, int64_t layer)
+{
+    const size_t first = w->result->count;
+    for (int stage = 0; stage < PARE_BLOCK_INPUTS; stage++) {
+        pare_status status = do_stage(w, block, (pare_block_input)stage);
+        if (status == PARE_OK)
+            status = advance(w, layer);
+        if (status != PARE_OK)
+            return status;
+    }
+    return keep_block(w, first);
+}
+
 static pare_status do_block(walk *w, int64_t layer)
 {
     pare_block *block;
+    bool whole = false;
     pare_status status =
         pare_block_create(w->model, layer, w->options->threads, w->calibration->length, &block);
-    for (int stage = 0; stage < PARE_BLOCK_INPUTS && status == PARE_OK; stage++) {
-        status = do_stage(w, block, (pare_block_input)stage);
-        if (status == PARE_OK)
-            status = advance(w, layer);
-    }
+    if (status == PARE_OK)
+        status = restore_block(w, block, &whole);
+    if (status == PARE_OK && whole)
+        w->step += PARE_BLOCK_INPUTS;
+    else if (status == PARE_OK)
+        status = quantize_block(w, block, layer);
     if (status == PARE_OK && layer + 1 < w->model->decoder.layers)
         run_sequences(w, block, PARE_BLOCK_INPUTS);
     if (status == PARE_OK)
@@ -160,7 +233,6 @@ pare_status pare_walk(const pare_model *model, const pare_quantize_options *opti
               .user = user};
     pare_status status;
     size_t rows;
-    *result = (pare_walk_result){0};
     PARE_TRY(check(&w));
     w.stride = (model->decoder.hidden + 15) / 16 * 16;
     rows = (size_t)(w.calibration->sequences * w.calibration->length);
@@ -196,5 +268,6 @@ void pare_walk_free(pare_walk_result *result)
     for (size_t i = 0; i < result->count; i++)
         free(result->matrices[i].rows);
     free(result->matrices);
-    *result = (pare_walk_result){0};
+    pare_work_close(&result->work);
+    *result = (pare_walk_result){.work.fd = -1};
 }

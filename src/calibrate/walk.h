@@ -4,6 +4,7 @@
 #define PARE_CALIBRATE_WALK_H
 
 #include "base/pool.h"
+#include "calibrate/work.h"
 #include "quant/methods.h"
 #include "run/block.h"
 
@@ -14,19 +15,22 @@ typedef pare_status (*pare_walk_quantize)(void *user, pare_pool *pool,
                                           const pare_block_matrix *matrix, const float *gram,
                                           pare_type type, uint8_t *encoded);
 
-/* The encoded matrices of all blocks. Starts as {0}. */
+/* The encoded matrices of all blocks. Starts as {.work.fd = -1}. */
 typedef struct pare_walk_result {
+    pare_work work; /* finished blocks are kept here where the method opened it before the walk */
     struct pare_walk_matrix {
         const pare_tensor *tensor; /* of the model */
         uint8_t *rows;
+        size_t bytes;
     } * matrices;
     size_t count;
 } pare_walk_result;
 
 /* Goes through all blocks. For each, in the order of the pass (qkv, output, gate and up, down):
  * runs all sequences up to that input through what is quantized so far, sums the Gram matrix,
- * quantizes. Matrices that the plan does not choose stay as they are. Memory: the hidden states of
- * all sequences, one block in FP32, one Gram matrix, and the encoded matrices. */
+ * quantizes. Matrices that the plan does not choose stay as they are. Finished blocks are kept in
+ * result->work where the method opened it; blocks found there are only run. Memory: the hidden
+ * states of all sequences, one block in FP32, one Gram matrix, and the encoded matrices. */
 pare_status pare_walk(const pare_model *model, const pare_quantize_options *options,
                       const pare_quantize_result *plan, pare_walk_quantize quantize, void *user,
                       pare_walk_result *result);

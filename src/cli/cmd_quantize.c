@@ -20,6 +20,8 @@ typedef struct quantize_job {
     const char *calibration_file;
     pare_calibration calibration;
     int32_t *calibration_ids;
+    char calibration_source[40];
+    int64_t seed; /* of a text that the model writes */
 } quantize_job;
 
 static int unknown_format(const cli_command *command, const char *name)
@@ -167,16 +169,41 @@ static void print_text(const quantize_job *job)
         printf("note: %s\n", result->llama_cpp_limit);
 }
 
+/* "self": the model writes the text. */
+static int write_calibration(quantize_job *job, const pare_progress *progress)
+{
+    const pare_model_info *info = pare_model_get_info(job->model);
+    pare_calibration *c = &job->calibration;
+    if (c->length == 0)
+        c->length = info->context < 1024 ? info->context : 1024;
+    if (c->sequences == 0)
+        c->sequences = 128;
+    pare_status status =
+        pare_calibration_write(job->model, c->sequences, c->length, (uint64_t)job->seed,
+                               job->options.threads, progress, &job->calibration_ids);
+    if (status != PARE_OK)
+        return cli_failed(job->command, status);
+    snprintf(job->calibration_source, sizeof job->calibration_source, "self, seed %lld",
+             (long long)job->seed);
+    c->ids = job->calibration_ids;
+    c->count = (size_t)(c->sequences * c->length);
+    c->source = job->calibration_source;
+    job->options.calibration = c;
+    return 0;
+}
+
 /* Tokens of the calibration text, as they are fed: no special tokens. */
-static int read_calibration(quantize_job *job, const char *model)
+static int read_calibration(quantize_job *job, const char *model, const pare_progress *progress)
 {
     const pare_model_info *info = pare_model_get_info(job->model);
     pare_calibration *c = &job->calibration;
     pare_tokenizer *tokenizer = NULL;
     char *text = NULL;
     size_t length;
-    if (!job->calibration_file)
+    if (!job->calibration_file || job->options.dry_run)
         return 0;
+    if (strcmp(job->calibration_file, "self") == 0)
+        return write_calibration(job, progress);
     int code = cli_read_file(job->command, job->calibration_file, &text, &length);
     if (code != 0)
         return code;
@@ -203,12 +230,14 @@ static int execute(quantize_job *job, const char *model)
     pare_status status = pare_model_open(model, &job->model);
     if (status != PARE_OK)
         return cli_failed(job->command, status);
-    int prepared = read_calibration(job, model);
+    cli_bar bar;
+    cli_bar_start(&bar, &job->common);
+    int prepared = read_calibration(job, model, &bar.progress);
     if (prepared != 0) {
+        cli_bar_end(&bar);
         pare_model_close(job->model);
         return prepared;
     }
-    cli_bar bar;
     cli_bar_start(&bar, &job->common);
     job->options.progress = &bar.progress;
     status = pare_quantize(job->model, &job->options, &job->result);
@@ -241,7 +270,9 @@ static int run(int argc, char **argv, const cli_command *command)
         {"method", CLI_TEXT, &job.options.method, "M",
          "how the stored values are chosen: rtn (default) or gptq"},
         {"calibration", CLI_TEXT, &job.calibration_file, "FILE",
-         "text that methods with calibration run the model on (never the test text)"},
+         "text that methods with calibration run the model on (never the test text); 'self': the "
+         "model writes it"},
+        {"seed", CLI_INT, &job.seed, "S", "of the text of --calibration self"},
         {"sequences", CLI_INT, &job.calibration.sequences, "N",
          "calibration sequences (default: 128, or as many as the text has)"},
         {"length", CLI_INT, &job.calibration.length, "N",

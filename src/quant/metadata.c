@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "base/fail.h"
+#include "base/hash.h"
 #include "model/export.h"
 #include "model/model.h"
 #include "quant/recipes.h"
@@ -71,6 +72,22 @@ static pare_status set_tokenizer(const pare_model *model, pare_quantize_result *
     return status;
 }
 
+/* Of the token ids that are used: little-endian int32. */
+static pare_status hash_ids(const pare_calibration *calibration, char hex[65])
+{
+    pare_sha256 hash;
+    size_t used = (size_t)(calibration->sequences * calibration->length);
+    used = used < calibration->count ? used : calibration->count;
+    pare_status status = pare_sha256_begin(&hash);
+    if (status != PARE_OK)
+        return status;
+    status = pare_sha256_add(&hash, calibration->ids, used * sizeof *calibration->ids);
+    if (status == PARE_OK)
+        return pare_sha256_end(&hash, hex);
+    (void)!pare_sha256_end(&hash, NULL);
+    return status;
+}
+
 pare_status pare_quantize_describe(const pare_model *model, const pare_quantize_options *options,
                                    const pare_method *method, pare_quantize_result *plan,
                                    pare_gguf_writer *writer)
@@ -90,6 +107,10 @@ pare_status pare_quantize_describe(const pare_model *model, const pare_quantize_
     set_text(writer, "pare.recipe", recipe ? pare_recipe_name(recipe) : "");
     set_text(writer, "pare.method", method->name);
     if (method->start && options->calibration) {
+        char hash[65];
+        if ((status = hash_ids(options->calibration, hash)) != PARE_OK)
+            return status;
+        set_text(writer, "pare.calibration.sha256", hash);
         set_text(writer, "pare.calibration.source", options->calibration->source);
         pare_gguf_set_u64(writer, "pare.calibration.sequences",
                           (uint64_t)options->calibration->sequences);

@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/fail.h"
 #include "formats/gguf.h"
@@ -107,12 +109,23 @@ static pare_status write_file(job *work, pare_gguf_writer *writer, pare_quantize
     return PARE_OK;
 }
 
+/* What a method with calibration kept beside the output (src/calibrate/work.h) is needed no more. */
+static void remove_work(const pare_quantize_options *options)
+{
+    pare_buffer path = {0};
+    if (options->dry_run || !options->output)
+        return;
+    if (pare_buffer_printf(&path, "%s.partial", options->output) == PARE_OK)
+        unlink(path.data);
+    pare_buffer_free(&path);
+}
+
 pare_status pare_quantize(const pare_model *model, const pare_quantize_options *options,
                           pare_quantize_result *result)
 {
     pare_status status;
     pare_gguf_writer writer = {0};
-    const pare_method *method;
+    const pare_method *method = NULL;
     job work = {.model = model, .options = options, .plan = result};
     const double start = pare_seconds();
     *result = (pare_quantize_result){0};
@@ -135,6 +148,8 @@ pare_status pare_quantize(const pare_model *model, const pare_quantize_options *
     }
     result->seconds = pare_seconds() - start;
 fail:
+    if (method && method->start && (status == PARE_OK || status == PARE_CANCELLED))
+        remove_work(options);
     pare_encoder_free(&work.encoder);
     pare_gguf_writer_free(&writer);
     if (status != PARE_OK)

@@ -1,10 +1,12 @@
 """quantize --method gptq on the embedded model: better than rounding on text that it was not calibrated on, recorded in
-the file, the same bytes every time, refused without a text."""
+the file, the same bytes every time, refused without a text; killed and started again it goes on where it was."""
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 pare, source = sys.argv[1], sys.argv[2]
 model = os.path.join(source, "models", "ref-llama-11m")
@@ -26,7 +28,7 @@ with tempfile.TemporaryDirectory() as folder:
     half = text.index("\n", len(text) // 2)
     open(calibration, "w", encoding="utf8").write(text[:half])
     open(test, "w", encoding="utf8").write(text[half:])
-    options = ["--calibration", calibration, "--length", "256"]
+    options = ["--calibration", calibration, "--length", "256", "--sequences", "16"]
     divergence, files = {}, {}
     for name, method in (("rtn", []), ("gptq", ["--method", "gptq", *options]), ("again", ["--method", "gptq", *options])):
         out = os.path.join(folder, name + ".gguf")
@@ -42,5 +44,48 @@ with tempfile.TemporaryDirectory() as folder:
     out = os.path.join(folder, "none.gguf")
     done = run("quantize", model, "-o", out, "--format", "q4_0", "--method", "gptq")
     assert done.returncode == 2 and "calibration" in done.stderr and not os.path.exists(out), done.stderr
-    done = run("quantize", model, "-o", out, "--format", "q4_0", "--method", "gptq", *options, "--sequences", "100000")
+    done = run("quantize", model, "-o", out, "--format", "q4_0", "--method", "gptq", "--calibration", calibration, "--length", "256",
+               "--sequences", "100000")
     assert done.returncode == 2 and "tokens" in done.stderr and not os.path.exists(out), done.stderr
+
+    # Killed after a few blocks: the work file holds them, is used, and is gone at the end.
+    out, work = os.path.join(folder, "killed.gguf"), os.path.join(folder, "killed.gguf.partial")
+    command = [pare, "quantize", model, "-o", out, "--format", "i4_g128_asym", "--method", "gptq", *options, "--quiet"]
+    process = subprocess.Popen(command)
+    end = time.time() + 300
+    while time.time() < end and process.poll() is None and (not os.path.exists(work) or os.path.getsize(work) < 500000):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL and not os.path.exists(out), "the kill came too late"
+    kept = open(work, "rb").read()
+    assert kept.startswith(b"PAREWRK1") and b"blk.0.attn_q.weight" in kept, "no finished block was kept"
+    print(f"killed with {len(kept)} bytes of finished work")
+    result_of(*command[1:])
+    assert open(out, "rb").read() == files["gptq"] and not os.path.exists(work)
+    # A cut last record is dropped, a damaged one and those behind it too; another key is not used at all.
+    for name, data in (("cut", kept[:-100]), ("damaged", kept[:200000] + b"x" + kept[200001:]),
+                       ("other", kept[:20] + b"0" * 52 + kept[72:])):
+        open(work, "wb").write(data)
+        os.remove(out)
+        result_of(*command[1:])
+        assert open(out, "rb").read() == files["gptq"] and not os.path.exists(work), name
+    # What was kept is really used: a record that was replaced, with its hash, shows in the output.
+    import hashlib
+    name_length, size = int.from_bytes(kept[72:76], "little"), int.from_bytes(kept[76:84], "little")
+    head = kept[72:84 + name_length]
+    zeros = bytes(size)
+    first = head + zeros + hashlib.sha256(head + zeros).hexdigest().encode()
+    open(work, "wb").write(kept[:72] + first + kept[72 + len(first):])
+    result_of(*command[1:])
+    assert open(out, "rb").read() != files["gptq"], "the work file was not used"
+
+    # A text that the model writes: seeded, recorded.
+    selves = {}
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        out = os.path.join(folder, f"self-{name}.gguf")
+        result_of("quantize", model, "-o", out, "--format", "q4_0", "--method", "gptq", "--calibration", "self",
+                  "--sequences", "4", "--length", "128", "--seed", seed)
+        selves[name] = open(out, "rb").read()
+    assert selves["a"] == selves["b"] != selves["c"]
+    assert b"self, seed 1" in selves["a"] and b"pare.calibration.sha256" in selves["a"]
