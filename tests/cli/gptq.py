@@ -28,7 +28,7 @@ with tempfile.TemporaryDirectory() as folder:
     half = text.index("\n", len(text) // 2)
     open(calibration, "w", encoding="utf8").write(text[:half])
     open(test, "w", encoding="utf8").write(text[half:])
-    options = ["--calibration", calibration, "--length", "256", "--sequences", "16"]
+    options = ["--calibration", calibration, "--length", "256", "--sequences", "8"]
     divergence, files = {}, {}
     for name, method in (("rtn", []), ("gptq", ["--method", "gptq", *options]), ("again", ["--method", "gptq", *options])):
         out = os.path.join(folder, name + ".gguf")
