@@ -22,7 +22,9 @@ typedef struct pare_bench_config {
     int64_t depth;                /* tokens that the cache holds before the prefill */
     const pare_condition *conditions; /* further ones for the record: "study", "label", ... */
     int condition_count;
-    const char *key; /* names the configuration in the journal; NULL: it is not kept there */
+    int64_t repetitions; /* instead of the options' where not 0 */
+    double budget_s;     /* the same */
+    const char *key;     /* names the configuration in the journal; NULL: it is not kept there */
 } pare_bench_config;
 
 /* 512 and 128 tokens, no depth, F16 cache, fast activations. */

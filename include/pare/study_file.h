@@ -5,6 +5,7 @@
 
 #include <pare/error.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -63,7 +64,7 @@ typedef struct pare_study_evaluation {
 typedef struct pare_study_generation {
     char **prompts;
     uint32_t prompts_count;
-    int64_t tokens; /* after each; 64 */
+    int64_t tokens; /* after each; 48 */
 } pare_study_generation;
 
 typedef enum pare_study_metrics {
@@ -128,6 +129,12 @@ pare_status pare_study_plan_make(const pare_study_file *file, const pare_study_i
                                  const char *text_identity, const char *machine,
                                  pare_study_plan *plan);
 void pare_study_plan_free(pare_study_plan *plan); /* accepts {0} */
+
+/* SHA-256 of a text, its first 16 hex digits: what study_hash and text identities are. */
+pare_status pare_study_hash(const void *data, size_t size, char hex[PARE_STEP_HASH_BYTES]);
+
+/* The numbers 0 .. count-1 in random order: the same for the same seed. */
+void pare_study_shuffle(int *order, int count, uint64_t seed);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

@@ -177,10 +177,11 @@ static pare_bench_task make_task(const bench *b, const pare_bench_config *config
                             .n_gen = config->n_gen,
                             .depth = config->depth,
                             .seed = b->options->seed};
-    task.budget_s = b->options->budget_s / b->rounds;
+    task.budget_s = (config->budget_s > 0 ? config->budget_s : b->options->budget_s) / b->rounds;
     /* All rounds together make the repetitions asked for, or one each where there are more rounds.
      */
-    task.repetitions = (b->options->repetitions + b->rounds - 1) / b->rounds;
+    int64_t repetitions = config->repetitions ? config->repetitions : b->options->repetitions;
+    task.repetitions = (repetitions + b->rounds - 1) / b->rounds;
     if (!task.session.context)
         task.session.context = config->depth + config->n_prompt + config->n_gen;
     return task;

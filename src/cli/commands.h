@@ -15,6 +15,7 @@
     X(bench)                                                                                       \
     X(inspect)                                                                                     \
     X(synth)                                                                                       \
+    X(study)                                                                                       \
     X(results)                                                                                     \
     X(demo)
 

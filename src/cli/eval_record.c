@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_CONDITIONS = 32, MOST_METRICS = 16 };
+enum { MOST_CONDITIONS = 64, MOST_METRICS = 16 };
 
 typedef struct builder {
     pare_condition conditions[MOST_CONDITIONS];

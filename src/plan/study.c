@@ -172,6 +172,14 @@ static void give_to_cell(pare_cell *cell, const pare_record *record)
         cell->synthetic = strcmp(synthetic, "yes") == 0;
 }
 
+static const pare_record *facts_of(const loader *l, const char *model)
+{
+    for (int i = 0; i < l->study.model_count; i++)
+        if (strcmp(l->study.models[i].name, model) == 0)
+            return l->study.models[i].facts;
+    return NULL;
+}
+
 static const char *failure_of(const loader *l, const pare_cell *cell)
 {
     const char *found = NULL;
@@ -179,9 +187,10 @@ static const char *failure_of(const loader *l, const pare_cell *cell)
         const pare_record *r = &l->list.records[i];
         const char *of = pare_record_condition(r, "cell");
         const pare_record **place = place_of((pare_cell *)cell, r->kind);
-        if (!r->failure || !of || !place || !belongs(of, cell->id) || !is_planned(l, r, of))
+        const pare_record *good = place ? *place : facts_of(l, cell->model);
+        if (!r->failure || !of || !belongs(of, cell->id) || !is_planned(l, r, of))
             continue;
-        if (!*place || (*place)->id < r->id)
+        if (!good || good->id < r->id)
             found = r->failure;
     }
     if (!found && !cell->bench)

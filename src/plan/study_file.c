@@ -248,7 +248,7 @@ static pare_status complete_scalars(const checker *c)
     f->rounds = f->rounds ? f->rounds : 2;
     f->timeout = f->timeout ? f->timeout : 3600;
     f->metrics = f->metrics ? f->metrics : PARE_STUDY_SPEED | PARE_STUDY_QUALITY | PARE_STUDY_TEXT;
-    f->generation->tokens = f->generation->tokens ? f->generation->tokens : 64;
+    f->generation->tokens = f->generation->tokens ? f->generation->tokens : 48;
     PARE_TRY(set_default(&f->title, f->name));
     PARE_TRY(set_default(&f->baseline, "f16"));
     PARE_TRY(set_default(&e->text, "models/evaluation.txt"));

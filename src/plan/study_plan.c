@@ -4,7 +4,9 @@
 #include "base/fail.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/random.h"
 
+#include <pare/hw.h>
 #include <pare/study_file.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,20 +28,30 @@ static bool is_listed(char *const *list, uint32_t count, const char *name)
     return !count;
 }
 
-static pare_status hash_text(pare_buffer *text, char out[PARE_STEP_HASH_BYTES])
+pare_status pare_study_hash(const void *data, size_t size, char out[PARE_STEP_HASH_BYTES])
 {
     pare_sha256 hash = {0};
     char hex[65];
     pare_status status;
-    if (text->failed)
-        return pare_fail_memory(text->size, "a study's plan");
     PARE_TRY(pare_sha256_begin(&hash));
-    PARE_TRY(pare_sha256_add(&hash, text->data, text->size));
+    PARE_TRY(pare_sha256_add(&hash, data, size));
     PARE_TRY(pare_sha256_end(&hash, hex));
     memcpy(out, hex, PARE_STEP_HASH_BYTES - 1);
     out[PARE_STEP_HASH_BYTES - 1] = 0;
 fail:
     return status;
+}
+
+void pare_study_shuffle(int *order, int count, uint64_t seed)
+{
+    pare_random random = {seed};
+    for (int i = 0; i < count; i++)
+        order[i] = i;
+    for (int i = count - 1; i > 0; i--) {
+        int j = (int)pare_random_below(&random, (uint64_t)i + 1), kept = order[i];
+        order[i] = order[j];
+        order[j] = kept;
+    }
 }
 
 /* NULL is not the empty text. */
@@ -57,6 +69,7 @@ static void add_number(pare_buffer *to, const char *key, int64_t value)
 static void describe_quantize(const planner *p, const pare_study_step *s, pare_buffer *to)
 {
     const pare_study_recipe *r = &p->file->recipes[s->recipe];
+    add_text(to, "version", pare_version()); /* another version may encode otherwise */
     add_text(to, "model", p->identities[s->model].text);
     add_text(to, "format", r->format);
     add_text(to, "recipe", r->recipe);
@@ -124,7 +137,8 @@ static pare_status hash_step(const planner *p, pare_study_step *s)
         describe_generate(p, &text);
     else if (strcmp(s->kind, "bench") == 0)
         describe_bench(p, s, &text);
-    pare_status status = hash_text(&text, s->hash);
+    pare_status status = text.failed ? pare_fail_memory(text.size, "a study's plan")
+                                     : pare_study_hash(text.data, text.size, s->hash);
     pare_buffer_free(&text);
     return status;
 }
