@@ -102,7 +102,7 @@ expect 1 "tokenizer" "$pare" eval "$work/bare" --text "$work/wiki" --context 8
 expect 0 '"kld_mean":0.0,' "$pare" eval "$work/bare" --against "$model" --text "$work/wiki" --context 8 --json
 expect 2 "protocol" "$pare" eval "$model" --text "$work/wiki" --protocol other
 expect 2 "a window of 1024 is longer" "$pare" eval "$model" --text "$work/wiki"
-expect 2 "give --text or --ids-file" "$pare" eval "$model"
+expect 2 "give --text, --ids-file or --generate" "$pare" eval "$model"
 
 [ "$failures" -eq 0 ] && echo "all passed"
 exit "$((failures > 0))"
