@@ -25,6 +25,7 @@ static const pare_metric_info table[] = {
     {"scratch_bytes", "Scratch memory", "scratch", "bytes", PARE_UNIT_BYTES, -1},
     {"other_bytes", "Other memory", "other", "bytes", PARE_UNIT_BYTES, -1},
     {"memory_reduction", "Memory saved", "saved", "", PARE_UNIT_PERCENT, 1},
+    {"weights_reduction", "Weights saved", "weights saved", "", PARE_UNIT_PERCENT, 1},
     /* quality */
     {"perplexity", "Perplexity", "perplexity", "", PARE_UNIT_PERPLEXITY, -1},
     {"mean_nll", "Mean loss", "loss", "nats/token", PARE_UNIT_NATS, -1},

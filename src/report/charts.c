@@ -1,107 +1,189 @@
+/* The table of charts, and their files. */
 #include "report/charts.h"
 
 #include "base/fail.h"
-#include "base/memory.h"
-#include "report/chart.h"
+#include "report/plot.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define AT(field) offsetof(pare_overview_row, field)
+#define RUN_BENCH "pare study run with bench in its metrics"
+#define RUN_EVAL "pare study run with eval in its metrics, on a model with real weights"
+#define RUN_ENERGY                                                                                 \
+    "the study again on a machine whose energy counters can be read (RAPL, hwmon or NVML)"
 
-const pare_study_chart pare_study_charts[] = {
-    {"decode_speed", "Decode speed", NULL, "tokens / s", 0, AT(decode_tokens_per_s), 1, 1, false,
-     false, NAN, NULL},
-    {"prefill_speed", "Prefill speed", NULL, "tokens / s", 0, AT(prefill_tokens_per_s), 1, 1, false,
-     false, NAN, NULL},
-    {"memory", "Peak memory", NULL, "MB", 0, AT(peak_rss_bytes), 1, 1e-6, false, false, NAN, NULL},
-    {"kl_divergence", "KL divergence from the given model", NULL, "nats per token (log scale)", 0,
-     AT(kld_mean), 1, 1, false, true, NAN, NULL},
-    {"accuracy_vs_speed", "Quality against speed", "decode, tokens / s",
-     "perplexity change against FP16, %", AT(decode_tokens_per_s), AT(quality_loss), 1, 100, true,
-     false, NAN, NULL},
-    {"accuracy_vs_size", "Quality against size", "file size, MB",
-     "perplexity change against FP16, %", AT(file_bytes), AT(quality_loss), 1e-6, 100, true, false,
-     NAN, NULL},
+const pare_chart pare_charts[] = {
+    {"comprehensive_dashboard_4metrics",
+     "Speed, memory, quality and efficiency",
+     "Four views of every configuration; whiskers are 95 % intervals.",
+     {"decode_tokens_per_s", "peak_rss_bytes"},
+     RUN_BENCH,
+     pare_draw_dashboard},
+    {"speed_comparison",
+     "Speed: prefill and decode",
+     "Higher is better. Prefill is limited by arithmetic, decode by reading the weights.",
+     {"decode_tokens_per_s"},
+     RUN_BENCH,
+     pare_draw_speed},
+    {"speedup_analysis",
+     "Speed-up against the baseline",
+     "1x (dashed) is the baseline's speed on the same model, machine and workload.",
+     {"decode_speedup"},
+     RUN_BENCH ", with the baseline recipe among its recipes",
+     pare_draw_speedup},
+    {"workload_comparison",
+     "Decode speed by workload",
+     "The same configurations under the study's workloads: lengths, batch, KV cache on and off.",
+     {"decode_tokens_per_s"},
+     "pare study run with more than one workload",
+     pare_draw_workloads},
+    {"memory_usage",
+     "Peak memory and what it consists of",
+     "Peak resident memory of the process, in parts; each model has its own scale.",
+     {"peak_rss_bytes", "weights_bytes"},
+     RUN_BENCH,
+     pare_draw_memory},
+    {"memory_reduction",
+     "Memory saved against the baseline",
+     "Share of the baseline's peak memory, and of its weights, that a recipe saves.",
+     {"memory_reduction"},
+     RUN_BENCH ", with the baseline recipe among its recipes",
+     pare_draw_memory_reduction},
+    {"memory_analysis_and_scalability",
+     "How memory grows: model size and context",
+     "Left: measured points and the weights' exact size (lines). Right: the KV cache by formula, "
+     "2 x layers x KV heads x head size x bytes per value x tokens.",
+     {"peak_rss_bytes", "weights_bytes"},
+     RUN_BENCH,
+     pare_draw_memory_scaling},
+    {"perplexity_comparison",
+     "Perplexity",
+     "Lower is better. The change against the baseline is paired: both saw the same tokens.",
+     {"perplexity"},
+     RUN_EVAL,
+     pare_draw_perplexity},
+    {"accuracy_vs_speed_tradeoff",
+     "Quality lost against speed gained",
+     "Right and down is better. Both axes are against the baseline of the same model.",
+     {"quality_loss", "decode_speedup"},
+     RUN_EVAL,
+     pare_draw_tradeoff},
+    {"pareto_front",
+     "Pareto fronts of memory, speed and quality",
+     "Each model by itself. No configuration on the line is beaten on both axes.",
+     {"peak_rss_bytes", "decode_tokens_per_s"},
+     RUN_BENCH,
+     pare_draw_pareto},
+    {"gpu_utilization",
+     "GPU utilization",
+     "What the GPU's own counters said while tokens were made.",
+     {"gpu_utilization"},
+     "the study on a machine with an NVIDIA GPU (backends: [cuda])",
+     pare_draw_gpu},
+    {"cpu_utilization",
+     "CPU utilization",
+     "Achieved rates as shares of this machine's measured limits (pare hw --limits).",
+     {"bandwidth_share"},
+     RUN_BENCH,
+     pare_draw_cpu},
+    {"hardware_efficiency_heatmap",
+     "Hardware efficiency",
+     "Each column has its own scale from its lowest to its highest value.",
+     {"bandwidth_share"},
+     RUN_BENCH,
+     pare_draw_efficiency},
+    {"roofline",
+     "Roofline",
+     "Achieved operations per second over operations per byte read; lines are measured limits.",
+     {"arithmetic_intensity_decode"},
+     RUN_BENCH,
+     pare_draw_roofline},
+    {"energy_per_token",
+     "Energy and power",
+     "Idle power is subtracted; prefill and decode are apart.",
+     {"decode_joules_per_token"},
+     RUN_ENERGY,
+     pare_draw_energy},
+    {"deployment_decision_matrix",
+     "Deployment decision matrix",
+     "Every configuration against the baseline of its model: blue is better, orange worse.",
+     {"decode_speedup", "memory_reduction"},
+     RUN_BENCH ", with the baseline recipe among its recipes",
+     pare_draw_decision},
+    {"multidimensional_radar",
+     "Recipes in several dimensions",
+     "On every axis the rim is the best recipe of that model, half way is half as good.",
+     {"decode_tokens_per_s", "peak_rss_bytes"},
+     RUN_BENCH,
+     pare_draw_radar},
+    {"model_size_vs_performance",
+     "Model size against performance",
+     "One line for each recipe across the models.",
+     {"decode_tokens_per_s", "weights_bytes"},
+     RUN_BENCH,
+     pare_draw_size},
 };
-const int pare_study_chart_count = sizeof pare_study_charts / sizeof *pare_study_charts;
+const int pare_chart_count = sizeof pare_charts / sizeof *pare_charts;
 
-static pare_chart_value value_at(const pare_overview_row *row, size_t offset, double scale)
+const pare_chart *pare_chart_find(const char *name)
 {
-    const pare_measure *m = (const pare_measure *)((const char *)row + offset);
-    return (pare_chart_value){m->value * scale, m->low * scale, m->high * scale, m->absent};
+    for (int i = 0; i < pare_chart_count; i++)
+        if (strcmp(pare_charts[i].name, name) == 0)
+            return &pare_charts[i];
+    return NULL;
 }
 
-/* Several inline SVGs share one document, and Cairo numbers the ids of each from zero. */
-static void append_with_unique_ids(const char *svg, int index, pare_buffer *out)
+/* The first cell's reason stands for all. */
+static const char *reason_for(const pare_view *v, const char *metric)
 {
-    static const char *const marks[] = {"id=\"", "href=\"#", "url(#"};
-    while (*svg) {
-        size_t matched = 0;
-        for (int m = 0; m < 3 && !matched; m++)
-            if (strncmp(svg, marks[m], strlen(marks[m])) == 0)
-                matched = strlen(marks[m]);
-        if (matched) {
-            pare_buffer_append(out, svg, matched);
-            pare_buffer_printf(out, "c%d-", index);
-            svg += matched;
-        } else {
-            size_t run = 1 + strcspn(svg + 1, "ihu");
-            pare_buffer_append(out, svg, run);
-            svg += run;
+    const char *reason = NULL;
+    for (int m = 0; m < v->models; m++)
+        for (int c = 0; c < v->choices; c++) {
+            const pare_cell *cell = pare_view_cell(v, m, c, 0);
+            const pare_metric *found = cell ? pare_cell_metric(cell, metric) : NULL;
+            if (found && found->absent_reason)
+                return found->absent_reason;
+            if (cell && !reason)
+                reason = pare_view_reason(v, m, c, 0, metric);
         }
-    }
+    return reason ? reason : "the study has no cells";
 }
 
-pare_status pare_study_chart_svg(const pare_overview *study, int index, pare_buffer *out)
+const char *pare_chart_missing(const pare_chart *chart, const pare_view *view, char *out,
+                               size_t size)
 {
-    enum { WIDTH = 460, HEIGHT = 300 };
-    const pare_study_chart *spec = &pare_study_charts[index];
-    enum { LABEL_BYTES = 48 };
-    pare_chart_row *rows = NULL;
-    char(*labels)[LABEL_BYTES] = NULL; /* "INT4 q4_0": two formats may share the first part */
-    pare_buffer svg = {0};
-    bool any = false;
-    pare_status status;
-    PARE_TRY(pare_allocate((size_t)study->count, sizeof *rows, "a chart", &rows));
-    PARE_TRY(pare_allocate((size_t)study->count, LABEL_BYTES, "a chart", &labels));
-    for (int i = 0; i < study->count; i++) {
-        const pare_overview_row *row = &study->rows[i];
-        snprintf(labels[i], LABEL_BYTES, "%s %s", row->label, row->format);
-        rows[i] = (pare_chart_row){.label = labels[i], .colour = i};
-        rows[i].y = value_at(row, spec->y, spec->y_scale);
-        if (spec->scatter)
-            rows[i].x = value_at(row, spec->x, spec->x_scale);
-        if (spec->log_y && !(rows[i].y.low > 0))
-            rows[i].y.low = rows[i].y.value;
-        if (spec->log_y && !(rows[i].y.value > 0))
-            rows[i].y.absent = true;
-        any |= !rows[i].y.absent && !(spec->scatter && rows[i].x.absent);
+    if (chart->draw == pare_draw_workloads && view->workloads < 2) {
+        snprintf(out, size, "The study has one workload. To get it, run: %s.", chart->run);
+        return out;
     }
-    if (!any) {
-        status = pare_fail(PARE_NOT_FOUND, "chart '%s': no row of study '%s' has its data",
-                           spec->name, study->name);
-        goto fail;
-    }
-    pare_chart chart = {spec->scatter ? PARE_CHART_SCATTER : PARE_CHART_BARS,
-                        spec->title,
-                        study->model,
-                        spec->x_label,
-                        spec->y_label,
-                        rows,
-                        study->count,
-                        spec->log_y,
-                        spec->reference,
-                        spec->reference_label};
-    PARE_TRY(pare_chart_draw(&chart, PARE_CHART_SVG, WIDTH, HEIGHT, &svg));
-    const char *start = strstr(svg.data, "<svg");
-    append_with_unique_ids(start ? start : svg.data, index, out);
-    status = out->failed ? PARE_OUT_OF_MEMORY : PARE_OK;
-fail:
-    pare_buffer_free(&svg);
-    free(rows);
-    free(labels);
-    return status;
+    for (int i = 0; i < PARE_CHART_NEEDS && chart->needs[i]; i++)
+        if (!pare_view_count(view, chart->needs[i])) {
+            const pare_metric_info *info = pare_metric_find(chart->needs[i]);
+            snprintf(out, size, "Nothing to draw: %s is absent (%s). To get it, run: %s.",
+                     info ? info->title : chart->needs[i], reason_for(view, chart->needs[i]),
+                     chart->run);
+            return out;
+        }
+    return NULL;
+}
+
+typedef struct drawing {
+    const pare_chart *chart;
+    pare_view *view;
+} drawing;
+
+static void draw(pare_canvas *canvas, const void *what)
+{
+    const drawing *d = what;
+    d->chart->draw(canvas, d->view);
+}
+
+pare_status pare_chart_file(const pare_chart *chart, pare_view *view, pare_file_kind kind,
+                            pare_buffer *out, pare_canvas *hots)
+{
+    const drawing d = {chart, view};
+    pare_status status = pare_canvas_render(draw, &d, kind, PARE_CHART_WIDTH, PARE_CHART_HEIGHT,
+                                            out, hots);
+    return status == PARE_OK ? status : pare_fail_in(status, "chart %s", chart->name);
 }

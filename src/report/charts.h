@@ -1,27 +1,74 @@
-/* Which charts a study gets. */
+/* The charts of a study: one row each in the table. */
 #ifndef PARE_REPORT_CHARTS_H
 #define PARE_REPORT_CHARTS_H
 
-#include "base/buffer.h"
+#include "report/canvas.h"
+#include "report/view.h"
 
-#include <pare/plan.h>
+enum { PARE_CHART_NEEDS = 4 };
 
-/* One row of the list of charts: its file name, what it says, and how its rows come from the
- * study's. */
-typedef struct pare_study_chart {
-    const char *name, *title, *x_label, *y_label;
-    size_t x, y;             /* offsets of the measures in pare_overview_row; x unused for bars */
-    double x_scale, y_scale; /* from the stored unit to the axis's */
-    bool scatter, log_y;
-    double reference; /* NAN: none */
-    const char *reference_label;
-} pare_study_chart;
+typedef struct pare_chart {
+    const char *name;  /* of its files */
+    const char *title; /* also the heading of its section */
+    const char *text;  /* how to read it */
+    /* Metrics without which there is nothing to draw: all of them in at least one cell. */
+    const char *needs[PARE_CHART_NEEDS];
+    const char *run; /* what gives them, where they are absent */
+    void (*draw)(pare_canvas *canvas, pare_view *view);
+} pare_chart;
 
-extern const pare_study_chart pare_study_charts[];
-extern const int pare_study_chart_count;
+extern const pare_chart pare_charts[];
+extern const int pare_chart_count;
 
-/* Appends the chart as SVG for inlining in HTML: no XML prologue, ids made unique by `index`.
- * Appends nothing, and returns PARE_NOT_FOUND, where no row has the data. */
-pare_status pare_study_chart_svg(const pare_overview *study, int index, pare_buffer *out);
+const pare_chart *pare_chart_find(const char *name); /* NULL: none */
+/* NULL where it can be drawn; otherwise why not and what to run, written to `out`. */
+const char *pare_chart_missing(const pare_chart *chart, const pare_view *view, char *out,
+                               size_t size);
+
+enum { PARE_CHART_WIDTH = 960, PARE_CHART_HEIGHT = 560 };
+/* Appends a whole file of that kind, with its title. hots: as in canvas.h. */
+pare_status pare_chart_file(const pare_chart *chart, pare_view *view, pare_file_kind kind,
+                            pare_buffer *out, pare_canvas *hots);
+/* The drawing as an <svg> element for a page: no XML declaration, ids that begin with `prefix`,
+ * the theme's colours as CSS variables, hot spots as titled rectangles. */
+pare_status pare_chart_inline(const pare_chart *chart, pare_view *view, const char *prefix,
+                              pare_buffer *out);
+
+/* ---- one file for each family ---- */
+
+void pare_draw_dashboard(pare_canvas *canvas, pare_view *view);
+void pare_draw_speed(pare_canvas *canvas, pare_view *view);
+void pare_draw_speedup(pare_canvas *canvas, pare_view *view);
+void pare_draw_workloads(pare_canvas *canvas, pare_view *view);
+void pare_draw_memory(pare_canvas *canvas, pare_view *view);
+void pare_draw_memory_reduction(pare_canvas *canvas, pare_view *view);
+void pare_draw_memory_scaling(pare_canvas *canvas, pare_view *view);
+void pare_draw_perplexity(pare_canvas *canvas, pare_view *view);
+void pare_draw_tradeoff(pare_canvas *canvas, pare_view *view);
+void pare_draw_cpu(pare_canvas *canvas, pare_view *view);
+void pare_draw_gpu(pare_canvas *canvas, pare_view *view);
+void pare_draw_efficiency(pare_canvas *canvas, pare_view *view);
+void pare_draw_roofline(pare_canvas *canvas, pare_view *view);
+void pare_draw_energy(pare_canvas *canvas, pare_view *view);
+void pare_draw_decision(pare_canvas *canvas, pare_view *view);
+void pare_draw_radar(pare_canvas *canvas, pare_view *view);
+void pare_draw_size(pare_canvas *canvas, pare_view *view);
+void pare_draw_pareto(pare_canvas *canvas, pare_view *view);
+
+/* ---- what they share ---- */
+
+/* The title, how it was measured, and the star's meaning; returns the box for the drawing. */
+pare_box pare_chart_begin(pare_canvas *canvas, pare_view *view, const char *title);
+/* The legend of choices, as bars or as markers, of those with any of the metrics (NULL: all). */
+pare_box pare_chart_choices(pare_canvas *canvas, pare_view *view, pare_box box, bool markers,
+                            bool absent);
+/* Choices by colour, models by shape. */
+pare_box pare_chart_keys(pare_canvas *canvas, pare_view *view, pare_box box);
+/* Bars of a metric: groups are models, bars are choices; with a single model each choice is a
+ * group. Models without any value are left out. */
+void pare_chart_bars(pare_canvas *canvas, pare_view *view, pare_box box, const char *metric,
+                     const char *y_title, double reference);
+/* Whether pare_chart_bars names its bars itself, without a legend. */
+bool pare_chart_names_bars(const pare_view *view);
 
 #endif

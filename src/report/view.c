@@ -1,0 +1,309 @@
+#include "report/view.h"
+
+#include "base/fail.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+pare_measure pare_measure_absent(void)
+{
+    return (pare_measure){.absent = true};
+}
+
+pare_measure pare_measure_exact(double value)
+{
+    return (pare_measure){value, value, value, !isfinite(value)};
+}
+
+pare_measure pare_measure_ratio(pare_measure a, pare_measure b)
+{
+    if (a.absent || b.absent || !(b.value > 0) || !(a.value > 0))
+        return pare_measure_absent();
+    double value = a.value / b.value;
+    double half = hypot((a.high - a.low) / 2 / a.value, (b.high - b.low) / 2 / b.value) * value;
+    return (pare_measure){value, value - half, value + half, false};
+}
+
+bool pare_measure_excludes(pare_measure m, double value)
+{
+    return !m.absent && m.high > m.low && (m.low > value || m.high < value);
+}
+
+/* ---- making ---- */
+
+static int find_text(const char *const *list, int count, const char *text)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(list[i], text) == 0)
+            return i;
+    return -1;
+}
+
+static int find_choice(const pare_view *v, const pare_cell *cell)
+{
+    for (int i = 0; i < v->choices; i++)
+        if (strcmp(v->choice[i].recipe, cell->recipe) == 0 &&
+            strcmp(v->choice[i].backend, cell->backend) == 0)
+            return i;
+    return -1;
+}
+
+static void *keep(pare_view *v, size_t count, size_t size)
+{
+    return pare_arena_allocate(&v->arena, count * size + 1);
+}
+
+static const char *join(pare_view *v, const char *a, const char *b)
+{
+    char text[256];
+    snprintf(text, sizeof text, "%s%s", a, b);
+    const char *kept = pare_arena_copy(&v->arena, text, strlen(text));
+    return kept ? kept : a;
+}
+
+static void collect(pare_view *v)
+{
+    const pare_study *s = v->study;
+    for (int i = 0; i < s->count; i++) {
+        const pare_cell *cell = &s->cells[i];
+        int m = find_text(v->model, v->models, cell->model);
+        if (m < 0)
+            v->model[m = v->models++] = cell->model;
+        v->synthetic[m] |= cell->synthetic;
+        if (find_text(v->workload, v->workloads, cell->workload) < 0)
+            v->workload[v->workloads++] = cell->workload;
+        if (find_choice(v, cell) < 0)
+            v->choice[v->choices++] = (pare_choice){cell->recipe, cell->backend, cell->label};
+    }
+}
+
+static void label(pare_view *v)
+{
+    bool several = false;
+    for (int i = 1; i < v->choices; i++)
+        several |= strcmp(v->choice[i].backend, v->choice[0].backend) != 0;
+    v->base = -1;
+    for (int i = 0; i < v->choices; i++) {
+        if (v->base < 0 && strcmp(v->choice[i].recipe, v->study->baseline) == 0)
+            v->base = i;
+        if (several)
+            v->choice[i].label =
+                join(v, v->choice[i].label,
+                     strcmp(v->choice[i].backend, "cuda") == 0 ? ", GPU" : ", CPU");
+    }
+    for (int m = 0; m < v->models; m++) {
+        v->any_synthetic |= v->synthetic[m];
+        v->model_label[m] = v->synthetic[m] ? join(v, v->model[m], "*") : v->model[m];
+    }
+}
+
+static const pare_cell **slot(const pare_view *v, int m, int c, int w)
+{
+    return &v->cells[(m * v->choices + c) * v->workloads + w];
+}
+
+/* The record with the highest tier and the most threads has the machine's limits. */
+static pare_status take_limits(void *user, const pare_record *record)
+{
+    pare_view_limits *limits = user;
+    static const char *const names[] = {"read_bandwidth_bytes_per_s", "int8_ops_per_s",
+                                        "bf16_flops_per_s", "fp32_flops_per_s"};
+    pare_measure *const to[] = {&limits->read_bandwidth, &limits->int8_ops, &limits->bf16_flops,
+                                &limits->fp32_flops};
+    for (size_t i = 0; i < sizeof to / sizeof *to; i++) {
+        const pare_metric *metric = pare_record_metric(record, names[i]);
+        if (metric && !metric->measure.absent &&
+            (to[i]->absent || metric->measure.value > to[i]->value))
+            *to[i] = metric->measure;
+    }
+    return PARE_OK;
+}
+
+static pare_status read_limits(pare_view *v, pare_store *store)
+{
+    pare_measure nothing = pare_measure_absent();
+    v->limits = (pare_view_limits){nothing, nothing, nothing, nothing};
+    if (!store || !v->study->machine_id)
+        return PARE_OK;
+    pare_condition here = {"machine_id", v->study->machine_id};
+    pare_filter filter = {.kind = "limits", .conditions = &here, .condition_count = 1};
+    return pare_store_query(store, &filter, false, take_limits, &v->limits);
+}
+
+pare_status pare_view_make(const pare_study *study, pare_store *store, pare_view *out)
+{
+    pare_view v = {.study = study};
+    size_t n = (size_t)study->count;
+    pare_status status;
+    v.model = keep(&v, n, sizeof *v.model);
+    v.model_label = keep(&v, n, sizeof *v.model_label);
+    v.synthetic = keep(&v, n, sizeof *v.synthetic);
+    v.choice = keep(&v, n, sizeof *v.choice);
+    v.workload = keep(&v, n, sizeof *v.workload);
+    if (!v.model || !v.model_label || !v.synthetic || !v.choice || !v.workload) {
+        status = PARE_OUT_OF_MEMORY;
+        goto fail;
+    }
+    collect(&v);
+    label(&v);
+    v.cells = keep(&v, (size_t)v.models * (size_t)v.choices * (size_t)v.workloads, sizeof *v.cells);
+    if (!v.cells) {
+        status = PARE_OUT_OF_MEMORY;
+        goto fail;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const pare_cell *cell = &study->cells[i];
+        *slot(&v, find_text(v.model, v.models, cell->model), find_choice(&v, cell),
+              find_text(v.workload, v.workloads, cell->workload)) = cell;
+    }
+    PARE_TRY(read_limits(&v, store));
+    *out = v;
+    return PARE_OK;
+fail:
+    pare_view_free(&v);
+    return status;
+}
+
+void pare_view_free(pare_view *view)
+{
+    pare_arena_free(&view->arena);
+    *view = (pare_view){0};
+}
+
+/* ---- measures ---- */
+
+const pare_cell *pare_view_cell(const pare_view *v, int m, int c, int w)
+{
+    return m < 0 || c < 0 || w < 0 || m >= v->models || c >= v->choices || w >= v->workloads
+               ? NULL
+               : *slot(v, m, c, w);
+}
+
+static pare_measure of_cell(const pare_cell *cell, const char *name)
+{
+    const pare_metric *metric = cell ? pare_cell_metric(cell, name) : NULL;
+    return metric ? metric->measure : pare_measure_absent();
+}
+
+/* m x factor + offset. */
+static pare_measure shifted(pare_measure m, double factor, double offset)
+{
+    double a = m.low * factor + offset, b = m.high * factor + offset;
+    return (pare_measure){m.value * factor + offset, fmin(a, b), fmax(a, b), m.absent};
+}
+
+/* Against the baseline's paired ratio: the text is the same, and so are most of the errors. */
+static pare_measure quality_loss(const pare_cell *cell, const pare_cell *base)
+{
+    pare_measure ratio = of_cell(cell, "perplexity_ratio"),
+                 base_ratio = of_cell(base, "perplexity_ratio");
+    if (cell == base)
+        return (pare_measure){0, 0, 0, ratio.absent && of_cell(cell, "perplexity").absent};
+    if (!ratio.absent && !base_ratio.absent)
+        return shifted(pare_measure_ratio(ratio, base_ratio), 1, -1);
+    if (!ratio.absent)
+        return shifted(ratio, 1, -1);
+    return shifted(
+        pare_measure_ratio(of_cell(cell, "perplexity"), of_cell(base, "perplexity")), 1, -1);
+}
+
+static const pare_cell *baseline_of(const pare_view *v, const pare_cell *cell, int m, int w)
+{
+    const pare_cell *base = pare_study_baseline(v->study, cell);
+    return base ? base : pare_view_cell(v, m, v->base, w);
+}
+
+pare_measure pare_view_get(const pare_view *v, int m, int c, int w, const char *metric)
+{
+    static const struct {
+        const char *name, *of;
+        bool saved;
+    } derived[] = {{"prefill_speedup", "prefill_tokens_per_s", false},
+                   {"decode_speedup", "decode_tokens_per_s", false},
+                   {"memory_reduction", "peak_rss_bytes", true},
+                   {"weights_reduction", "weights_bytes", true}};
+    const pare_cell *cell = pare_view_cell(v, m, c, w);
+    if (!cell)
+        return pare_measure_absent();
+    const pare_cell *base = baseline_of(v, cell, m, w);
+    if (strcmp(metric, "quality_loss") == 0)
+        return quality_loss(cell, base);
+    for (size_t i = 0; i < sizeof derived / sizeof *derived; i++) {
+        if (strcmp(metric, derived[i].name) != 0)
+            continue;
+        pare_measure ratio =
+            pare_measure_ratio(of_cell(cell, derived[i].of), of_cell(base, derived[i].of));
+        if (cell == base)
+            ratio.low = ratio.high = ratio.value;
+        return derived[i].saved ? shifted(ratio, -1, 1) : ratio;
+    }
+    return of_cell(cell, metric);
+}
+
+const char *pare_view_reason(const pare_view *v, int m, int c, int w, const char *metric)
+{
+    const pare_cell *cell = pare_view_cell(v, m, c, w);
+    if (!cell)
+        return "not part of the study";
+    const pare_metric *found = pare_cell_metric(cell, metric);
+    if (found && found->absent_reason)
+        return found->absent_reason;
+    if (cell->failure)
+        return cell->failure;
+    if (cell->synthetic && (strstr(metric, "perplexity") || strstr(metric, "quality")))
+        return "random weights have no quality";
+    return "not measured";
+}
+
+int pare_view_count_of_model(const pare_view *v, int m, const char *metric)
+{
+    int count = 0;
+    for (int c = 0; c < v->choices; c++)
+        for (int w = 0; w < v->workloads; w++)
+            count += !pare_view_get(v, m, c, w, metric).absent;
+    return count;
+}
+
+int pare_view_count(const pare_view *v, const char *metric)
+{
+    int count = 0;
+    for (int m = 0; m < v->models; m++)
+        count += pare_view_count_of_model(v, m, metric);
+    return count;
+}
+
+pare_measure pare_view_fact(const pare_view *v, int m, const char *metric)
+{
+    for (int i = 0; i < v->study->model_count; i++) {
+        const pare_study_model *model = &v->study->models[i];
+        if (strcmp(model->name, v->model[m]) != 0)
+            continue;
+        const pare_metric *found = model->facts ? pare_record_metric(model->facts, metric) : NULL;
+        if (found)
+            return found->measure;
+    }
+    return pare_measure_absent();
+}
+
+const char *pare_view_hot(pare_view *v, int m, int c, int w, const char *metric)
+{
+    char text[400], number[PARE_NUMBER_BYTES];
+    pare_measure measure = pare_view_get(v, m, c, w, metric);
+    const pare_metric_info *info = pare_metric_find(metric);
+    const char *title = info ? info->title : metric;
+    const pare_cell *cell = pare_view_cell(v, m, c, w);
+    const pare_metric *found = cell ? pare_cell_metric(cell, metric) : NULL;
+    int n;
+    if (measure.absent)
+        n = snprintf(text, sizeof text, "%s, %s: no %s: %s", v->model_label[m],
+                     v->choice[c].label, title, pare_view_reason(v, m, c, w, metric));
+    else
+        n = snprintf(text, sizeof text, "%s, %s: %s %s", v->model_label[m], v->choice[c].label,
+                     title, pare_metric_text_unit(number, metric, measure, true));
+    if (!measure.absent && found && found->sample_count > 1 && n > 0 && (size_t)n < sizeof text)
+        snprintf(text + n, sizeof text - (size_t)n, " (%lld samples)",
+                 (long long)found->sample_count);
+    return pare_arena_copy(&v->arena, text, strlen(text));
+}
