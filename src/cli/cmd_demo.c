@@ -196,18 +196,21 @@ static int show(demo *d)
     pare_study *read = NULL;
     pare_overview study;
     pare_recommendation advice;
-    char page[PATH_MAX];
+    char folder[PATH_MAX], page[PATH_MAX];
     pare_status status = pare_store_open(d->common.store, &d->store);
     if (status == PARE_OK)
         status = pare_study_load(d->store, d->study, &read);
     if (status == PARE_OK)
         status = pare_overview_make(read, &study);
-    pare_study_free(read);
-    if (status != PARE_OK)
+    if (status != PARE_OK) {
+        pare_study_free(read);
         return cli_failed(d->command, status);
+    }
     pare_recommend(&study, d->max_loss, &advice);
-    snprintf(page, sizeof page, "%s/%s.html", d->folder, pare_model_get_info(d->base)->name);
-    status = pare_report_write_html(&study, &advice, page);
+    snprintf(folder, sizeof folder, "%s/report", d->folder);
+    snprintf(page, sizeof page, "%s/index.html", folder);
+    status = pare_report_write(read, d->store, folder, NULL);
+    pare_study_free(read);
     if (d->common.json) {
         pare_report_print_json(&study, &advice, page, stdout);
     } else {

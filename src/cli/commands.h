@@ -17,6 +17,7 @@
     X(synth)                                                                                       \
     X(study)                                                                                       \
     X(results)                                                                                     \
+    X(report)                                                                                      \
     X(demo)
 
 #define X(name) extern const cli_command cmd_##name;

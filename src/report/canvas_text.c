@@ -12,6 +12,7 @@ static PangoLayout *lay_out(pare_canvas *canvas, const pare_text *style, const c
     cairo_font_options_set_hint_style(options, CAIRO_HINT_STYLE_NONE);
     PangoLayout *layout = pango_cairo_create_layout(canvas->cr);
     pango_cairo_context_set_font_options(pango_layout_get_context(layout), options);
+    pango_context_set_round_glyph_positions(pango_layout_get_context(layout), FALSE);
     cairo_font_options_destroy(options);
     PangoFontDescription *font = pango_font_description_new();
     pango_font_description_set_family_static(

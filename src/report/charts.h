@@ -59,11 +59,13 @@ void pare_draw_pareto(pare_canvas *canvas, pare_view *view);
 
 /* The title, how it was measured, and the star's meaning; returns the box for the drawing. */
 pare_box pare_chart_begin(pare_canvas *canvas, pare_view *view, const char *title);
+/* The same without the name of the workload: the drawing shows several. */
+pare_box pare_chart_begin_all(pare_canvas *canvas, pare_view *view, const char *title);
 /* The legend of choices, as bars or as markers, of those with any of the metrics (NULL: all). */
 pare_box pare_chart_choices(pare_canvas *canvas, pare_view *view, pare_box box, bool markers,
                             bool absent);
-/* Choices by colour, models by shape. */
-pare_box pare_chart_keys(pare_canvas *canvas, pare_view *view, pare_box box);
+/* Choices by colour, models that have the metric by shape. */
+pare_box pare_chart_keys(pare_canvas *canvas, pare_view *view, pare_box box, const char *metric);
 /* Bars of a metric: groups are models, bars are choices; with a single model each choice is a
  * group. Models without any value are left out. */
 void pare_chart_bars(pare_canvas *canvas, pare_view *view, pare_box box, const char *metric,

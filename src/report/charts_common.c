@@ -16,15 +16,14 @@ static const char *condition_of(const pare_view *v, const char *key)
     return NULL;
 }
 
-pare_box pare_chart_begin(pare_canvas *canvas, pare_view *view, const char *title)
+static pare_box begin(pare_canvas *canvas, pare_view *view, const char *title, bool workload)
 {
     char note[300];
     const char *threads = condition_of(view, "threads"), *isa = condition_of(view, "isa");
-    snprintf(note, sizeof note, "%s%s%s%s%s%s%s",
+    snprintf(note, sizeof note, "%s%s%s%s%s%s",
              view->study->machine ? view->study->machine : "", threads ? ", " : "",
-             threads ? threads : "", threads ? " threads" : "", isa ? ", " : "", isa ? isa : "",
-             view->workloads > 1 ? "" : "");
-    if (view->workloads > 1) {
+             threads ? threads : "", threads ? " threads" : "", isa ? ", " : "", isa ? isa : "");
+    if (view->workloads > 1 && workload) {
         size_t length = strlen(note);
         snprintf(note + length, sizeof note - length, "; workload %s", view->workload[0]);
     }
@@ -34,6 +33,16 @@ pare_box pare_chart_begin(pare_canvas *canvas, pare_view *view, const char *titl
                                   ? "* random weights of the model's exact shape: speed and memory "
                                     "are the model's, quality is not measured"
                                   : NULL);
+}
+
+pare_box pare_chart_begin(pare_canvas *canvas, pare_view *view, const char *title)
+{
+    return begin(canvas, view, title, true);
+}
+
+pare_box pare_chart_begin_all(pare_canvas *canvas, pare_view *view, const char *title)
+{
+    return begin(canvas, view, title, false);
 }
 
 enum { MOST_ENTRIES = 40 };
@@ -51,7 +60,7 @@ pare_box pare_chart_choices(pare_canvas *canvas, pare_view *view, pare_box box, 
     return pare_plot_legend(canvas, box, entries, count);
 }
 
-pare_box pare_chart_keys(pare_canvas *canvas, pare_view *view, pare_box box)
+pare_box pare_chart_keys(pare_canvas *canvas, pare_view *view, pare_box box, const char *metric)
 {
     pare_legend_entry entries[MOST_ENTRIES];
     int count = 0;
@@ -60,7 +69,8 @@ pare_box pare_chart_keys(pare_canvas *canvas, pare_view *view, pare_box box)
     box = pare_plot_legend(canvas, box, entries, count);
     count = 0;
     for (int m = 0; m < view->models && view->models > 1 && count < MOST_ENTRIES; m++)
-        entries[count++] = (pare_legend_entry){view->model_label[m], PARE_KEY_SHAPE, m};
+        if (pare_view_count_of_model(view, m, metric))
+            entries[count++] = (pare_legend_entry){view->model_label[m], PARE_KEY_SHAPE, m};
     return pare_plot_legend(canvas, box, entries, count);
 }
 

@@ -193,7 +193,9 @@ static int front(const pare_point *points, int count, double *x, double *y)
     }
 }
 
-static void pareto_panel(pare_canvas *canvas, pare_view *view, pare_box box, int m)
+/* x where lower is better against decode speed. */
+static void pareto_panel(pare_canvas *canvas, pare_view *view, pare_box box, int m,
+                         const char *metric, const char *x_title)
 {
     size_t n = (size_t)view->choices;
     pare_point *points = pare_arena_allocate(&view->arena, n * sizeof *points);
@@ -202,7 +204,7 @@ static void pareto_panel(pare_canvas *canvas, pare_view *view, pare_box box, int
     if (!points || !x)
         return;
     for (int c = 0; c < view->choices; c++) {
-        pare_point p = {.x = pare_view_get(view, m, c, 0, "peak_rss_bytes"),
+        pare_point p = {.x = pare_view_get(view, m, c, 0, metric),
                         .y = pare_view_get(view, m, c, 0, "decode_tokens_per_s"),
                         .series = c,
                         .shape = c,
@@ -214,9 +216,9 @@ static void pareto_panel(pare_canvas *canvas, pare_view *view, pare_box box, int
     }
     pare_curve curve = {.x = x, .y = y, .series = -1, .steps = true};
     curve.count = front(points, count, x, y);
-    const pare_points plot = {.x_metric = "peak_rss_bytes",
+    const pare_points plot = {.x_metric = metric,
                               .y_metric = "decode_tokens_per_s",
-                              .x_title = "peak memory (left is better)",
+                              .x_title = x_title,
                               .y_title = "decode, tokens/s (up is better)",
                               .x_reference = NAN,
                               .y_reference = NAN,
@@ -229,13 +231,28 @@ static void pareto_panel(pare_canvas *canvas, pare_view *view, pare_box box, int
 
 void pare_draw_pareto(pare_canvas *canvas, pare_view *view)
 {
-    pare_box box = pare_chart_begin(canvas, view, "Pareto fronts: memory against speed");
+    enum { MOST = 12 };
+    char heading[160];
+    int with_quality = 0;
+    pare_box box = pare_chart_begin(canvas, view, "Pareto fronts of memory, quality and speed");
     box = pare_chart_choices(canvas, view, box, true, false);
-    int columns = view->models > 1 ? 2 : 1, rows = (view->models + columns - 1) / columns;
-    for (int m = 0; m < view->models; m++) {
-        pare_box cell = pare_plot_cell(box, columns, rows, m, 16);
-        pareto_panel(canvas, view, pare_plot_heading(canvas, cell, view->model_label[m]), m);
-    }
+    for (int m = 0; m < view->models; m++)
+        with_quality += pare_view_count_of_model(view, m, "quality_loss") > 1;
+    int count = view->models + with_quality, at = 0;
+    count = count < MOST ? count : MOST;
+    int columns = count > 4 ? 3 : count > 1 ? 2 : 1, rows = (count + columns - 1) / columns;
+    for (int pass = 0; pass < 2; pass++)
+        for (int m = 0; m < view->models && at < count; m++) {
+            if (pass && pare_view_count_of_model(view, m, "quality_loss") < 2)
+                continue;
+            pare_box cell = pare_plot_cell(box, columns, rows, at++, 16);
+            snprintf(heading, sizeof heading, "%s: %s", view->model_label[m],
+                     pass ? "quality and speed" : "memory and speed");
+            cell = pare_plot_heading(canvas, cell, heading);
+            pareto_panel(canvas, view, cell, m, pass ? "quality_loss" : "peak_rss_bytes",
+                         pass ? "change of perplexity (left is better)"
+                              : "peak memory (left is better)");
+        }
 }
 
 /* ---- size against performance ---- */
@@ -290,7 +307,7 @@ static void size_panel(pare_canvas *canvas, pare_view *view, pare_box box, const
 void pare_draw_size(pare_canvas *canvas, pare_view *view)
 {
     pare_box box = pare_chart_begin(canvas, view, "Model size against performance");
-    box = pare_chart_keys(canvas, view, box);
+    box = pare_chart_keys(canvas, view, box, "decode_tokens_per_s");
     bool quality = pare_view_count(view, "perplexity") > 0;
     pare_box left = pare_plot_cell(box, 2, 1, 0, 24), right = pare_plot_cell(box, 2, 1, 1, 24);
     left = pare_plot_heading(canvas, left, "Decode speed");

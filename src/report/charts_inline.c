@@ -74,6 +74,15 @@ pare_status pare_chart_inline(const pare_chart *chart, pare_view *view, const ch
     for (at = from; at < end;) {
         const char *here = at;
         size_t pending = (size_t)(at - from);
+        if (*at == '.') { /* two decimals are a hundredth of a point: enough, and much shorter */
+            size_t digits = strspn(at + 1, "0123456789");
+            if (digits > 2) {
+                pare_buffer_append(out, from, pending + 3);
+                from = at + 1 + digits;
+            }
+            at += 1 + digits;
+            continue;
+        }
         if (*at != ' ' && *at != 'h' && *at != 'u' && *at != 'r') {
             at++;
             continue;

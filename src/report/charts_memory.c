@@ -84,7 +84,7 @@ void pare_draw_memory_reduction(pare_canvas *canvas, pare_view *view)
 
 /* ---- growth ---- */
 
-enum { MOST_POINTS = 512, MOST_CURVES = 48, CONTEXTS = 9 };
+enum { MOST_POINTS = 512, MOST_CURVES = 48, CONTEXTS = 10, GREY = 6 };
 
 /* Peak memory over parameters, and the weights' share of it as a line for each choice. */
 static void by_size(pare_canvas *canvas, pare_view *view, pare_box box)
@@ -150,8 +150,9 @@ static double kv_bytes_per_token(const pare_view *view, int m)
 static void by_context(pare_canvas *canvas, pare_view *view, pare_box box)
 {
     pare_curve *curves = pare_arena_allocate(&view->arena, MOST_CURVES * sizeof *curves);
+    pare_point *ends = pare_arena_allocate(&view->arena, MOST_CURVES * sizeof *ends);
     int count = 0;
-    if (!curves)
+    if (!curves || !ends)
         return;
     for (int m = 0; m < view->models && count < MOST_CURVES; m++) {
         double each = kv_bytes_per_token(view, m);
@@ -165,11 +166,12 @@ static void by_context(pare_canvas *canvas, pare_view *view, pare_box box)
             x[n] = context, x[CONTEXTS + n] = context * each;
         double end = fmin(longest.value, context);
         x[n] = end, x[CONTEXTS + n] = end * each;
-        curves[count++] = (pare_curve){.x = x,
-                                       .y = x + CONTEXTS,
-                                       .count = n + 1,
-                                       .series = m,
-                                       .label = view->model[m]};
+        curves[count] = (pare_curve){.x = x, .y = x + CONTEXTS, .count = n + 1, .series = -1};
+        ends[count++] = (pare_point){.x = pare_measure_exact(end),
+                                     .y = pare_measure_exact(end * each),
+                                     .series = GREY,
+                                     .shape = m,
+                                     .label = view->model[m]};
     }
     const pare_points plot = {.x_metric = "tokens",
                               .y_metric = "kv_bytes",
@@ -179,6 +181,8 @@ static void by_context(pare_canvas *canvas, pare_view *view, pare_box box)
                               .log_y = true,
                               .x_reference = NAN,
                               .y_reference = NAN,
+                              .points = ends,
+                              .count = count,
                               .curves = curves,
                               .curve_count = count};
     pare_plot_points(canvas, box, &plot);
@@ -188,7 +192,7 @@ void pare_draw_memory_scaling(pare_canvas *canvas, pare_view *view)
 {
     pare_box box =
         pare_chart_begin(canvas, view, "How memory grows: with the model and with the context");
-    box = pare_chart_keys(canvas, view, box);
+    box = pare_chart_keys(canvas, view, box, "peak_rss_bytes");
     bool sizes = false, contexts = false;
     for (int m = 0; m < view->models; m++) {
         sizes |= !pare_view_fact(view, m, "parameters").absent;

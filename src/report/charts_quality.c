@@ -45,7 +45,7 @@ void pare_draw_tradeoff(pare_canvas *canvas, pare_view *view)
     for (int i = 0; i < count && count > MOST_LABELS; i++)
         points[i].label = NULL;
     pare_box box = pare_chart_begin(canvas, view, "Quality lost against speed gained");
-    box = pare_chart_keys(canvas, view, box);
+    box = pare_chart_keys(canvas, view, box, "quality_loss");
     const pare_points plot = {.x_metric = "decode_speedup",
                               .y_metric = "quality_loss",
                               .x_title = "decode speed against the baseline (right is faster)",

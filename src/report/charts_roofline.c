@@ -90,7 +90,7 @@ void pare_draw_roofline(pare_canvas *canvas, pare_view *view)
                      most(view, "arithmetic_intensity_decode"));
     int roofs = add_roofs(view, from / 2, to * 2, curves);
     pare_box box = pare_chart_begin(canvas, view, "Roofline");
-    box = pare_chart_keys(canvas, view, box);
+    box = pare_chart_keys(canvas, view, box, "decode_tokens_per_s");
     const pare_points plot = {
         .x_metric = "arithmetic_intensity_decode",
         .y_metric = "prefill_ops_per_s",
@@ -98,6 +98,7 @@ void pare_draw_roofline(pare_canvas *canvas, pare_view *view)
         .y_title = "operations per second, logarithmic; lines: measured bandwidth and peaks",
         .log_x = true,
         .log_y = true,
+        .tight = true,
         .x_reference = NAN,
         .y_reference = NAN,
         .points = points,

@@ -37,7 +37,7 @@ void pare_draw_speedup(pare_canvas *canvas, pare_view *view)
 }
 
 /* Panels are models, groups are choices, bars are workloads. */
-static void workload_panel(pare_canvas *canvas, pare_view *view, pare_box box, int m)
+static void workload_panel(pare_canvas *canvas, pare_view *view, pare_box box, int m, bool log)
 {
     static const char metric[] = "decode_tokens_per_s";
     size_t most = (size_t)(view->choices * view->workloads);
@@ -57,23 +57,44 @@ static void workload_panel(pare_canvas *canvas, pare_view *view, pare_box box, i
                             .series = view->workloads,
                             .labels = labels,
                             .bars = bars,
-                            .reference = NAN};
+                            .reference = NAN,
+                            .log = log,
+                            .never_log = !log};
     pare_plot_bars(canvas, box, &plot);
+}
+
+/* Whether any model's values differ so much that none of the panels has bars. */
+static bool far_apart(const pare_view *view)
+{
+    for (int m = 0; m < view->models; m++) {
+        double low = INFINITY, high = 0;
+        for (int c = 0; c < view->choices; c++)
+            for (int w = 0; w < view->workloads; w++) {
+                pare_measure v = pare_view_get(view, m, c, w, "decode_tokens_per_s");
+                if (!v.absent)
+                    low = fmin(low, v.value), high = fmax(high, v.value);
+            }
+        if (high > PARE_BARS_MOST_RATIO * low)
+            return true;
+    }
+    return false;
 }
 
 void pare_draw_workloads(pare_canvas *canvas, pare_view *view)
 {
     enum { MOST = 24 };
     pare_legend_entry entries[MOST];
-    pare_box box = pare_chart_begin(canvas, view, "Decode speed by workload");
+    pare_box box = pare_chart_begin_all(canvas, view, "Decode speed by workload");
     int count = view->workloads < MOST ? view->workloads : MOST;
+    bool log = far_apart(view);
     for (int w = 0; w < count; w++)
-        entries[w] = (pare_legend_entry){view->workload[w], PARE_KEY_BAR, w};
+        entries[w] = (pare_legend_entry){view->workload[w], log ? PARE_KEY_MARKER : PARE_KEY_BAR, w};
     box = pare_plot_legend(canvas, box, entries, count);
     int columns = view->models > 1 ? 2 : 1, rows = (view->models + columns - 1) / columns;
     for (int m = 0; m < view->models; m++) {
         pare_box cell = pare_plot_cell(box, columns, rows, m, 22);
-        workload_panel(canvas, view, pare_plot_heading(canvas, cell, view->model_label[m]), m);
+        workload_panel(canvas, view, pare_plot_heading(canvas, cell, view->model_label[m]), m,
+                       log);
     }
 }
 

@@ -15,7 +15,7 @@ typedef struct layout {
 
 static const pare_text number_text = {.size = 9.5, .ink = PARE_INK_TEXT};
 /* Values that differ more are not readable as lengths from zero. */
-static const double MOST_RATIO = 40;
+#define MOST_RATIO PARE_BARS_MOST_RATIO
 
 static const pare_bar *bar_at(const pare_bars *bars, int g, int s)
 {
@@ -33,7 +33,7 @@ static void scale(layout *l)
             low = fmin(low, bars->bars[i].value.value);
             high = fmax(high, bars->bars[i].value.value);
         }
-    l->markers = !bars->never_log && low > 0 && high > MOST_RATIO * low;
+    l->markers = !bars->never_log && low > 0 && (bars->log || high > MOST_RATIO * low);
     l->y = pare_axis_empty(unit, l->markers);
     for (int i = 0; i < bars->groups * bars->series; i++)
         pare_axis_include(&l->y, bars->bars[i].value);
@@ -142,17 +142,15 @@ static double label_height(const layout *l, const pare_text *style)
     return height;
 }
 
-/* Draws text above the plot for its axis: "Decode speed, tokens/s". */
+/* What stands above the plot: the unit, where ticks do not carry it. */
 static const char *axis_title(char *out, size_t size, const pare_bars *bars, bool logarithmic)
 {
     const pare_metric_info *info = pare_metric_find(bars->metric);
-    const char *scale_note = logarithmic ? ", logarithmic" : "";
-    if (bars->y_title)
-        snprintf(out, size, "%s%s", bars->y_title, scale_note);
-    else if (info && *info->unit)
-        snprintf(out, size, "%s%s", info->unit, scale_note);
-    else
-        snprintf(out, size, "%s%s", info ? info->title : bars->metric, scale_note);
+    bool plain = !info || info->format == PARE_UNIT_RATE || info->format == PARE_UNIT_PLAIN ||
+                 info->format == PARE_UNIT_NATS || info->format == PARE_UNIT_BITS;
+    const char *name = bars->y_title ? bars->y_title : info && plain ? info->unit : "";
+    snprintf(out, size, "%s%s%s", name, *name && logarithmic ? ", " : "",
+             logarithmic ? "logarithmic" : "");
     return out;
 }
 
@@ -169,10 +167,11 @@ void pare_plot_bars(pare_canvas *canvas, pare_box box, const pare_bars *bars)
                        .lines = 3,
                        .centred = true,
                        .across = 0.5};
-    double bottom = label_height(&l, &style) + 8, top = 18;
+    axis_title(title, sizeof title, bars, l.markers);
+    double bottom = label_height(&l, &style) + 8, top = *title ? 18 : 6;
     l.plot = (pare_box){box.x + left, box.y + top, box.w - left, box.h - top - bottom};
     choose_numbers(&l);
-    pare_axis_draw_left(canvas, &l.y, l.plot, axis_title(title, sizeof title, bars, l.markers));
+    pare_axis_draw_left(canvas, &l.y, l.plot, title);
     double zero = l.y.low < 0 ? pare_axis_place(&l.y, 0) : l.plot.y + l.plot.h;
     if (isfinite(bars->reference)) {
         double y = pare_axis_place(&l.y, bars->reference);

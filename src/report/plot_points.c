@@ -9,7 +9,7 @@ typedef struct layout {
     const pare_points *points;
     pare_box plot;
     pare_axis x, y;
-    pare_box *taken; /* by points and labels so far */
+    pare_box *taken; /* by points, whiskers and labels so far */
     int taken_count;
 } layout;
 
@@ -44,7 +44,7 @@ static void scale(layout *l)
         }
     pare_axis_include_value(&l->x, points->x_reference);
     pare_axis_include_value(&l->y, points->y_reference);
-    pare_axis_close(&l->x, points->tight ? 0.01 : 0.1, false);
+    pare_axis_close(&l->x, points->tight ? 0.01 : 0.08, false);
     pare_axis_close(&l->y, points->tight ? 0.03 : 0.12, false);
 }
 
@@ -79,7 +79,7 @@ static void place_label(layout *l, double x, double y, const char *text)
     pare_size size = pare_text_measure(l->canvas, &style, text);
     pare_box best = {0};
     double lowest = INFINITY;
-    for (int ring = 0; ring < 4 && lowest > 0; ring++)
+    for (int ring = 0; ring < 5 && lowest > 0; ring++)
         for (int i = 0; i < 8 && lowest > 0; i++) {
             double gap = RADIUS + 3 + ring * 11;
             pare_box box = {x + around[i][0] * gap - (around[i][0] < 0    ? size.w
@@ -90,7 +90,7 @@ static void place_label(layout *l, double x, double y, const char *text)
             if (here < lowest)
                 lowest = here, best = box;
         }
-    if (lowest > 0)
+    if (lowest > 30) /* a reference line through it is bearable, a letter is not */
         return;
     double near_x = fmin(fmax(x, best.x), best.x + best.w),
            near_y = fmin(fmax(y, best.y), best.y + best.h);
@@ -139,9 +139,11 @@ static void draw_point(layout *l, const pare_point *p)
     double left = pare_axis_place(&l->x, p->x.low), right = pare_axis_place(&l->x, p->x.high),
            low = pare_axis_place(&l->y, p->y.low), high = pare_axis_place(&l->y, p->y.high);
     if (right - left > 2 * radius) /* a shorter one hides behind its marker */
-        pare_canvas_whisker(l->canvas, left, y, right, y);
+        take(l, (pare_box){left - 1, y - 4, right - left + 2, 8}),
+            pare_canvas_whisker(l->canvas, left, y, right, y);
     if (low - high > 2 * radius)
-        pare_canvas_whisker(l->canvas, x, low, x, high);
+        take(l, (pare_box){x - 4, high - 1, 8, low - high + 2}),
+            pare_canvas_whisker(l->canvas, x, low, x, high);
     pare_canvas_marker(l->canvas, x, y, radius, p->shape, p->series);
     pare_box box = {x - radius - 2, y - radius - 2, 2 * radius + 4, 2 * radius + 4};
     take(l, box);
@@ -155,17 +157,19 @@ static void draw_references(layout *l)
     if (isfinite(l->points->y_reference)) {
         double y = pare_axis_place(&l->y, l->points->y_reference);
         pare_canvas_dashed(l->canvas, p.x, y, p.x + p.w, y, PARE_INK_AXIS);
+        take(l, (pare_box){p.x, y, p.w, 0.3});
     }
     if (isfinite(l->points->x_reference)) {
         double x = pare_axis_place(&l->x, l->points->x_reference);
         pare_canvas_dashed(l->canvas, x, p.y, x, p.y + p.h, PARE_INK_AXIS);
+        take(l, (pare_box){x, p.y, 0.3, p.h});
     }
 }
 
 void pare_plot_points(pare_canvas *canvas, pare_box box, const pare_points *points)
 {
     layout l = {.canvas = canvas, .points = points};
-    l.taken = calloc((size_t)(2 * points->count + points->curve_count + 1), sizeof *l.taken);
+    l.taken = calloc((size_t)(4 * points->count + points->curve_count + 3), sizeof *l.taken);
     if (!l.taken)
         return;
     scale(&l);

@@ -7,10 +7,10 @@
 
 #include <cmocka.h>
 
-#include "base/file.h"
 #include "base/number.h"
-#include "report/chart.h"
-#include "report/charts.h"
+#include "report/html.h"
+#include "report/plot.h"
+#include "report/sections.h"
 
 #include <math.h>
 #include <pare/plan.h>
@@ -133,70 +133,141 @@ static void table_has_every_row_and_only_columns_with_data(void **state)
     free(text);
 }
 
-static void page_is_whole_and_escaped(void **state)
+static pare_axis axis_of(double low, double high, bool logarithmic)
 {
-    pare_overview study;
-    pare_overview_row rows[ROWS];
-    pare_recommendation advice;
-    char path[] = "/tmp/pare-test-XXXXXX", *text;
-    size_t size;
-    fill(&study, rows);
-    pare_recommend(&study, 0.01, &advice);
-    close(mkstemp(path));
-    assert_int_equal(pare_report_write_html(&study, &advice, path), PARE_OK);
-    assert_int_equal(pare_read_file(path, 64 << 20, &text, &size), PARE_OK);
-    unlink(path);
-    assert_non_null(strstr(text, "m&lt;script&gt;"));
-    assert_non_null(strstr(text, "killed &amp; gone"));
-    assert_null(strstr(text, "m<script>"));
-    assert_null(strstr(text, "src=")); /* nothing is fetched */
-    assert_non_null(strstr(text, "id=\"c0-"));
-    assert_null(strstr(text, "id=\"glyph"));
-    assert_non_null(strstr(text, "</html>"));
-    free(text);
-}
-
-static void charts_come_out_in_every_format(void **state)
-{
-    const pare_chart_row rows[] = {{"a", 0, {1, 0.5, 2, false}, {3, 2, 4, false}},
-                                   {"b", 1, {.absent = true}, {.absent = true}},
-                                   {"c", 2, {5, 5, 5, false}, {-1, -1, -1, false}}};
-    const char *const magic[] = {"\x89PNG", "<?xml", "%PDF"};
-    for (int kind = 0; kind < 2; kind++)
-        for (int file = 0; file < 3; file++) {
-            pare_chart chart = {kind ? PARE_CHART_SCATTER : PARE_CHART_BARS,
-                                "title",
-                                "note",
-                                "x",
-                                "y",
-                                rows,
-                                3,
-                                false,
-                                2,
-                                "line"};
-            pare_buffer out = {0};
-            assert_int_equal(pare_chart_draw(&chart, (pare_chart_file)file, 300, 200, &out),
-                             PARE_OK);
-            assert_memory_equal(out.data, magic[file], strlen(magic[file]));
-            pare_buffer_free(&out);
-        }
-    pare_chart empty = {PARE_CHART_SCATTER, "none", NULL, "x", "y", rows, 0, true, NAN, NULL};
-    pare_buffer out = {0};
-    assert_int_equal(pare_chart_draw(&empty, PARE_CHART_SVG, 300, 200, &out), PARE_OK);
-    pare_buffer_free(&out);
+    pare_axis axis = pare_axis_empty(PARE_UNIT_PLAIN, logarithmic);
+    axis.low = low, axis.high = high;
+    return axis;
 }
 
 static void ticks_are_round(void **state)
 {
-    double ticks[12];
-    int n = pare_chart_ticks(0, 934, 6, ticks);
+    double ticks[PARE_MOST_TICKS];
+    pare_axis axis = axis_of(0, 934, false);
+    int n = pare_axis_ticks(&axis, 6, ticks);
     assert_int_equal(n, 5);
     assert_true(ticks[0] == 0 && !signbit(ticks[0]) && ticks[4] == 800);
-    n = pare_chart_ticks(-0.031, 0.052, 6, ticks);
+    axis = axis_of(-0.031, 0.052, false);
+    n = pare_axis_ticks(&axis, 6, ticks);
     for (int i = 0; i < n; i++)
         assert_true(fabs(ticks[i] / 0.02 - round(ticks[i] / 0.02)) < 1e-9);
-    assert_int_equal(pare_chart_ticks(1, 1, 6, ticks), 0);
-    assert_int_equal(pare_chart_ticks(0, INFINITY, 6, ticks), 0);
+    axis = axis_of(1, 1, false);
+    assert_int_equal(pare_axis_ticks(&axis, 6, ticks), 0);
+    axis = axis_of(0, INFINITY, false);
+    assert_int_equal(pare_axis_ticks(&axis, 6, ticks), 0);
+    axis = axis_of(0.9, 1100, true);
+    n = pare_axis_ticks(&axis, 5, ticks);
+    assert_int_equal(n, 4);
+    assert_true(ticks[0] == 1 && ticks[3] == 1000);
+    axis = axis_of(1, 9, true);
+    n = pare_axis_ticks(&axis, 8, ticks);
+    assert_true(n == 6 && fabs(ticks[1] - 1.5) < 1e-12);
+}
+
+static void axes_hold_their_values(void **state)
+{
+    pare_axis axis = pare_axis_empty(PARE_UNIT_PLAIN, false);
+    pare_axis_include(&axis, around(5, 2));
+    pare_axis_include(&axis, (pare_measure){.absent = true});
+    pare_axis_close(&axis, 0.1, true);
+    axis.from = 100, axis.to = 0;
+    assert_true(axis.low == 0 && axis.high > 7);
+    assert_true(pare_axis_place(&axis, 0) == 100 && pare_axis_place(&axis, 7) > 0);
+    axis = pare_axis_empty(PARE_UNIT_PLAIN, true);
+    pare_axis_include(&axis, exact(-1)); /* has no place there */
+    pare_axis_include(&axis, exact(10));
+    pare_axis_close(&axis, 0.1, false);
+    assert_true(axis.low > 0 && axis.low < 10 && axis.high > 10);
+}
+
+static void tick_labels_carry_their_unit(void **state)
+{
+    char text[PARE_NUMBER_BYTES];
+    const struct {
+        pare_unit unit;
+        double value;
+        const char *text;
+    } cases[] = {{PARE_UNIT_BYTES, 2.5e9, "2.5 GB"},  {PARE_UNIT_BYTES, 0, "0"},
+                 {PARE_UNIT_PERCENT, 0.2, "20 %"},    {PARE_UNIT_FACTOR, 1.5, "1.5x"},
+                 {PARE_UNIT_OPS_PER_S, 3e11, "300 G"}, {PARE_UNIT_RATE, 20000, "20000"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        pare_axis axis = pare_axis_empty(cases[i].unit, false);
+        assert_string_equal(pare_axis_label(text, &axis, cases[i].value), cases[i].text);
+    }
+}
+
+/* Everything that a plot is asked to bear: nothing, one value, absent ones, long labels. */
+static void draw_plots(pare_canvas *canvas, const void *what)
+{
+    const int *count = what;
+    static const char *const labels[] = {"a", "a label much longer than its place on the page", "c"};
+    const pare_bar bars[] = {{around(3, 1), 0, "three"}, {{.absent = true}, 1, "none"},
+                             {exact(-1), 2, NULL}};
+    const pare_bars plot = {.metric = "decode_tokens_per_s",
+                            .groups = *count,
+                            .series = 1,
+                            .labels = labels,
+                            .bars = bars,
+                            .reference = NAN};
+    const pare_point points[] = {{.x = exact(1), .y = around(2, 1), .label = labels[1]},
+                                 {.x = {.absent = true}, .y = exact(1)},
+                                 {.x = exact(1), .y = exact(2), .label = "same place"}};
+    const pare_points scatter = {.points = points, .count = *count, .x_reference = NAN,
+                                 .y_reference = 1};
+    pare_box box = pare_plot_title(canvas, "a title", "and a note");
+    pare_plot_bars(canvas, pare_plot_cell(box, 2, 1, 0, 8), &plot);
+    pare_plot_points(canvas, pare_plot_cell(box, 2, 1, 1, 8), &scatter);
+}
+
+static void plots_come_out_in_every_format(void **state)
+{
+    const char *const magic[] = {"\x89PNG", "<?xml", "%PDF"};
+    for (int count = 0; count <= 3; count += 3)
+        for (int kind = 0; kind < 3; kind++) {
+            pare_buffer out = {0};
+            pare_canvas canvas = {0};
+            assert_int_equal(pare_canvas_render(draw_plots, &count, (pare_file_kind)kind, 300, 200,
+                                                &out, &canvas),
+                             PARE_OK);
+            assert_memory_equal(out.data, magic[kind], strlen(magic[kind]));
+            assert_int_equal(canvas.hot_count, count ? 2 : 0);
+            pare_canvas_free_hots(&canvas);
+            pare_buffer_free(&out);
+        }
+}
+
+static void every_chart_can_be_found(void **state)
+{
+    for (int i = 0; i < pare_chart_count; i++) {
+        assert_ptr_equal(pare_chart_find(pare_charts[i].name), &pare_charts[i]);
+        for (int k = 0; k < PARE_CHART_NEEDS && pare_charts[i].needs[k]; k++)
+            assert_non_null(pare_metric_find(pare_charts[i].needs[k]));
+    }
+    int shown = 0;
+    for (int s = 0; s < pare_section_count; s++)
+        for (int c = 0; c < PARE_SECTION_CHARTS && pare_sections[s].charts[c]; c++, shown++)
+            assert_non_null(pare_chart_find(pare_sections[s].charts[c]));
+    assert_int_equal(shown, pare_chart_count);
+}
+
+static void intervals_decide(void **state)
+{
+    assert_true(pare_measure_excludes(around(1.2, 0.1), 1));
+    assert_false(pare_measure_excludes(around(1.2, 0.3), 1));
+    assert_false(pare_measure_excludes(exact(2), 1)); /* no interval, no support */
+    pare_measure ratio = pare_measure_ratio(around(4, 0.3), around(2, 0.2));
+    assert_true(fabs(ratio.value - 2) < 1e-12);
+    assert_true(fabs(ratio.high - ratio.value - 2 * hypot(0.075, 0.1)) < 1e-12);
+    assert_true(pare_measure_ratio(exact(1), (pare_measure){.absent = true}).absent);
+}
+
+static void text_of_pages_is_escaped(void **state)
+{
+    pare_buffer out = {0};
+    pare_html_escape(&out, "a<b>&\"");
+    pare_html_escape(&out, NULL);
+    assert_string_equal(out.data, "a&lt;b&gt;&amp;&quot;");
+    pare_buffer_free(&out);
 }
 
 int main(void)
@@ -206,9 +277,13 @@ int main(void)
         cmocka_unit_test(recommends_fastest_within_limit),
         cmocka_unit_test(draws_go_to_the_smaller_file),
         cmocka_unit_test(table_has_every_row_and_only_columns_with_data),
-        cmocka_unit_test(page_is_whole_and_escaped),
-        cmocka_unit_test(charts_come_out_in_every_format),
         cmocka_unit_test(ticks_are_round),
+        cmocka_unit_test(axes_hold_their_values),
+        cmocka_unit_test(tick_labels_carry_their_unit),
+        cmocka_unit_test(plots_come_out_in_every_format),
+        cmocka_unit_test(every_chart_can_be_found),
+        cmocka_unit_test(intervals_decide),
+        cmocka_unit_test(text_of_pages_is_escaped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
