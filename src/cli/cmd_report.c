@@ -91,9 +91,9 @@ static int run(int argc, char **argv, const cli_command *command)
 }
 
 const cli_command cmd_report = {
-    "report", "a page, slides, tables and figures about a study",
-    "pare report STUDY [-o DIR]",
-    "STUDY is a study's name in the store, or its file. Everything comes from the store: nothing is "
+    "report", "a page, slides, tables and figures about a study", "pare report STUDY [-o DIR]",
+    "STUDY is a study's name in the store, or its file. Everything comes from the store: nothing "
+    "is "
     "measured.\n"
     "Writes index.html (one self-contained page), slides.pdf, results.csv, results.json, and every "
     "chart as PNG, SVG and PDF.\n\n"

@@ -80,8 +80,7 @@ static int linear_ticks(double low, double high, int most, double *ticks)
 /* Decades, with 2 and 5 in between (or 1.5, 3, 7 more) as long as there is room. */
 static int log_ticks(double low, double high, int most, double *ticks)
 {
-    static const double sets[4][6] = {
-        {1, 1.5, 2, 3, 5, 7}, {1, 2, 5}, {1, 3}, {1}};
+    static const double sets[4][6] = {{1, 1.5, 2, 3, 5, 7}, {1, 2, 5}, {1, 3}, {1}};
     static const int sizes[4] = {6, 3, 2, 1};
     for (int set = 0; set < 4; set++) {
         int count = 0, needed = 0;
@@ -175,8 +174,9 @@ double pare_axis_width(pare_canvas *canvas, const pare_axis *axis)
     char label[PARE_NUMBER_BYTES];
     int count = pare_axis_ticks(axis, 8, ticks);
     for (int i = 0; i < count; i++)
-        widest = fmax(widest,
-                      pare_text_measure(canvas, &tick_text, pare_axis_label(label, axis, ticks[i])).w);
+        widest =
+            fmax(widest,
+                 pare_text_measure(canvas, &tick_text, pare_axis_label(label, axis, ticks[i])).w);
     return widest + 8;
 }
 

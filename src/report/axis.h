@@ -21,21 +21,22 @@ typedef struct pare_axis {
 pare_axis pare_axis_empty(pare_unit unit, bool logarithmic);
 void pare_axis_include(pare_axis *axis, pare_measure measure);
 void pare_axis_include_value(pare_axis *axis, double value);
-/* Leaves room around the values (a share of the span, or a factor on a logarithmic axis). from_zero:
- * the axis of bars, which begins at zero, or lengths would lie. */
+/* Leaves room around the values (a share of the span, or a factor on a logarithmic axis).
+ * from_zero: the axis of bars, which begins at zero, or lengths would lie. */
 void pare_axis_close(pare_axis *axis, double margin, bool from_zero);
 
 double pare_axis_place(const pare_axis *axis, double value);
 
-/* Tick positions: at most `most` (PARE_MOST_TICKS) multiples of 1, 2 or 5 x 10^k inside [low, high];
- * returns how many. */
+/* Tick positions: at most `most` (PARE_MOST_TICKS) multiples of 1, 2 or 5 x 10^k inside [low,
+ * high]; returns how many. */
 int pare_axis_ticks(const pare_axis *axis, int most, double *ticks);
 /* "250 MB", "1.5x", "20 %", "0.05". */
 const char *pare_axis_label(char out[PARE_NUMBER_BYTES], const pare_axis *axis, double tick);
 
 /* Draws grid lines, labels and the title (which may be NULL) of a vertical axis along the left side
  * of `plot`, whose from/to it sets; of a horizontal axis along its bottom. */
-double pare_axis_width(pare_canvas *canvas, const pare_axis *axis); /* the labels of a vertical axis */
+double pare_axis_width(pare_canvas *canvas,
+                       const pare_axis *axis); /* the labels of a vertical axis */
 void pare_axis_draw_left(pare_canvas *canvas, pare_axis *axis, pare_box plot, const char *title);
 void pare_axis_draw_bottom(pare_canvas *canvas, pare_axis *axis, pare_box plot, const char *title);
 /* A faint frame: the zero line below, nothing else. */

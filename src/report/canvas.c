@@ -207,7 +207,7 @@ void pare_canvas_marker(pare_canvas *canvas, double x, double y, double radius, 
     static const struct {
         int corners;
         double turn, size;
-    } shapes[] = {{0, 0, 1},         {4, M_PI / 4, 1.2}, {3, -M_PI / 2, 1.3}, {4, 0, 1.3},
+    } shapes[] = {{0, 0, 1},          {4, M_PI / 4, 1.2},  {3, -M_PI / 2, 1.3}, {4, 0, 1.3},
                   {3, M_PI / 2, 1.3}, {5, -M_PI / 2, 1.2}, {6, 0, 1.15}};
     cairo_t *cr = canvas->cr;
     int kind = shape % (int)(sizeof shapes / sizeof *shapes);

@@ -1,6 +1,6 @@
-/* What pictures are drawn on: Cairo and Pango with the theme's colours, one drawing for PNG, SVG and
- * PDF. Lengths are points. A drawing also leaves hot spots: places that say a value when the reader
- * points at them. */
+/* What pictures are drawn on: Cairo and Pango with the theme's colours, one drawing for PNG, SVG
+ * and PDF. Lengths are points. A drawing also leaves hot spots: places that say a value when the
+ * reader points at them. */
 #ifndef PARE_REPORT_CANVAS_H
 #define PARE_REPORT_CANVAS_H
 

@@ -183,7 +183,7 @@ pare_status pare_chart_file(const pare_chart *chart, pare_view *view, pare_file_
                             pare_buffer *out, pare_canvas *hots)
 {
     const drawing d = {chart, view};
-    pare_status status = pare_canvas_render(draw, &d, kind, PARE_CHART_WIDTH, PARE_CHART_HEIGHT,
-                                            out, hots);
+    pare_status status =
+        pare_canvas_render(draw, &d, kind, PARE_CHART_WIDTH, PARE_CHART_HEIGHT, out, hots);
     return status == PARE_OK ? status : pare_fail_in(status, "chart %s", chart->name);
 }

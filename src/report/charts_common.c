@@ -20,9 +20,9 @@ static pare_box begin(pare_canvas *canvas, pare_view *view, const char *title, b
 {
     char note[300];
     const char *threads = condition_of(view, "threads"), *isa = condition_of(view, "isa");
-    snprintf(note, sizeof note, "%s%s%s%s%s%s",
-             view->study->machine ? view->study->machine : "", threads ? ", " : "",
-             threads ? threads : "", threads ? " threads" : "", isa ? ", " : "", isa ? isa : "");
+    snprintf(note, sizeof note, "%s%s%s%s%s%s", view->study->machine ? view->study->machine : "",
+             threads ? ", " : "", threads ? threads : "", threads ? " threads" : "",
+             isa ? ", " : "", isa ? isa : "");
     if (view->workloads > 1 && workload) {
         size_t length = strlen(note);
         snprintf(note + length, sizeof note - length, "; workload %s", view->workload[0]);
@@ -53,8 +53,8 @@ pare_box pare_chart_choices(pare_canvas *canvas, pare_view *view, pare_box box, 
     pare_legend_entry entries[MOST_ENTRIES];
     int count = 0;
     for (int c = 0; c < view->choices && count < MOST_ENTRIES - 1; c++)
-        entries[count++] = (pare_legend_entry){view->choice[c].label,
-                                               markers ? PARE_KEY_MARKER : PARE_KEY_BAR, c};
+        entries[count++] =
+            (pare_legend_entry){view->choice[c].label, markers ? PARE_KEY_MARKER : PARE_KEY_BAR, c};
     if (absent)
         entries[count++] = (pare_legend_entry){"not measured", PARE_KEY_ABSENT, 0};
     return pare_plot_legend(canvas, box, entries, count);

@@ -105,9 +105,12 @@ static const struct {
     const char *metric, *label;
     bool low; /* the lowest is best */
 } dimensions[] = {
-    {"decode_tokens_per_s", "decode speed", false}, {"prefill_tokens_per_s", "prefill speed", false},
-    {"peak_rss_bytes", "small memory", true},       {"file_bytes", "small file", true},
-    {"perplexity", "quality (perplexity)", true},   {"top1", "agreement", false},
+    {"decode_tokens_per_s", "decode speed", false},
+    {"prefill_tokens_per_s", "prefill speed", false},
+    {"peak_rss_bytes", "small memory", true},
+    {"file_bytes", "small file", true},
+    {"perplexity", "quality (perplexity)", true},
+    {"top1", "agreement", false},
     {"decode_joules_per_token", "low energy", true},
 };
 enum { DIMENSIONS = sizeof dimensions / sizeof *dimensions };
@@ -118,7 +121,7 @@ static double best_of(const pare_view *view, int m, int d)
     for (int c = 0; c < view->choices; c++) {
         pare_measure v = pare_view_get(view, m, c, 0, dimensions[d].metric);
         if (!v.absent && v.value > 0)
-            best = isnan(best)          ? v.value
+            best = isnan(best)         ? v.value
                    : dimensions[d].low ? fmin(best, v.value)
                                        : fmax(best, v.value);
     }
@@ -145,9 +148,9 @@ static void radar_panel(pare_canvas *canvas, pare_view *view, pare_box box, int 
         for (int a = 0; a < axes; a++) {
             pare_measure v = pare_view_get(view, m, c, 0, dimensions[used[a]].metric);
             double best = best_of(view, m, used[a]);
-            values[series * axes + a] = v.absent || !(v.value > 0)     ? NAN
-                                        : dimensions[used[a]].low ? best / v.value
-                                                                  : v.value / best;
+            values[series * axes + a] = v.absent || !(v.value > 0) ? NAN
+                                        : dimensions[used[a]].low  ? best / v.value
+                                                                   : v.value / best;
             any |= !v.absent;
         }
         colours[series] = c;

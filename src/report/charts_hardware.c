@@ -70,9 +70,14 @@ void pare_draw_energy(pare_canvas *canvas, pare_view *view)
 /* ---- heat map ---- */
 
 enum { MOST_COLUMNS = 8 };
-static const char *const heat_metrics[MOST_COLUMNS] = {
-    "decode_bandwidth_bytes_per_s", "bandwidth_share", "prefill_ops_per_s",     "peak_share",
-    "cpu_utilization",              "ipc",             "tokens_per_s_per_watt", "gpu_utilization"};
+static const char *const heat_metrics[MOST_COLUMNS] = {"decode_bandwidth_bytes_per_s",
+                                                       "bandwidth_share",
+                                                       "prefill_ops_per_s",
+                                                       "peak_share",
+                                                       "cpu_utilization",
+                                                       "ipc",
+                                                       "tokens_per_s_per_watt",
+                                                       "gpu_utilization"};
 
 static int heat_columns(const pare_view *view, const char **metrics)
 {
@@ -108,10 +113,12 @@ static void fill_row(pare_view *view, int m, int c, const char *const *metrics, 
         double low, high;
         pare_measure value = pare_view_get(view, m, c, 0, metrics[i]);
         span_of(view, metrics[i], &low, &high);
-        cells[i] = (pare_heat_cell){
-            .shade = value.absent ? NAN : high > low ? (value.value - low) / (high - low) : 0.5,
-            .text = keep(view, pare_metric_text(text, metrics[i], value, false)),
-            .hot = pare_view_hot(view, m, c, 0, metrics[i])};
+        cells[i] =
+            (pare_heat_cell){.shade = value.absent ? NAN
+                                      : high > low ? (value.value - low) / (high - low)
+                                                   : 0.5,
+                             .text = keep(view, pare_metric_text(text, metrics[i], value, false)),
+                             .hot = pare_view_hot(view, m, c, 0, metrics[i])};
     }
 }
 
@@ -120,8 +127,7 @@ void pare_draw_efficiency(pare_canvas *canvas, pare_view *view)
     const char *metrics[MOST_COLUMNS], *heads[MOST_COLUMNS];
     int columns = heat_columns(view, metrics), rows = 0;
     size_t most = (size_t)(view->models * view->choices);
-    pare_heat_cell *cells =
-        pare_arena_allocate(&view->arena, most * MOST_COLUMNS * sizeof *cells);
+    pare_heat_cell *cells = pare_arena_allocate(&view->arena, most * MOST_COLUMNS * sizeof *cells);
     const char **labels = pare_arena_allocate(&view->arena, most * sizeof *labels);
     int *groups = pare_arena_allocate(&view->arena, most * sizeof *groups);
     if (!cells || !labels || !groups)

@@ -91,8 +91,8 @@ static void by_size(pare_canvas *canvas, pare_view *view, pare_box box)
 {
     pare_point *points = pare_arena_allocate(&view->arena, MOST_POINTS * sizeof *points);
     pare_curve *curves = pare_arena_allocate(&view->arena, MOST_CURVES * sizeof *curves);
-    double *xy = pare_arena_allocate(
-        &view->arena, sizeof(double) * 2 * (size_t)(view->models * view->choices + 1));
+    double *xy = pare_arena_allocate(&view->arena, sizeof(double) * 2 *
+                                                       (size_t)(view->models * view->choices + 1));
     int count = 0, curve_count = 0;
     if (!points || !curves || !xy)
         return;

@@ -49,7 +49,8 @@ void pare_draw_tradeoff(pare_canvas *canvas, pare_view *view)
     const pare_points plot = {.x_metric = "decode_speedup",
                               .y_metric = "quality_loss",
                               .x_title = "decode speed against the baseline (right is faster)",
-                              .y_title = "change of perplexity against the baseline (lower is better)",
+                              .y_title =
+                                  "change of perplexity against the baseline (lower is better)",
                               .x_reference = 1,
                               .y_reference = 0,
                               .points = points,

@@ -55,7 +55,8 @@ static int add_roofs(pare_view *view, double from, double to, pare_curve *curves
 /* A token's operations over what it reads; decode from its bandwidth where no rate is stored. */
 static bool make_point(pare_view *view, int m, int c, bool prefill, pare_point *p)
 {
-    const char *intensity = prefill ? "arithmetic_intensity_prefill" : "arithmetic_intensity_decode",
+    const char *intensity =
+                   prefill ? "arithmetic_intensity_prefill" : "arithmetic_intensity_decode",
                *rate = prefill ? "prefill_ops_per_s" : "decode_ops_per_s";
     pare_measure x = pare_view_get(view, m, c, 0, intensity),
                  y = pare_view_get(view, m, c, 0, rate),
@@ -68,8 +69,8 @@ static bool make_point(pare_view *view, int m, int c, bool prefill, pare_point *
                       .y = y,
                       .series = c,
                       .shape = view->models > 1 ? m : c,
-                      .hot = pare_view_hot(view, m, c, 0,
-                                           prefill ? "prefill_tokens_per_s" : "decode_tokens_per_s")};
+                      .hot = pare_view_hot(
+                          view, m, c, 0, prefill ? "prefill_tokens_per_s" : "decode_tokens_per_s")};
     return true;
 }
 

@@ -48,9 +48,8 @@ static void workload_panel(pare_canvas *canvas, pare_view *view, pare_box box, i
     for (int c = 0; c < view->choices; c++) {
         labels[c] = view->choice[c].label;
         for (int w = 0; w < view->workloads; w++)
-            bars[c * view->workloads + w] =
-                (pare_bar){pare_view_get(view, m, c, w, metric), w,
-                           pare_view_hot(view, m, c, w, metric)};
+            bars[c * view->workloads + w] = (pare_bar){pare_view_get(view, m, c, w, metric), w,
+                                                       pare_view_hot(view, m, c, w, metric)};
     }
     const pare_bars plot = {.metric = metric,
                             .groups = view->choices,
@@ -88,13 +87,13 @@ void pare_draw_workloads(pare_canvas *canvas, pare_view *view)
     int count = view->workloads < MOST ? view->workloads : MOST;
     bool log = far_apart(view);
     for (int w = 0; w < count; w++)
-        entries[w] = (pare_legend_entry){view->workload[w], log ? PARE_KEY_MARKER : PARE_KEY_BAR, w};
+        entries[w] =
+            (pare_legend_entry){view->workload[w], log ? PARE_KEY_MARKER : PARE_KEY_BAR, w};
     box = pare_plot_legend(canvas, box, entries, count);
     int columns = view->models > 1 ? 2 : 1, rows = (view->models + columns - 1) / columns;
     for (int m = 0; m < view->models; m++) {
         pare_box cell = pare_plot_cell(box, columns, rows, m, 22);
-        workload_panel(canvas, view, pare_plot_heading(canvas, cell, view->model_label[m]), m,
-                       log);
+        workload_panel(canvas, view, pare_plot_heading(canvas, cell, view->model_label[m]), m, log);
     }
 }
 
@@ -104,9 +103,9 @@ void pare_draw_dashboard(pare_canvas *canvas, pare_view *view)
 {
     bool quality = pare_view_count(view, "quality_loss") > 0,
          energy = pare_view_count(view, "decode_joules_per_token") > 0;
-    const char *const metrics[] = {
-        "decode_tokens_per_s", "peak_rss_bytes",
-        quality ? "quality_loss" : "ttft_ms", energy ? "decode_joules_per_token" : "bandwidth_share"};
+    const char *const metrics[] = {"decode_tokens_per_s", "peak_rss_bytes",
+                                   quality ? "quality_loss" : "ttft_ms",
+                                   energy ? "decode_joules_per_token" : "bandwidth_share"};
     const char *const headings[] = {
         "Speed: decode (higher is better)", "Memory: peak (lower is better)",
         quality ? "Quality: change of perplexity (lower is better)"
@@ -119,9 +118,8 @@ void pare_draw_dashboard(pare_canvas *canvas, pare_view *view)
     for (int i = 0; i < 4; i++) {
         pare_box cell = pare_plot_cell(box, 2, 2, i, 26);
         cell = pare_plot_heading(canvas, cell, headings[i]);
-        pare_chart_bars(canvas, view, cell, metrics[i], strcmp(metrics[i], "quality_loss") == 0
-                                                            ? "against the baseline"
-                                                            : NULL,
+        pare_chart_bars(canvas, view, cell, metrics[i],
+                        strcmp(metrics[i], "quality_loss") == 0 ? "against the baseline" : NULL,
                         NAN);
     }
 }

@@ -29,7 +29,7 @@ static void csv_field(pare_buffer *out, const char *text, bool last)
 static void csv_row(pare_buffer *out, const pare_cell *cell, const char *name, const char *unit,
                     pare_measure m, long long samples, const char *absent)
 {
-    const char *const texts[] = {cell->model, cell->recipe, cell->label,
+    const char *const texts[] = {cell->model,   cell->recipe,   cell->label,
                                  cell->backend, cell->workload, cell->synthetic ? "yes" : "no",
                                  name};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -65,8 +65,8 @@ static void walk(const pare_view *v, int m, int c, int w, each_metric each, void
     }
 }
 
-static void walk_cells(const pare_view *v, void (*each)(void *user, const pare_view *v, int m,
-                                                        int c, int w),
+static void walk_cells(const pare_view *v,
+                       void (*each)(void *user, const pare_view *v, int m, int c, int w),
                        void *user)
 {
     for (int m = 0; m < v->models; m++)
@@ -101,10 +101,10 @@ pare_status pare_document_csv(pare_view *view, pare_buffer *out)
 static void json_metric(void *user, const pare_cell *cell, const char *name, const char *unit,
                         pare_measure m, long long samples, const char *absent)
 {
-    json_t *value = m.absent
-                        ? json_pack("{s:n, s:s, s:s?}", "value", "unit", unit, "absent", absent)
-                        : json_pack("{s:f, s:f, s:f, s:s, s:I}", "value", m.value, "ci_low", m.low,
-                                    "ci_high", m.high, "unit", unit, "samples", (json_int_t)samples);
+    json_t *value =
+        m.absent ? json_pack("{s:n, s:s, s:s?}", "value", "unit", unit, "absent", absent)
+                 : json_pack("{s:f, s:f, s:f, s:s, s:I}", "value", m.value, "ci_low", m.low,
+                             "ci_high", m.high, "unit", unit, "samples", (json_int_t)samples);
     json_object_set_new(user, name, value);
 }
 
@@ -124,12 +124,12 @@ static void json_cell(void *user, const pare_view *v, int m, int c, int w)
     for (size_t r = 0; r < sizeof records / sizeof *records; r++)
         json_conditions(conditions, records[r]);
     walk(v, m, c, w, json_metric, metrics);
-    json_array_append_new(
-        user, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s?, s:o, s:o}", "id", cell->id,
-                        "model", cell->model, "recipe", cell->recipe, "label", cell->label,
-                        "backend", cell->backend, "workload", cell->workload, "synthetic",
-                        cell->synthetic, "failure", cell->failure, "metrics", metrics, "conditions",
-                        conditions));
+    json_array_append_new(user,
+                          json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s?, s:o, s:o}", "id",
+                                    cell->id, "model", cell->model, "recipe", cell->recipe, "label",
+                                    cell->label, "backend", cell->backend, "workload",
+                                    cell->workload, "synthetic", cell->synthetic, "failure",
+                                    cell->failure, "metrics", metrics, "conditions", conditions));
 }
 
 pare_status pare_document_json(pare_view *view, pare_buffer *out)
@@ -137,11 +137,11 @@ pare_status pare_document_json(pare_view *view, pare_buffer *out)
     const pare_study *s = view->study;
     json_t *cells = json_array();
     walk_cells(view, json_cell, cells);
-    json_t *all = json_pack(
-        "{s:s, s:s?, s:s?, s:s?, s:s?, s:s?, s:s?, s:s?, s:s?, s:s?, s:s, s:o}", "study", s->name,
-        "title", s->title, "goal", s->goal, "machine", s->machine, "machine_id", s->machine_id,
-        "started", s->time, "finished", s->updated, "version", s->version, "commit", s->commit,
-        "study_text", s->text, "baseline", s->baseline, "cells", cells);
+    json_t *all = json_pack("{s:s, s:s?, s:s?, s:s?, s:s?, s:s?, s:s?, s:s?, s:s?, s:s?, s:s, s:o}",
+                            "study", s->name, "title", s->title, "goal", s->goal, "machine",
+                            s->machine, "machine_id", s->machine_id, "started", s->time, "finished",
+                            s->updated, "version", s->version, "commit", s->commit, "study_text",
+                            s->text, "baseline", s->baseline, "cells", cells);
     char *text = all ? json_dumps(all, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(all);
     if (!text)

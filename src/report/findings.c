@@ -133,12 +133,12 @@ static void best_of_model(pare_view *view, pare_findings *to, int m)
                  factor = pare_view_get(view, m, best, 0, "decode_speedup");
     if (factor.absent)
         return;
-    pare_findings_add(
-        view, to, "Fastest",
-        pare_measure_excludes(factor, 1) ? PARE_VERDICT_SUPPORTED : PARE_VERDICT_OPEN,
-        "%s decodes fastest as %s: %s, %s the baseline's speed.", view->model_label[m],
-        view->choice[best].label, pare_words(view, "decode_tokens_per_s", speed, true),
-        pare_words(view, "decode_speedup", factor, true));
+    pare_findings_add(view, to, "Fastest",
+                      pare_measure_excludes(factor, 1) ? PARE_VERDICT_SUPPORTED : PARE_VERDICT_OPEN,
+                      "%s decodes fastest as %s: %s, %s the baseline's speed.",
+                      view->model_label[m], view->choice[best].label,
+                      pare_words(view, "decode_tokens_per_s", speed, true),
+                      pare_words(view, "decode_speedup", factor, true));
 }
 
 /* Two recipes of one width, as "INT8 (bitsandbytes)" and "INT8 (ONNX Runtime)". */
@@ -165,8 +165,7 @@ static void compare(pare_view *view, pare_findings *to, int a, int b, const char
     if (!span.count)
         return;
     bool exact = span.low.high <= span.low.low && span.high.high <= span.high.low;
-    pare_findings_add(view, to, "Frameworks",
-                      exact ? PARE_VERDICT_FACT : pare_span_verdict(&span),
+    pare_findings_add(view, to, "Frameworks", exact ? PARE_VERDICT_FACT : pare_span_verdict(&span),
                       "%s has %s the %s of %s (%s)%s.", view->choice[b].label,
                       pare_span_text(view, &span, factor_metric), what, view->choice[a].label,
                       of_models(view, &span),

@@ -137,8 +137,7 @@ static const scenario scenarios[] = {
     {"Long prompts: fastest prefill", "prefill_tokens_per_s", false, INFINITY,
      "reads prompts fastest"},
     {"Least memory", "peak_rss_bytes", true, INFINITY, "needs the least memory"},
-    {"Best quality below 16 bits", "quality_loss", true, INFINITY,
-     "changes the perplexity least"},
+    {"Best quality below 16 bits", "quality_loss", true, INFINITY, "changes the perplexity least"},
     {"Least energy", "decode_joules_per_token", true, INFINITY, "takes the least energy"},
 };
 

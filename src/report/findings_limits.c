@@ -9,9 +9,12 @@
 static const struct {
     const char *metric, *name;
 } expected[] = {
-    {"decode_joules_per_token", "Energy"},   {"cpu_temperature_celsius", "CPU temperature"},
-    {"ipc", "Hardware counters"},            {"cpu_utilization", "CPU utilization"},
-    {"gpu_utilization", "GPU measurements"}, {"quality_score", "The score of generated text"},
+    {"decode_joules_per_token", "Energy"},
+    {"cpu_temperature_celsius", "CPU temperature"},
+    {"ipc", "Hardware counters"},
+    {"cpu_utilization", "CPU utilization"},
+    {"gpu_utilization", "GPU measurements"},
+    {"quality_score", "The score of generated text"},
     {"bandwidth_share", "The share of the memory bandwidth"},
 };
 
@@ -48,10 +51,11 @@ static void synthetic_models(pare_view *view, pare_findings *to)
             snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", view->model[m]);
         }
     if (*names)
-        pare_findings_add(view, to, "Models", PARE_VERDICT_FACT,
-                          "%s ran with random weights of the exact shape: speed and memory hold for "
-                          "the real model, its quality was not measured.",
-                          names);
+        pare_findings_add(
+            view, to, "Models", PARE_VERDICT_FACT,
+            "%s ran with random weights of the exact shape: speed and memory hold for "
+            "the real model, its quality was not measured.",
+            names);
 }
 
 /* Failures by reason, each with the cells that it stopped. */
@@ -81,8 +85,7 @@ static void noise(pare_view *view, pare_findings *to)
     int wide = 0, few = 0, count = 0;
     pare_measure most = pare_measure_absent();
     for (int i = 0; i < view->study->count; i++) {
-        const pare_metric *speed =
-            pare_cell_metric(&view->study->cells[i], "decode_tokens_per_s");
+        const pare_metric *speed = pare_cell_metric(&view->study->cells[i], "decode_tokens_per_s");
         const pare_metric *others = pare_cell_metric(&view->study->cells[i], "other_cpu_share");
         if (others && !others->measure.absent &&
             (most.absent || others->measure.value > most.value))

@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The variables of the theme: light, dark where the reader prefers it or chose it, light on paper. */
+/* The variables of the theme: light, dark where the reader prefers it or chose it, light on paper.
+ */
 static void write_style(pare_buffer *out)
 {
     pare_buffer_text(out, "<style>\n:root{");

@@ -51,7 +51,7 @@ typedef struct pare_bars {
     const char *const *labels; /* of the groups */
     const pare_bar *bars;      /* [groups][series] */
     double reference;          /* a dashed line; NAN: none */
-    bool never_log, log; /* never, or always (as other panels) */
+    bool never_log, log;       /* never, or always (as other panels) */
 } pare_bars;
 
 #define PARE_BARS_MOST_RATIO 40.0

@@ -123,13 +123,12 @@ static void draw_bar(const layout *l, int g, int s)
     if (l->markers)
         pare_canvas_marker(l->canvas, middle, y, fmin(5, width * 0.45), bar->series, bar->series);
     if (l->numbered)
-        draw_number(l, bar, middle,
-                    below ? fmax(y, low) : fmin(y, high) - (l->markers ? 4 : 0), below);
+        draw_number(l, bar, middle, below ? fmax(y, low) : fmin(y, high) - (l->markers ? 4 : 0),
+                    below);
     if (bar->hot)
         pare_canvas_hot(l->canvas,
                         l->markers ? (pare_box){left, y - 8, width, 16}
-                                   : (pare_box){left, fmin(box.y, zero - 8), width,
-                                                fmax(box.h, 8)},
+                                   : (pare_box){left, fmin(box.y, zero - 8), width, fmax(box.h, 8)},
                         "%s", bar->hot);
 }
 

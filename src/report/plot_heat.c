@@ -52,7 +52,8 @@ static void draw_cell(pare_canvas *canvas, const pare_heat *heat, const pare_hea
         pare_canvas_hot(canvas, box, "%s", cell->hot);
 }
 
-static double labels_width(pare_canvas *canvas, const pare_heat *heat, pare_text *style, double most)
+static double labels_width(pare_canvas *canvas, const pare_heat *heat, pare_text *style,
+                           double most)
 {
     double widest = 0;
     for (int r = 0; r < heat->rows; r++)
@@ -84,8 +85,7 @@ void pare_plot_heat(pare_canvas *canvas, pare_box box, const pare_heat *heat)
     int gaps = 0;
     for (int r = 1; r < heat->rows && heat->row_groups; r++)
         gaps += heat->row_groups[r] != heat->row_groups[r - 1];
-    double height =
-        fmin((box.h - top - SCALE_HEIGHT - gaps * GROUP_GAP) / fmax(1, heat->rows), 40);
+    double height = fmin((box.h - top - SCALE_HEIGHT - gaps * GROUP_GAP) / fmax(1, heat->rows), 40);
     double y = box.y + top;
     for (int r = 0; r < heat->rows; r++) {
         if (r && heat->row_groups && heat->row_groups[r] != heat->row_groups[r - 1])

@@ -12,8 +12,7 @@ pare_box pare_plot_title(pare_canvas *canvas, const char *title, const char *not
         return (pare_box){4, 4, canvas->width - 8, canvas->height - 8};
     const pare_text head = {
         .size = 16, .bold = true, .ink = PARE_INK_TEXT, .wrap = box.w, .lines = 2};
-    const pare_text below = {
-        .size = 11, .ink = PARE_INK_SOFT, .wrap = box.w, .lines = 3};
+    const pare_text below = {.size = 11, .ink = PARE_INK_SOFT, .wrap = box.w, .lines = 3};
     double used = pare_text_draw(canvas, box.x, box.y, &head, title).h + 2;
     if (note && *note)
         used += pare_text_draw(canvas, box.x, box.y + used, &below, note).h;
@@ -33,11 +32,8 @@ pare_box pare_plot_footnote(pare_canvas *canvas, pare_box box, const char *note)
 
 pare_box pare_plot_heading(pare_canvas *canvas, pare_box box, const char *text)
 {
-    const pare_text style = {.size = PARE_SIZE_PANEL,
-                             .bold = true,
-                             .ink = PARE_INK_TEXT,
-                             .wrap = box.w,
-                             .lines = 1};
+    const pare_text style = {
+        .size = PARE_SIZE_PANEL, .bold = true, .ink = PARE_INK_TEXT, .wrap = box.w, .lines = 1};
     double used = pare_text_draw(canvas, box.x, box.y, &style, text).h + 4;
     return (pare_box){box.x, box.y + used, box.w, box.h - used};
 }

@@ -64,8 +64,7 @@ static double cost(const layout *l, pare_box box)
         if (w > 0 && h > 0)
             sum += w * h;
     }
-    double out = fmax(0, l->plot.x - box.x) +
-                 fmax(0, box.x + box.w - l->plot.x - l->plot.w) +
+    double out = fmax(0, l->plot.x - box.x) + fmax(0, box.x + box.w - l->plot.x - l->plot.w) +
                  fmax(0, l->plot.y - box.y) + fmax(0, box.y + box.h - l->plot.y - l->plot.h);
     return sum + out * 100;
 }
@@ -73,7 +72,7 @@ static double cost(const layout *l, pare_box box)
 /* Tries places around the point, the nearest first; draws nothing where none is free. */
 static void place_label(layout *l, double x, double y, const char *text)
 {
-    static const double around[8][2] = {{1, 0},  {1, -1}, {1, 1},  {-1, 0},
+    static const double around[8][2] = {{1, 0},   {1, -1}, {1, 1},  {-1, 0},
                                         {-1, -1}, {-1, 1}, {0, -1}, {0, 1}};
     const pare_text style = {.size = 9.5, .ink = PARE_INK_TEXT};
     pare_size size = pare_text_measure(l->canvas, &style, text);
@@ -82,9 +81,10 @@ static void place_label(layout *l, double x, double y, const char *text)
     for (int ring = 0; ring < 5 && lowest > 0; ring++)
         for (int i = 0; i < 8 && lowest > 0; i++) {
             double gap = RADIUS + 3 + ring * 11;
-            pare_box box = {x + around[i][0] * gap - (around[i][0] < 0    ? size.w
-                                                      : around[i][0] == 0 ? size.w / 2
-                                                                          : 0),
+            pare_box box = {x + around[i][0] * gap -
+                                (around[i][0] < 0    ? size.w
+                                 : around[i][0] == 0 ? size.w / 2
+                                                     : 0),
                             y + around[i][1] * gap * 0.9 - size.h / 2, size.w, size.h};
             double here = cost(l, box);
             if (here < lowest)
@@ -117,8 +117,7 @@ static void draw_curve(layout *l, const pare_curve *curve)
         cairo_line_to(cr, next_x, next_y);
         x = next_x, y = next_y;
     }
-    pare_canvas_ink(l->canvas,
-                    curve->series < 0 ? PARE_INK_AXIS : pare_series_ink(curve->series));
+    pare_canvas_ink(l->canvas, curve->series < 0 ? PARE_INK_AXIS : pare_series_ink(curve->series));
     cairo_set_line_width(cr, 1.8);
     if (curve->dashed)
         cairo_set_dash(cr, dashes, 2, 0);

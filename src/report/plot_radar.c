@@ -41,8 +41,12 @@ static void labels(pare_canvas *canvas, const layout *l, const pare_radar *radar
                            .ink = PARE_INK_SOFT,
                            .wrap = room,
                            .lines = 2,
-                           .across = fabs(c) < 0.2 ? 0.5 : c > 0 ? 0 : 1,
-                           .down = s < -0.5 ? 1 : s > 0.5 ? 0 : 0.5,
+                           .across = fabs(c) < 0.2 ? 0.5
+                                     : c > 0       ? 0
+                                                   : 1,
+                           .down = s < -0.5  ? 1
+                                   : s > 0.5 ? 0
+                                             : 0.5,
                            .centred = fabs(c) < 0.2};
         pare_text_draw(canvas, l->x + (l->radius + 6) * c, l->y + (l->radius + 5) * s, &style,
                        radar->axis_labels[a]);

@@ -80,7 +80,8 @@ static void results_pages(pare_deck *deck)
     int row = 0;
     do {
         int before = row;
-        pare_box box = pare_slide_begin(deck, row ? "Overall results, continued" : "Overall results");
+        pare_box box =
+            pare_slide_begin(deck, row ? "Overall results, continued" : "Overall results");
         pare_slide_table(deck, box, &table, true, &row);
         if (row == before)
             break;
@@ -98,11 +99,11 @@ static void chart_page(pare_deck *deck, const pare_chart *chart)
         pare_slide_text(deck, box, reason, 17, false, PARE_INK_SOFT);
         return;
     }
-    const pare_text below = {.size = 12, .ink = PARE_INK_SOFT, .wrap = box.w, .lines = 2, .down = 1};
-    double used =
-        pare_text_draw(&deck->canvas, box.x, box.y + box.h, &below, chart->text).h + 6;
-    pare_canvas part = {.cr = deck->canvas.cr, .width = box.w, .height = box.h - used,
-                        .untitled = true};
+    const pare_text below = {
+        .size = 12, .ink = PARE_INK_SOFT, .wrap = box.w, .lines = 2, .down = 1};
+    double used = pare_text_draw(&deck->canvas, box.x, box.y + box.h, &below, chart->text).h + 6;
+    pare_canvas part = {
+        .cr = deck->canvas.cr, .width = box.w, .height = box.h - used, .untitled = true};
     cairo_save(part.cr);
     cairo_translate(part.cr, box.x, box.y);
     chart->draw(&part, deck->view);
@@ -123,7 +124,7 @@ static void chapter(pare_deck *deck, const char *id)
 
 static void result_chapters(pare_deck *deck)
 {
-    static const char *const ids[] = {"overall", "speed",     "memory",
+    static const char *const ids[] = {"overall", "speed",    "memory",
                                       "quality", "hardware", "tradeoffs"};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         chapter(deck, ids[i]);
@@ -165,8 +166,8 @@ static void titled_findings(pare_deck *deck, const char *title, const pare_findi
             snprintf(further, sizeof further, "%s, continued", title);
             room = pare_slide_begin(deck, further);
             room = pare_slide_text(deck, room, f->topic, SIZE + 1, true, PARE_INK_TEXT);
-            rest = pare_slide_bullet(deck, room, f->sentence, SIZE,
-                                     verdicts ? (int)f->verdict : -1);
+            rest =
+                pare_slide_bullet(deck, room, f->sentence, SIZE, verdicts ? (int)f->verdict : -1);
         }
         room = rest;
     }
@@ -219,7 +220,7 @@ static void references_page(pare_deck *deck)
 }
 
 void (*const pare_slide_pages[])(pare_deck *deck) = {
-    title_page,     goal_page,      hardware_page, subjects_page, results_pages, result_chapters,
-    findings_pages, design_pages,   scaling_pages, limits_page,   scenarios_page, references_page,
+    title_page,     goal_page,    hardware_page, subjects_page, results_pages,  result_chapters,
+    findings_pages, design_pages, scaling_pages, limits_page,   scenarios_page, references_page,
 };
 const int pare_slide_page_count = sizeof pare_slide_pages / sizeof *pare_slide_pages;

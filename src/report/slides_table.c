@@ -40,7 +40,8 @@ pare_box pare_slide_text(pare_deck *deck, pare_box box, const char *text, double
     return (pare_box){box.x, box.y + used, box.w, box.h - used};
 }
 
-pare_box pare_slide_bullet(pare_deck *deck, pare_box box, const char *text, double size, int verdict)
+pare_box pare_slide_bullet(pare_deck *deck, pare_box box, const char *text, double size,
+                           int verdict)
 {
     enum { INDENT = 24 };
     char all[1100];
@@ -78,14 +79,14 @@ static grid measure(pare_canvas *canvas, const pare_table *t, bool heads, double
     for (int c = 0; c < t->column_count; c++) {
         pare_text style = {.size = size};
         for (int r = 0; r < t->row_count; r++)
-            g.width[c] = fmax(g.width[c],
-                              pare_text_measure(canvas, &style, pare_table_at(t, r, c)->text).w);
+            g.width[c] =
+                fmax(g.width[c], pare_text_measure(canvas, &style, pare_table_at(t, r, c)->text).w);
         g.width[c] = fmin(g.width[c], most * (t->column_count == 2 ? 0.75 : 0.3));
         if (heads) {
             column_head(&t->columns[c], text, sizeof text);
             style.bold = true;
-            g.width[c] = fmax(g.width[c], fmin(pare_text_measure(canvas, &style, text).w,
-                                               size * 6.6));
+            g.width[c] =
+                fmax(g.width[c], fmin(pare_text_measure(canvas, &style, text).w, size * 6.6));
         }
         g.width[c] += size * 1.1;
         g.total += g.width[c];
@@ -100,8 +101,8 @@ static grid measure(pare_canvas *canvas, const pare_table *t, bool heads, double
     return g;
 }
 
-static void draw_row(pare_canvas *canvas, const pare_table *t, const grid *g, pare_box box, double y,
-                     int r)
+static void draw_row(pare_canvas *canvas, const pare_table *t, const grid *g, pare_box box,
+                     double y, int r)
 {
     double x = box.x;
     for (int c = 0; c < t->column_count; c++) {

@@ -11,27 +11,13 @@ typedef struct source {
 } source;
 
 static const source sources[] = {
-    {"decode_tokens_per_s", true},
-    {"decode_speedup", true},
-    {"prefill_tokens_per_s", true},
-    {"prefill_speedup", false},
-    {"ttft_ms", false},
-    {"itl_ms_p50", false},
-    {"itl_ms_p99", false},
-    {"load_ms", false},
-    {"peak_rss_bytes", true},
-    {"memory_reduction", true},
-    {"weights_bytes", false},
-    {"file_bytes", false},
-    {"bits_per_weight", true},
-    {"perplexity", true},
-    {"quality_loss", true},
-    {"kld_mean", false},
-    {"top1", true},
-    {"quality_score", true},
-    {"bandwidth_share", true},
-    {"peak_share", false},
-    {"decode_joules_per_token", true},
+    {"decode_tokens_per_s", true}, {"decode_speedup", true}, {"prefill_tokens_per_s", true},
+    {"prefill_speedup", false},    {"ttft_ms", false},       {"itl_ms_p50", false},
+    {"itl_ms_p99", false},         {"load_ms", false},       {"peak_rss_bytes", true},
+    {"memory_reduction", true},    {"weights_bytes", false}, {"file_bytes", false},
+    {"bits_per_weight", true},     {"perplexity", true},     {"quality_loss", true},
+    {"kld_mean", false},           {"top1", true},           {"quality_score", true},
+    {"bandwidth_share", true},     {"peak_share", false},    {"decode_joules_per_token", true},
 };
 enum { SOURCES = sizeof sources / sizeof *sources };
 
@@ -162,10 +148,10 @@ static const char *first_condition(const pare_view *view, int c, int w, const ch
 
 pare_table pare_table_of_choices(pare_view *view)
 {
-    static const pare_table_column columns[] = {{"Recipe", "", NULL, 0},  {"Name", "", NULL, 0},
-                                                {"Format", "", NULL, 0},  {"Method", "", NULL, 0},
-                                                {"Backend", "", NULL, 0}, {"Bits", "", "bits_per_weight", 0},
-                                                {"Activations", "", NULL, 0}};
+    static const pare_table_column columns[] = {
+        {"Recipe", "", NULL, 0},     {"Name", "", NULL, 0},    {"Format", "", NULL, 0},
+        {"Method", "", NULL, 0},     {"Backend", "", NULL, 0}, {"Bits", "", "bits_per_weight", 0},
+        {"Activations", "", NULL, 0}};
     enum { COLUMNS = sizeof columns / sizeof *columns };
     pare_table t = begin(view, columns, COLUMNS, view->choices);
     for (int c = 0; c < view->choices && t.column_count; c++) {
@@ -190,8 +176,8 @@ pare_table pare_table_of_workloads(pare_view *view)
                                        "kv_type",  "threads", "isa"};
     enum { KEYS = sizeof keys / sizeof *keys };
     static const pare_table_column columns[KEYS + 1] = {
-        {"Workload", "", NULL, 0}, {"Prompt", "tokens", NULL, 0},  {"Generated", "tokens", NULL, 0},
-        {"Batch", "", NULL, 0},    {"KV cache", "", NULL, 0},      {"Cache format", "", NULL, 0},
+        {"Workload", "", NULL, 0}, {"Prompt", "tokens", NULL, 0}, {"Generated", "tokens", NULL, 0},
+        {"Batch", "", NULL, 0},    {"KV cache", "", NULL, 0},     {"Cache format", "", NULL, 0},
         {"Threads", "", NULL, 0},  {"Instructions", "", NULL, 0}};
     pare_table t = begin(view, columns, KEYS + 1, view->workloads);
     for (int w = 0; w < view->workloads && t.column_count; w++) {
@@ -209,35 +195,37 @@ static const pare_table_column fact_columns[] = {{"", "", NULL, 0}, {"", "", NUL
 
 static const struct {
     const char *key, *label, *metric; /* metric: how its number is written; NULL: as it is */
-} hardware[] = {
-    {"cpu_name", "CPU", NULL},
-    {"cpu_family", "Family", NULL},
-    {"architecture", "Architecture", NULL},
-    {"isa", "Best instructions", NULL},
-    {"hypervisor", "Hypervisor", NULL},
-    {"cores", "Cores", NULL},
-    {"threads", "Threads", NULL},
-    {"clock_reported_hz", "Clock", "cpu_clock_hz"},
-    {"l1d_bytes", "L1 data cache", "bytes"},
-    {"l2_bytes", "L2 cache", "bytes"},
-    {"l3_bytes", "L3 cache", "bytes"},
-    {"numa_nodes", "NUMA nodes", NULL},
-    {"memory_bytes", "Memory", "bytes"},
-    {"memory_speed", "Memory speed", NULL},
-    {"governor", "Frequency governor", NULL},
-    {"gpu_name", "GPU", NULL},
-    {"gpu_count", "GPUs", NULL},
-    {"gpu_memory_bytes", "GPU memory", "bytes"},
-    {"gpu_driver", "GPU driver", NULL},
-    {"energy_counters", "Energy counters", NULL},
-}, software[] = {
-    {"os", "System", NULL},
-    {"kernel", "Kernel", NULL},
-    {"compiler", "Compiler", NULL},
-    {"libraries", "Libraries", NULL},
-    {"huge_pages", "Huge pages", NULL},
-    {"pare_version", "Pare", NULL},
-    {"pare_commit", "Commit", NULL},
+} hardware[] =
+    {
+        {"cpu_name", "CPU", NULL},
+        {"cpu_family", "Family", NULL},
+        {"architecture", "Architecture", NULL},
+        {"isa", "Best instructions", NULL},
+        {"hypervisor", "Hypervisor", NULL},
+        {"cores", "Cores", NULL},
+        {"threads", "Threads", NULL},
+        {"clock_reported_hz", "Clock", "cpu_clock_hz"},
+        {"l1d_bytes", "L1 data cache", "bytes"},
+        {"l2_bytes", "L2 cache", "bytes"},
+        {"l3_bytes", "L3 cache", "bytes"},
+        {"numa_nodes", "NUMA nodes", NULL},
+        {"memory_bytes", "Memory", "bytes"},
+        {"memory_speed", "Memory speed", NULL},
+        {"governor", "Frequency governor", NULL},
+        {"gpu_name", "GPU", NULL},
+        {"gpu_count", "GPUs", NULL},
+        {"gpu_memory_bytes", "GPU memory", "bytes"},
+        {"gpu_driver", "GPU driver", NULL},
+        {"energy_counters", "Energy counters", NULL},
+},
+  software[] = {
+      {"os", "System", NULL},
+      {"kernel", "Kernel", NULL},
+      {"compiler", "Compiler", NULL},
+      {"libraries", "Libraries", NULL},
+      {"huge_pages", "Huge pages", NULL},
+      {"pare_version", "Pare", NULL},
+      {"pare_commit", "Commit", NULL},
 };
 
 static void fact_row(pare_view *view, pare_table *t, const char *label, const char *text)
@@ -256,9 +244,9 @@ static void add_fact(pare_view *view, pare_table *t, const json_t *facts, const 
     if (json_is_string(value))
         fact_row(view, t, label, json_string_value(value));
     else if (json_is_number(value) && metric)
-        fact_row(view, t, label,
-                 pare_metric_text(number, metric, pare_measure_exact(json_number_value(value)),
-                                  false));
+        fact_row(
+            view, t, label,
+            pare_metric_text(number, metric, pare_measure_exact(json_number_value(value)), false));
     else if (json_is_number(value)) {
         snprintf(text, sizeof text, "%.0f", json_number_value(value));
         fact_row(view, t, label, text);

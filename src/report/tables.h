@@ -8,9 +8,9 @@ enum { PARE_TABLE_MOST_COLUMNS = 24 };
 
 typedef struct pare_table_cell {
     const char *text;
-    const char *hot;   /* more about it; may be NULL */
-    double value;      /* what it sorts by; NAN: absent */
-    bool numeric;      /* a number, whether absent or not */
+    const char *hot; /* more about it; may be NULL */
+    double value;    /* what it sorts by; NAN: absent */
+    bool numeric;    /* a number, whether absent or not */
 } pare_table_cell;
 
 typedef struct pare_table_column {

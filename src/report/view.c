@@ -205,8 +205,8 @@ static pare_measure quality_loss(const pare_cell *cell, const pare_cell *base)
         return shifted(pare_measure_ratio(ratio, base_ratio), 1, -1);
     if (!ratio.absent)
         return shifted(ratio, 1, -1);
-    return shifted(
-        pare_measure_ratio(of_cell(cell, "perplexity"), of_cell(base, "perplexity")), 1, -1);
+    return shifted(pare_measure_ratio(of_cell(cell, "perplexity"), of_cell(base, "perplexity")), 1,
+                   -1);
 }
 
 static const pare_cell *baseline_of(const pare_view *v, const pare_cell *cell, int m, int w)
@@ -297,8 +297,8 @@ const char *pare_view_hot(pare_view *v, int m, int c, int w, const char *metric)
     const pare_metric *found = cell ? pare_cell_metric(cell, metric) : NULL;
     int n;
     if (measure.absent)
-        n = snprintf(text, sizeof text, "%s, %s: no %s: %s", v->model_label[m],
-                     v->choice[c].label, title, pare_view_reason(v, m, c, w, metric));
+        n = snprintf(text, sizeof text, "%s, %s: no %s: %s", v->model_label[m], v->choice[c].label,
+                     title, pare_view_reason(v, m, c, w, metric));
     else
         n = snprintf(text, sizeof text, "%s, %s: %s %s", v->model_label[m], v->choice[c].label,
                      title, pare_metric_text_unit(number, metric, measure, true));

@@ -26,9 +26,9 @@ typedef struct pare_view {
     bool *synthetic;
     pare_choice *choice;
     const char **workload;
-    int base;                 /* the choice of the baseline recipe, on the first backend that has it;
-                                 -1: none */
-    const pare_cell **cells;  /* [models][choices][workloads]; NULL: not in the study */
+    int base;                /* the choice of the baseline recipe, on the first backend that has it;
+                                -1: none */
+    const pare_cell **cells; /* [models][choices][workloads]; NULL: not in the study */
     bool any_synthetic;
     pare_view_limits limits;
     pare_arena arena;

@@ -187,8 +187,8 @@ static void tick_labels_carry_their_unit(void **state)
         pare_unit unit;
         double value;
         const char *text;
-    } cases[] = {{PARE_UNIT_BYTES, 2.5e9, "2.5 GB"},  {PARE_UNIT_BYTES, 0, "0"},
-                 {PARE_UNIT_PERCENT, 0.2, "20 %"},    {PARE_UNIT_FACTOR, 1.5, "1.5x"},
+    } cases[] = {{PARE_UNIT_BYTES, 2.5e9, "2.5 GB"},   {PARE_UNIT_BYTES, 0, "0"},
+                 {PARE_UNIT_PERCENT, 0.2, "20 %"},     {PARE_UNIT_FACTOR, 1.5, "1.5x"},
                  {PARE_UNIT_OPS_PER_S, 3e11, "300 G"}, {PARE_UNIT_RATE, 20000, "20000"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         pare_axis axis = pare_axis_empty(cases[i].unit, false);
@@ -200,9 +200,10 @@ static void tick_labels_carry_their_unit(void **state)
 static void draw_plots(pare_canvas *canvas, const void *what)
 {
     const int *count = what;
-    static const char *const labels[] = {"a", "a label much longer than its place on the page", "c"};
-    const pare_bar bars[] = {{around(3, 1), 0, "three"}, {{.absent = true}, 1, "none"},
-                             {exact(-1), 2, NULL}};
+    static const char *const labels[] = {"a", "a label much longer than its place on the page",
+                                         "c"};
+    const pare_bar bars[] = {
+        {around(3, 1), 0, "three"}, {{.absent = true}, 1, "none"}, {exact(-1), 2, NULL}};
     const pare_bars plot = {.metric = "decode_tokens_per_s",
                             .groups = *count,
                             .series = 1,
@@ -212,8 +213,8 @@ static void draw_plots(pare_canvas *canvas, const void *what)
     const pare_point points[] = {{.x = exact(1), .y = around(2, 1), .label = labels[1]},
                                  {.x = {.absent = true}, .y = exact(1)},
                                  {.x = exact(1), .y = exact(2), .label = "same place"}};
-    const pare_points scatter = {.points = points, .count = *count, .x_reference = NAN,
-                                 .y_reference = 1};
+    const pare_points scatter = {
+        .points = points, .count = *count, .x_reference = NAN, .y_reference = 1};
     pare_box box = pare_plot_title(canvas, "a title", "and a note");
     pare_plot_bars(canvas, pare_plot_cell(box, 2, 1, 0, 8), &plot);
     pare_plot_points(canvas, pare_plot_cell(box, 2, 1, 1, 8), &scatter);
