@@ -54,7 +54,10 @@ typedef struct pare_quantize_options {
     bool pure; /* all matrices, embeddings and head too */
     const pare_quantize_rule *rules;
     size_t rule_count;
-    const char *method;                  /* NULL: "rtn" */
+    const char *method; /* NULL: "rtn" */
+    bool search_scales; /* rtn: scales with the least squared error instead of each format's rule */
+    const char *imatrix;     /* imatrix: a file of llama.cpp's; NULL: measured on the calibration */
+    const char *imatrix_out; /* imatrix: where to write what was measured; NULL: nowhere */
     const pare_calibration *calibration; /* for the methods that need one; NULL: none */
     const char *output;            /* a .gguf file; appears under its name only when complete */
     int threads;                   /* 0: all cores */

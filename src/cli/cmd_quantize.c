@@ -257,7 +257,7 @@ static int run(int argc, char **argv, const cli_command *command)
 {
     quantize_job job = {.command = command};
     cli_list positionals = {0}, tensors = {0};
-    const char *format = NULL;
+    const char *format = NULL, *scale = NULL;
     const cli_option options[] = {
         {"output|o", CLI_TEXT, &job.options.output, "OUT.gguf", "the file to write"},
         {"format|f", CLI_TEXT, &format, "F",
@@ -268,7 +268,13 @@ static int run(int argc, char **argv, const cli_command *command)
         {"tensor", CLI_LIST, &tensors, "RE=F",
          "matrices whose GGUF name matches get format F; the last match wins"},
         {"method", CLI_TEXT, &job.options.method, "M",
-         "how the stored values are chosen: rtn (default) or gptq"},
+         "how the stored values are chosen: rtn (default), imatrix, hqq or gptq"},
+        {"scale", CLI_TEXT, &scale, "S",
+         "rtn: absmax (each format's own rule, the default) or mse (searched for the least error)"},
+        {"imatrix", CLI_TEXT, &job.options.imatrix, "FILE",
+         "importance matrix of llama.cpp (method imatrix)"},
+        {"imatrix-out", CLI_TEXT, &job.options.imatrix_out, "FILE",
+         "writes the importance matrix that --calibration gives (method imatrix)"},
         {"calibration", CLI_TEXT, &job.calibration_file, "FILE",
          "text that methods with calibration run the model on (never the test text); 'self': the "
          "model writes it"},
@@ -283,6 +289,11 @@ static int run(int argc, char **argv, const cli_command *command)
     cli_parse(argc, argv, command, options, &job.common, &positionals);
     if (positionals.count != 1)
         return cli_usage_error(command, "give one MODEL");
+    if (scale && strcmp(scale, "absmax") != 0 && strcmp(scale, "mse") != 0)
+        return cli_usage_error(command, "--scale is absmax or mse, not '%s'", scale);
+    job.options.search_scales = scale && strcmp(scale, "mse") == 0;
+    if (!job.options.method && (job.options.imatrix || job.options.imatrix_out))
+        job.options.method = "imatrix";
     if (!format == !job.options.recipe)
         return cli_usage_error(command, "give --format or --recipe");
     job.options.type = format ? pare_type_from_name(format) : PARE_TYPE_COUNT;
@@ -319,7 +330,8 @@ const cli_command cmd_quantize = {
     "formats: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs "
     "(llama.cpp's);\n"
     "mxfp4 nvfp4 (llama.cpp's too); only Pare reads these:\n"
-    "i8_ch i8_tensor f8_e4m3_ch f8_e5m2_ch nf4 fp4 nf4_dq fp4_dq nvfp4_ch, and integers of 4, 3 and "
+    "i8_ch i8_tensor f8_e4m3_ch f8_e5m2_ch nf4 fp4 nf4_dq fp4_dq nvfp4_ch, and integers of 4, 3 "
+    "and "
     "2 bits in groups of\n"
     "32, 64 and 128, symmetric and not: i4_g32 ... i2_g128, i4_g32_asym ... i2_g128_asym\n\n"
     "recipes (llama.cpp's mixes): q2_k q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m iq4_nl "

@@ -214,6 +214,8 @@ pare_status pare_encoder_write(pare_encoder *encoder, const pare_model *model,
     };
     if (encoder->state)
         job.ready = encoder->method->rows(encoder->state, tensor);
+    if (encoder->state && encoder->method->importance)
+        job.matrix.importance = encoder->method->importance(encoder->state, tensor);
     pare_status status = make_room(encoder, (size_t)columns, (size_t)step * job.row_bytes);
     if (status == PARE_OK && tensor->source) {
         status = read_all(encoder, tensor, &made);

@@ -106,6 +106,9 @@ pare_status pare_quantize_describe(const pare_model *model, const pare_quantize_
     set_text(writer, "pare.format", pare_type_name(base));
     set_text(writer, "pare.recipe", recipe ? pare_recipe_name(recipe) : "");
     set_text(writer, "pare.method", method->name);
+    if (options->imatrix)
+        set_text(writer, "pare.imatrix", options->imatrix);
+    pare_gguf_set_bool(writer, "pare.search_scales", options->search_scales);
     if (method->start && options->calibration) {
         char hash[65];
         if ((status = hash_ids(options->calibration, hash)) != PARE_OK)

@@ -8,7 +8,8 @@
 #include "base/fail.h"
 #include "quant/types.h"
 
-static const pare_method *const methods[] = {&pare_method_rtn, &pare_method_gptq};
+static const pare_method *const methods[] = {&pare_method_rtn, &pare_method_imatrix,
+                                             &pare_method_hqq, &pare_method_gptq};
 enum { METHOD_COUNT = sizeof methods / sizeof *methods };
 
 void pare_method_encode(const pare_method_matrix *matrix, const float *values,

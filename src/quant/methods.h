@@ -29,11 +29,13 @@ typedef struct pare_method {
     pare_status (*start)(const pare_model *model, const pare_quantize_options *options,
                          const pare_quantize_result *plan, void **state);
     const uint8_t *(*rows)(const void *state, const pare_tensor *tensor);
+    /* Mean squares of the matrix's inputs for encode_row; NULL: unknown. */
+    const float *(*importance)(const void *state, const pare_tensor *tensor);
     void (*finish)(void *state); /* accepts NULL */
 } pare_method;
 
-extern const pare_method pare_method_rtn;
-extern const pare_method pare_method_gptq; /* src/calibrate */
+extern const pare_method pare_method_rtn, pare_method_hqq;
+extern const pare_method pare_method_gptq, pare_method_imatrix; /* src/calibrate */
 
 /* One row by the format's own encoder; i8_tensor gets the matrix's scale. */
 void pare_method_encode(const pare_method_matrix *matrix, const float *values,

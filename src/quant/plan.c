@@ -181,6 +181,7 @@ static pare_status plan_tensor(const pare_model *model, const pare_tensor *tenso
                                pare_quantize_item *item)
 {
     const int64_t columns = pare_tensor_columns(tensor);
+    const bool importance = options->method && strcmp(options->method, "imatrix") == 0;
     item->name = tensor->name;
     item->from = tensor->type;
     item->elements = pare_tensor_elements(tensor);
@@ -195,7 +196,8 @@ static pare_status plan_tensor(const pare_model *model, const pare_tensor *tenso
         item->chosen = options->pure || (!recipe && is_float(options->type)) ||
                        pare_model_is_block_matrix(model, tensor);
         if (item->chosen)
-            item->wanted = recipe ? pare_recipe_type(recipe, model, tensor->name) : options->type;
+            item->wanted =
+                recipe ? pare_recipe_type(recipe, model, tensor->name, importance) : options->type;
         pare_status status = apply_rules(list, options, tensor->name, &item->wanted, &item->chosen);
         if (status != PARE_OK)
             return status;

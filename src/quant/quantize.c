@@ -78,6 +78,23 @@ static pare_status check_output(const pare_model *model, const char *output)
     return PARE_OK;
 }
 
+/* Options of one method are refused with another. */
+static pare_status check_own_options(const pare_method *method,
+                                     const pare_quantize_options *options)
+{
+    const struct {
+        const char *option, *method;
+        bool given;
+    } own[] = {{"imatrix", "imatrix", options->imatrix != NULL},
+               {"imatrix-out", "imatrix", options->imatrix_out != NULL},
+               {"scale", "rtn", options->search_scales}};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (own[i].given && strcmp(own[i].method, method->name) != 0)
+            return pare_fail(PARE_INVALID_ARGUMENT, "'%s' is an option of the method %s, not of %s",
+                             own[i].option, own[i].method, method->name);
+    return PARE_OK;
+}
+
 static pare_status check_options(const pare_model *model, const pare_quantize_options *options)
 {
     if (!options->recipe && !pare_type_writable(options->type))
@@ -131,6 +148,7 @@ pare_status pare_quantize(const pare_model *model, const pare_quantize_options *
     *result = (pare_quantize_result){0};
     PARE_TRY(pare_method_find(options->method, &method));
     PARE_TRY(check_options(model, options));
+    PARE_TRY(check_own_options(method, options));
     PARE_TRY(pare_quantize_make_plan(model, options, result));
     PARE_TRY(pare_quantize_describe(model, options, method, result, &writer));
     for (size_t i = 0; i < result->count; i++) {

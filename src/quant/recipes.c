@@ -30,7 +30,7 @@ struct pare_recipe {
 
 #define T(name) PARE_TYPE_##name
 
-/* The mixes of llama-quantize without an importance matrix (llama.cpp, src/llama-quant.cpp). */
+/* The mixes of llama-quantize (llama.cpp, src/llama-quant.cpp). */
 static const pare_recipe recipes[] = {
     {"q2_k",
      T(Q2_K),
@@ -114,7 +114,8 @@ static bool has_part(const char *rest, const char *part)
            (strcmp(part, "attn_v") == 0 && strncmp(rest, "attn_qkv.", 9) == 0);
 }
 
-pare_type pare_recipe_type(const pare_recipe *recipe, const pare_model *model, const char *name)
+pare_type pare_recipe_type(const pare_recipe *recipe, const pare_model *model, const char *name,
+                           bool importance)
 {
     long long layer;
     int used = 0;
@@ -124,6 +125,10 @@ pare_type pare_recipe_type(const pare_recipe *recipe, const pare_model *model, c
     const sharing heads = model->decoder.heads / model->decoder.kv_heads >= 4 ? MANY : FEW;
     for (const recipe_rule *rule = recipe->rules; rule < recipe->rules + RULES && rule->part;
          rule++) {
+        /* The first blocks' wider ffn_down is for models that nobody looked at the inputs of. */
+        if (importance && rule->layers == FIRST_8TH &&
+            (recipe->base == PARE_TYPE_IQ4_NL || recipe->base == PARE_TYPE_IQ4_XS))
+            continue;
         if (has_part(name + used, rule->part) &&
             has_layer(rule->layers, layer, model->decoder.layers) &&
             (rule->heads == ANY || rule->heads == heads))

@@ -11,7 +11,9 @@ pare_status pare_recipe_find(const char *name, const pare_recipe **recipe);
 const char *pare_recipe_name(const pare_recipe *recipe);
 /* The format of most matrices. */
 pare_type pare_recipe_base(const pare_recipe *recipe);
-/* The format of the matrix with this canonical name. */
-pare_type pare_recipe_type(const pare_recipe *recipe, const pare_model *model, const char *name);
+/* The format of the matrix with this canonical name. With an importance matrix llama.cpp's mixes
+ * differ a little. */
+pare_type pare_recipe_type(const pare_recipe *recipe, const pare_model *model, const char *name,
+                           bool importance);
 
 #endif

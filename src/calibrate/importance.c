@@ -1,0 +1,152 @@
+#include "calibrate/importance.h"
+
+#include "base/fail.h"
+#include "run/block.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct measure {
+    const pare_model *model;
+    const pare_calibration *calibration;
+    const pare_progress *progress;
+    int threads;
+    float *hidden; /* [sequences][length] rows of `stride` floats */
+    size_t hidden_bytes;
+    int64_t stride, widest;
+    double *squares; /* [PARE_BLOCK_INPUTS][widest] of the present block */
+} measure;
+
+static pare_status check(const measure *m)
+{
+    const pare_calibration *c = m->calibration;
+    int64_t context = m->model->decoder.context, tokens;
+    if (c->length < 1 || c->length > context)
+        return pare_fail(PARE_INVALID_ARGUMENT,
+                         "calibration sequences of %lld tokens: the model has a context of %lld",
+                         (long long)c->length, (long long)context);
+    if (c->sequences < 1 || __builtin_mul_overflow(c->sequences, c->length, &tokens) ||
+        (size_t)tokens > c->count)
+        return pare_fail(
+            PARE_INVALID_ARGUMENT,
+            "the calibration text has %zu tokens, %lld sequences of %lld were asked for", c->count,
+            (long long)c->sequences, (long long)c->length);
+    for (int64_t i = 0; i < tokens; i++)
+        if (c->ids[i] < 0 || c->ids[i] >= m->model->decoder.vocab)
+            return pare_fail(PARE_INVALID_ARGUMENT,
+                             "calibration token %lld is id %d, outside the vocabulary of %lld",
+                             (long long)i, (int)c->ids[i], (long long)m->model->decoder.vocab);
+    return PARE_OK;
+}
+
+/* A thread has a share of the columns: no sum depends on how many threads there are. */
+static void add_squares(void *user, pare_block_input input, const float *x, int64_t stride,
+                        int64_t tokens, int64_t columns, int index, int count)
+{
+    measure *m = user;
+    double *squares = m->squares + input * m->widest;
+    pare_range share = pare_share(columns, 16, index, count);
+    for (int64_t t = 0; t < tokens; t++)
+        for (int64_t c = share.first; c < share.last; c++)
+            squares[c] += (double)x[t * stride + c] * (double)x[t * stride + c];
+}
+
+static pare_status add_entries(const measure *m, pare_block *block, pare_imatrix *matrix)
+{
+    int count;
+    const pare_block_matrix *matrices = pare_block_get_matrices(block, &count);
+    for (int i = 0; i < count; i++) {
+        pare_imatrix_entry *entry;
+        pare_status status =
+            pare_imatrix_add(matrix, matrices[i].source->name, matrices[i].columns, &entry);
+        if (status != PARE_OK)
+            return status;
+        for (int64_t c = 0; c < entry->columns; c++)
+            entry->sums[c] = (float)m->squares[matrices[i].input * m->widest + c];
+        entry->count = (double)(m->calibration->sequences * m->calibration->length);
+    }
+    return PARE_OK;
+}
+
+static pare_status advance(const measure *m, int64_t layer, int64_t sequence)
+{
+    const pare_calibration *c = m->calibration;
+    char what[64];
+    if (!m->progress)
+        return PARE_OK;
+    snprintf(what, sizeof what, "importance, block %lld of %lld", (long long)layer + 1,
+             (long long)m->model->decoder.layers);
+    if (!m->progress->update(m->progress->user, (double)(layer * c->sequences + sequence + 1),
+                             (double)(m->model->decoder.layers * c->sequences), what))
+        return pare_fail(PARE_CANCELLED, "stopped at %s", what);
+    return PARE_OK;
+}
+
+static pare_status measure_block(measure *m, int64_t layer, pare_imatrix *matrix)
+{
+    const pare_calibration *c = m->calibration;
+    pare_block *block;
+    pare_status status = pare_block_create(m->model, layer, m->threads, c->length, &block);
+    if (status != PARE_OK)
+        return status;
+    memset(m->squares, 0, (size_t)(PARE_BLOCK_INPUTS * m->widest) * sizeof *m->squares);
+    for (int64_t s = 0; s < c->sequences && status == PARE_OK; s++) {
+        pare_block_forward(block, m->hidden + s * c->length * m->stride, m->stride, c->length,
+                           PARE_BLOCK_INPUTS, add_squares, m);
+        status = advance(m, layer, s);
+    }
+    if (status == PARE_OK)
+        status = add_entries(m, block, matrix);
+    pare_block_free(block);
+    return status;
+}
+
+static pare_status start(measure *m)
+{
+    const pare_decoder *d = &m->model->decoder;
+    const pare_calibration *c = m->calibration;
+    pare_status status;
+    m->stride = (d->hidden + 15) / 16 * 16;
+    m->widest = d->hidden > d->mlp_hidden ? d->hidden : d->mlp_hidden;
+    if (m->widest < d->heads * d->head_dim)
+        m->widest = d->heads * d->head_dim;
+    if (__builtin_mul_overflow((size_t)(c->sequences * c->length),
+                               (size_t)m->stride * sizeof(float), &m->hidden_bytes))
+        return pare_fail_memory(SIZE_MAX, "hidden states of the calibration text");
+    PARE_TRY(
+        pare_pages_allocate(m->hidden_bytes, "hidden states of the calibration text", &m->hidden));
+    PARE_TRY(pare_allocate((size_t)(PARE_BLOCK_INPUTS * m->widest), sizeof *m->squares,
+                           "sums of squares", &m->squares));
+    for (int64_t s = 0; s < c->sequences; s++)
+        PARE_TRY(pare_block_embed(m->model, c->ids + s * c->length, c->length,
+                                  m->hidden + s * c->length * m->stride, m->stride));
+fail:
+    return status;
+}
+
+pare_status pare_importance_measure(const pare_model *model, const pare_calibration *calibration,
+                                    int threads, const pare_progress *progress,
+                                    pare_imatrix *matrix)
+{
+    measure m = {
+        .model = model, .calibration = calibration, .progress = progress, .threads = threads};
+    pare_status status;
+    *matrix = (pare_imatrix){0};
+    PARE_TRY(check(&m));
+    PARE_TRY(start(&m));
+    for (int64_t layer = 0; layer < model->decoder.layers; layer++)
+        PARE_TRY(measure_block(&m, layer, matrix));
+    matrix->chunks = (uint32_t)calibration->sequences;
+    matrix->chunk_size = (uint32_t)calibration->length;
+    if (calibration->source)
+        matrix->dataset =
+            pare_arena_copy(&matrix->arena, calibration->source, strlen(calibration->source));
+    PARE_TRY(pare_imatrix_finish(matrix, "calibration"));
+fail:
+    pare_pages_free(m.hidden, m.hidden_bytes);
+    free(m.squares);
+    if (status != PARE_OK)
+        pare_imatrix_free(matrix);
+    return status;
+}

@@ -1,0 +1,17 @@
+/* Measuring importance matrices: mean squares of what each linear layer of the full-precision model
+ * reads on a calibration text. */
+#ifndef PARE_CALIBRATE_IMPORTANCE_H
+#define PARE_CALIBRATE_IMPORTANCE_H
+
+#include "model/decoder.h"
+#include "quant/imatrix.h"
+
+#include <pare/quant.h>
+
+/* Fills *matrix ({0}) with an entry for each matrix of the blocks. Memory: the hidden states of all
+ * sequences and one block in FP32. */
+pare_status pare_importance_measure(const pare_model *model, const pare_calibration *calibration,
+                                    int threads, const pare_progress *progress,
+                                    pare_imatrix *matrix);
+
+#endif
