@@ -18,6 +18,9 @@
     X(study)                                                                                       \
     X(results)                                                                                     \
     X(report)                                                                                      \
+    X(compare)                                                                                     \
+    X(recommend)                                                                                   \
+    X(analyze)                                                                                     \
     X(demo)
 
 #define X(name) extern const cli_command cmd_##name;

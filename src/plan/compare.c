@@ -1,0 +1,249 @@
+/* Comparing two cells, metric by metric. */
+#include "plan/compare.h"
+
+#include "base/fail.h"
+#include "bench/stats.h"
+#include "plan/measures.h"
+
+#include <math.h>
+#include <pare/metric.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_RESAMPLED = 400, MOST_ROUNDS = 64 };
+
+/* How a change of each is told: ratios for speeds and sizes, differences where zero is near. */
+static const struct {
+    const char *name;
+    bool is_ratio;
+} compared[] = {
+    {"prefill_tokens_per_s", true},
+    {"decode_tokens_per_s", true},
+    {"ttft_ms", true},
+    {"itl_ms_p50", true},
+    {"itl_ms_p99", true},
+    {"load_ms", true},
+    {"peak_rss_bytes", true},
+    {"weights_bytes", true},
+    {"kv_bytes", true},
+    {"scratch_bytes", true},
+    {"gpu_memory_bytes", true},
+    {"file_bytes", true},
+    {"bytes", true},
+    {"bits_per_weight", true},
+    {"bandwidth_share", true},
+    {"peak_share", true},
+    {"prefill_joules_per_token", true},
+    {"decode_joules_per_token", true},
+    {"decode_watts", true},
+    {"tokens_per_s_per_watt", true},
+    {"perplexity", true},
+    {"kld_mean", false},
+    {"top1", false},
+    {"quality_score", false},
+    {"agreement", false},
+    {"repetition", false},
+};
+
+/* ---- pairs ---- */
+
+/* Repetitions of each round; 0 where they are not told. */
+static int rounds_of(const pare_record *record, int64_t sizes[MOST_ROUNDS])
+{
+    const char *text = pare_record_condition(record, "round_samples");
+    int count = 0;
+    while (text && *text && count < MOST_ROUNDS) {
+        char *end;
+        sizes[count++] = strtoll(text, &end, 10);
+        text = *end == ',' ? end + 1 : "";
+    }
+    return count;
+}
+
+/* Samples of rounds that were run beside each other: the i-th of a round of one with the i-th of
+ * the same round of the other. Returns how many pairs were written. */
+static int64_t pair_rounds(const pare_cell *a, const pare_cell *b, const pare_metric *x,
+                           const pare_metric *y, double *xs, double *ys)
+{
+    int64_t sizes[2][MOST_ROUNDS], from[2] = {0, 0}, sum[2] = {0, 0}, count = 0;
+    const char *run = pare_record_condition(a->bench, "bench_run"),
+               *other = pare_record_condition(b->bench, "bench_run");
+    int rounds = rounds_of(a->bench, sizes[0]);
+    if (!run || !other || strcmp(run, other) != 0 || rounds_of(b->bench, sizes[1]) != rounds)
+        return 0;
+    for (int r = 0; r < rounds; r++) {
+        sum[0] += sizes[0][r];
+        sum[1] += sizes[1][r];
+    }
+    if (sum[0] != x->sample_count || sum[1] != y->sample_count)
+        return 0; /* not one for each repetition */
+    for (int r = 0; r < rounds; r++) {
+        for (int64_t i = 0; i < sizes[0][r] && i < sizes[1][r]; i++, count++) {
+            xs[count] = x->samples[from[0] + i];
+            ys[count] = y->samples[from[1] + i];
+        }
+        from[0] += sizes[0][r];
+        from[1] += sizes[1][r];
+    }
+    return count;
+}
+
+static bool is_of(const pare_record *record, const pare_metric *metric)
+{
+    return record && pare_record_metric(record, metric->name) == metric;
+}
+
+/* Which test fits: both from benches of one run, both from windows or prompts of one text. */
+static int64_t find_pairs(const pare_comparison *c, const pare_metric *x, const pare_metric *y,
+                          double *xs, double *ys, const char **method)
+{
+    int64_t n = 0;
+    if (is_of(c->a->bench, x) && is_of(c->b->bench, y)) {
+        *method = "paired by round";
+        return pair_rounds(c->a, c->b, x, y, xs, ys);
+    }
+    bool windows = is_of(c->a->eval, x) && is_of(c->b->eval, y),
+         prompts = is_of(c->a->generate, x) && is_of(c->b->generate, y);
+    if ((windows || prompts) && x->sample_count == y->sample_count) {
+        *method = windows ? "paired by window" : "paired by prompt";
+        n = x->sample_count;
+        memcpy(xs, x->samples, (size_t)n * sizeof *xs);
+        memcpy(ys, y->samples, (size_t)n * sizeof *ys);
+    }
+    return n;
+}
+
+/* ---- one metric ---- */
+
+/* Long series in even steps: resampling thousands of token times would take seconds. */
+static size_t thin(const pare_metric *metric, double out[MOST_RESAMPLED])
+{
+    size_t n = (size_t)metric->sample_count, count = n < MOST_RESAMPLED ? n : MOST_RESAMPLED;
+    for (size_t i = 0; i < count; i++)
+        out[i] = metric->samples[i * n / count];
+    return count;
+}
+
+static pare_measure from_estimate(pare_estimate e)
+{
+    return (pare_measure){e.value, e.low, e.high, false};
+}
+
+static double superiority_of(const pare_metric *x, const pare_metric *y, int better)
+{
+    double a[MOST_RESAMPLED], b[MOST_RESAMPLED], wins = 0;
+    if (!x->samples || !y->samples || x->sample_count < 2 || y->sample_count < 2 || !better)
+        return NAN;
+    size_t na = thin(x, a), nb = thin(y, b);
+    for (size_t i = 0; i < na; i++)
+        for (size_t j = 0; j < nb; j++)
+            wins += a[i] == b[j] ? 0.5 : (b[j] > a[i]) == (better > 0);
+    return wins / ((double)na * (double)nb);
+}
+
+/* Perplexities pair through the windows' losses. */
+static bool change_of_perplexity(const pare_comparison *c, pare_difference *d)
+{
+    const pare_metric *x = pare_cell_metric(c->a, "mean_nll"),
+                      *y = pare_cell_metric(c->b, "mean_nll");
+    if (!x || !y || !x->samples || !y->samples || x->sample_count != y->sample_count ||
+        x->sample_count < 2 || !is_of(c->a->eval, x) || !is_of(c->b->eval, y))
+        return false;
+    pare_measure m = pare_paired_mean(y->samples, x->samples, x->sample_count);
+    d->change = (pare_measure){exp(m.value), exp(m.low), exp(m.high), false};
+    d->method = "paired by window";
+    d->pairs = x->sample_count;
+    return true;
+}
+
+static bool change_of_pairs(const pare_comparison *c, const pare_metric *x, const pare_metric *y,
+                            pare_difference *d)
+{
+    int64_t most = x->sample_count < y->sample_count ? x->sample_count : y->sample_count;
+    double *xs = calloc((size_t)most + 1, sizeof *xs), *ys = calloc((size_t)most + 1, sizeof *ys);
+    const char *method = NULL;
+    pare_estimate e;
+    int64_t n = xs && ys ? find_pairs(c, x, y, xs, ys, &method) : 0;
+    bool found = n >= 6 || (n >= 2 && !d->is_ratio);
+    if (found && d->is_ratio)
+        found = pare_paired_ratio(ys, xs, (size_t)n, &e) == PARE_OK;
+    if (found) {
+        d->change = d->is_ratio ? from_estimate(e) : pare_paired_mean(ys, xs, n);
+        d->method = method;
+        d->pairs = n;
+    }
+    free(xs);
+    free(ys);
+    return found;
+}
+
+static bool change_of_samples(const pare_metric *x, const pare_metric *y, pare_difference *d)
+{
+    double a[MOST_RESAMPLED], b[MOST_RESAMPLED];
+    pare_estimate e;
+    if (!d->is_ratio || x->sample_count < 6 || y->sample_count < 6)
+        return false;
+    size_t na = thin(x, a), nb = thin(y, b);
+    if (pare_ratio_of_medians(b, nb, a, na, 1, &e) != PARE_OK)
+        return false;
+    d->change = from_estimate(e);
+    d->method = "bootstrap of the medians";
+    return true;
+}
+
+/* Sizes are counted, not sampled; anything else without an interval may be noise. */
+static bool is_counted(const char *metric)
+{
+    const pare_metric_info *info = pare_metric_find(metric);
+    return info && (info->format == PARE_UNIT_BYTES || info->format == PARE_UNIT_BITS);
+}
+
+static void change_of_intervals(pare_difference *d)
+{
+    bool exact = d->a.low == d->a.high && d->b.low == d->b.high;
+    d->change = d->is_ratio ? pare_measure_ratio(d->b, d->a) : pare_measure_difference(d->b, d->a);
+    d->method = !exact                  ? "intervals, as if independent"
+                : is_counted(d->metric) ? "counted"
+                                        : "no interval is known";
+}
+
+static void compare_metric(const pare_comparison *c, const pare_metric *x, const pare_metric *y,
+                           pare_difference *d)
+{
+    const pare_metric_info *info = pare_metric_find(d->metric);
+    double same = d->is_ratio ? 1 : 0;
+    bool sampled = x->samples && y->samples;
+    d->superiority = superiority_of(x, y, info ? info->better : 0);
+    if (!(strcmp(d->metric, "perplexity") == 0 && change_of_perplexity(c, d)) &&
+        !(sampled && change_of_pairs(c, x, y, d)) && !(sampled && change_of_samples(x, y, d)))
+        change_of_intervals(d);
+    if (d->change.absent)
+        return;
+    bool unknown = d->change.low == d->change.high && !is_counted(d->metric);
+    d->distinct = !unknown && (d->change.low > same || d->change.high < same);
+    if (d->distinct && info)
+        d->better = (d->change.value > same ? 1 : -1) * info->better;
+}
+
+pare_status pare_compare(const pare_cell *a, const pare_cell *b, pare_comparison *out)
+{
+    memset(out, 0, sizeof *out);
+    out->a = a;
+    out->b = b;
+    if (!a || !b)
+        return pare_fail(PARE_INVALID_ARGUMENT, "nothing to compare with");
+    pare_compare_fairness(out);
+    for (size_t i = 0; i < sizeof compared / sizeof *compared; i++) {
+        const pare_metric *x = pare_cell_metric(a, compared[i].name),
+                          *y = pare_cell_metric(b, compared[i].name);
+        if (!x || !y || x->measure.absent || y->measure.absent)
+            continue;
+        pare_difference *d = &out->rows[out->count++];
+        d->metric = compared[i].name;
+        d->is_ratio = compared[i].is_ratio;
+        d->a = pare_cell_measure(a, d->metric);
+        d->b = pare_cell_measure(b, d->metric);
+        compare_metric(out, x, y, d);
+    }
+    return PARE_OK;
+}
