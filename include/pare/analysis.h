@@ -88,6 +88,9 @@ typedef struct pare_comparison {
     bool refused; /* some of unfair are refusals */
 } pare_comparison;
 
+/* One metric of `cell` over the baseline's, by the same test as pare_compare: paired where both
+ * were measured beside each other. Absent where either is. */
+pare_measure pare_cell_ratio(const pare_cell *cell, const pare_cell *baseline, const char *metric);
 /* Compares b with a. Metrics that only one of them has are left out. */
 pare_status pare_compare(const pare_cell *a, const pare_cell *b, pare_comparison *out);
 /* Which of the cells marked in `matches` is the fairest partner of `cell` (not itself): NULL where

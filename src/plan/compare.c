@@ -225,6 +225,20 @@ static void compare_metric(const pare_comparison *c, const pare_metric *x, const
         d->better = (d->change.value > same ? 1 : -1) * info->better;
 }
 
+pare_measure pare_cell_ratio(const pare_cell *cell, const pare_cell *baseline, const char *metric)
+{
+    pare_comparison c = {.a = baseline, .b = cell};
+    pare_difference d = {.metric = metric, .is_ratio = true, .change = {.absent = true}};
+    const pare_metric *x = baseline ? pare_cell_metric(baseline, metric) : NULL,
+                      *y = cell ? pare_cell_metric(cell, metric) : NULL;
+    if (!x || !y || x->measure.absent || y->measure.absent)
+        return d.change;
+    d.a = pare_cell_measure(baseline, metric);
+    d.b = pare_cell_measure(cell, metric);
+    compare_metric(&c, x, y, &d);
+    return d.change;
+}
+
 pare_status pare_compare(const pare_cell *a, const pare_cell *b, pare_comparison *out)
 {
     memset(out, 0, sizeof *out);

@@ -66,9 +66,9 @@ void pare_pareto_front(const pare_cell *const *cells, const pare_cell *const *ba
 
 /* ---- trade-offs ---- */
 
-static pare_measure reduction(pare_measure cell, pare_measure baseline)
+static pare_measure reduction(const pare_cell *cell, const pare_cell *baseline, const char *metric)
 {
-    return pare_measure_shift(pare_measure_ratio(cell, baseline), -1, 1);
+    return pare_measure_shift(pare_cell_ratio(cell, baseline, metric), -1, 1);
 }
 
 /* A thing compared with itself has no uncertainty. */
@@ -85,26 +85,17 @@ static void compare_with_itself(pare_tradeoff *row)
             *zeros[i] = (pare_measure){0, 0, 0, false};
 }
 
-static pare_measure size_of(const pare_cell *cell)
-{
-    pare_measure bytes = pare_cell_measure(cell, "bytes");
-    return bytes.absent ? pare_cell_measure(cell, "file_bytes") : bytes;
-}
-
 static void make_row(const pare_study *study, const pare_cell *cell, pare_tradeoff *row)
 {
     const pare_cell *base = pare_study_baseline(study, cell);
     *row = (pare_tradeoff){.cell = cell, .baseline = base};
-    row->decode_speedup = pare_measure_ratio(pare_cell_measure(cell, "decode_tokens_per_s"),
-                                             pare_cell_measure(base, "decode_tokens_per_s"));
-    row->prefill_speedup = pare_measure_ratio(pare_cell_measure(cell, "prefill_tokens_per_s"),
-                                              pare_cell_measure(base, "prefill_tokens_per_s"));
-    row->memory_reduction = reduction(pare_cell_measure(cell, "peak_rss_bytes"),
-                                      pare_cell_measure(base, "peak_rss_bytes"));
-    row->size_reduction =
-        base ? reduction(size_of(cell), size_of(base)) : (pare_measure){.absent = true};
-    row->energy_reduction = reduction(pare_cell_measure(cell, "decode_joules_per_token"),
-                                      pare_cell_measure(base, "decode_joules_per_token"));
+    row->decode_speedup = pare_cell_ratio(cell, base, "decode_tokens_per_s");
+    row->prefill_speedup = pare_cell_ratio(cell, base, "prefill_tokens_per_s");
+    row->memory_reduction = reduction(cell, base, "peak_rss_bytes");
+    row->size_reduction = reduction(cell, base, "bytes"); /* of quantized files */
+    if (row->size_reduction.absent)
+        row->size_reduction = reduction(cell, base, "file_bytes");
+    row->energy_reduction = reduction(cell, base, "decode_joules_per_token");
     row->quality_loss = pare_quality_loss(cell, base);
     row->kld_mean = pare_cell_measure(cell, "kld_mean");
     row->top1 = pare_cell_measure(cell, "top1");

@@ -17,15 +17,6 @@ pare_measure pare_measure_exact(double value)
     return (pare_measure){value, value, value, !isfinite(value)};
 }
 
-pare_measure pare_measure_ratio(pare_measure a, pare_measure b)
-{
-    if (a.absent || b.absent || !(b.value > 0) || !(a.value > 0))
-        return pare_measure_absent();
-    double value = a.value / b.value;
-    double half = hypot((a.high - a.low) / 2 / a.value, (b.high - b.low) / 2 / b.value) * value;
-    return (pare_measure){value, value - half, value + half, false};
-}
-
 bool pare_measure_excludes(pare_measure m, double value)
 {
     return !m.absent && m.high > m.low && (m.low > value || m.high < value);
@@ -194,21 +185,6 @@ static pare_measure shifted(pare_measure m, double factor, double offset)
     return (pare_measure){m.value * factor + offset, fmin(a, b), fmax(a, b), m.absent};
 }
 
-/* Against the baseline's paired ratio: the text is the same, and so are most of the errors. */
-static pare_measure quality_loss(const pare_cell *cell, const pare_cell *base)
-{
-    pare_measure ratio = of_cell(cell, "perplexity_ratio"),
-                 base_ratio = of_cell(base, "perplexity_ratio");
-    if (cell == base)
-        return (pare_measure){0, 0, 0, ratio.absent && of_cell(cell, "perplexity").absent};
-    if (!ratio.absent && !base_ratio.absent)
-        return shifted(pare_measure_ratio(ratio, base_ratio), 1, -1);
-    if (!ratio.absent)
-        return shifted(ratio, 1, -1);
-    return shifted(pare_measure_ratio(of_cell(cell, "perplexity"), of_cell(base, "perplexity")), 1,
-                   -1);
-}
-
 static const pare_cell *baseline_of(const pare_view *v, const pare_cell *cell, int m, int w)
 {
     const pare_cell *base = pare_study_baseline(v->study, cell);
@@ -229,12 +205,11 @@ pare_measure pare_view_get(const pare_view *v, int m, int c, int w, const char *
         return pare_measure_absent();
     const pare_cell *base = baseline_of(v, cell, m, w);
     if (strcmp(metric, "quality_loss") == 0)
-        return quality_loss(cell, base);
+        return pare_quality_loss(cell, base);
     for (size_t i = 0; i < sizeof derived / sizeof *derived; i++) {
         if (strcmp(metric, derived[i].name) != 0)
             continue;
-        pare_measure ratio =
-            pare_measure_ratio(of_cell(cell, derived[i].of), of_cell(base, derived[i].of));
+        pare_measure ratio = pare_cell_ratio(cell, base, derived[i].of);
         if (cell == base)
             ratio.low = ratio.high = ratio.value;
         return derived[i].saved ? shifted(ratio, -1, 1) : ratio;

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 
+#include <pare/analysis.h>
 #include <pare/metric.h>
 #include <pare/study.h>
 
@@ -59,8 +60,6 @@ const char *pare_view_hot(pare_view *view, int model, int choice, int workload, 
 
 pare_measure pare_measure_absent(void);
 pare_measure pare_measure_exact(double value);
-/* a / b of independent measurements: relative half-widths added in quadrature. */
-pare_measure pare_measure_ratio(pare_measure a, pare_measure b);
 /* Whether the interval leaves `value` out: the measurement supports a difference from it. */
 bool pare_measure_excludes(pare_measure m, double value);
 

@@ -235,7 +235,7 @@ static void tradeoffs_are_against_the_baseline(void **state)
     pare_tradeoffs(f->study, rows);
     near_to(rows[0].decode_speedup.value, 1, 0);
     near_to(rows[0].quality_loss.high, 0, 0);
-    near_to(rows[1].decode_speedup.value, 1.8, 1e-9);
+    near_to(rows[1].decode_speedup.value, 1.8, 0.01); /* paired by round */
     near_to(rows[1].memory_reduction.value, 1 - 2.2 / 4, 1e-9);
     near_to(rows[1].size_reduction.value, 1 - 2.2 / 4, 1e-9);
     near_to(rows[1].energy_reduction.value, 1 - 2.5 / 4, 1e-9);
@@ -243,7 +243,7 @@ static void tradeoffs_are_against_the_baseline(void **state)
     assert_true(rows[2].quality_loss.low > 0.048 && rows[2].quality_loss.high < 0.052);
     assert_true(rows[1].front && !rows[3].front);
     assert_true(rows[5].quality_loss.absent && rows[5].energy_reduction.absent);
-    near_to(rows[5].decode_speedup.value, 3.5, 1e-9);
+    near_to(rows[5].decode_speedup.value, 3.5, 0.02);
 }
 
 /* ---- recommending ---- */
