@@ -55,6 +55,7 @@ typedef struct pare_eval_options {
 pare_eval_options pare_eval_options_default(void);
 
 enum { PARE_EVAL_MOST_WINDOWS = 512 };
+enum { PARE_EVAL_LAYERS = 256 }; /* that outlier_shares holds */
 
 /* Standard errors are those of the mean over windows taken as clusters: tokens of one window are
  * correlated, windows are taken as independent. With a single window they are NaN. Natural
@@ -82,6 +83,10 @@ typedef struct pare_eval_result {
     int64_t kept;
     double window_nll[PARE_EVAL_MOST_WINDOWS], window_kld[PARE_EVAL_MOST_WINDOWS],
         window_top1[PARE_EVAL_MOST_WINDOWS];
+
+    /* Of a model by LLM.int8(): the share of columns with outliers for each layer. */
+    double outlier_shares[PARE_EVAL_LAYERS];
+    int64_t outlier_layers; /* 0 for others */
 
     double seconds;
     char isa[16];

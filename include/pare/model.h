@@ -22,9 +22,12 @@ typedef struct pare_model_info {
     double bits_per_weight;   /* over the linear layers of the blocks */
     int64_t layers, hidden, heads, kv_heads, head_dim, mlp_hidden, vocab, context;
     bool tied_head;
-    bool synthetic;         /* random weights: speed and memory only, quality commands refuse it */
-    const char *checkpoint; /* of another library's checkpoint: which, and what its matrices became
-                               in memory; or NULL */
+    bool synthetic;          /* random weights: speed and memory only, quality commands refuse it */
+    const char *checkpoint;  /* of another library's checkpoint: which, and what its matrices became
+                                in memory; or NULL */
+    const char *activations; /* what the file asks to be done to the inputs of its 8-bit layers:
+                                "exact", "w8a8", "token_int8", "llm_int8", "ort_dynamic" */
+    float outlier_threshold; /* of llm_int8 */
     bool quantized; /* some block matrix is stored below 16 bits: not a full-precision baseline */
 } pare_model_info;
 

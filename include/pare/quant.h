@@ -54,10 +54,14 @@ typedef struct pare_quantize_options {
     bool pure; /* all matrices, embeddings and head too */
     const pare_quantize_rule *rules;
     size_t rule_count;
-    const char *method; /* NULL: "rtn" */
+    const char *method; /* NULL: the recipe's, or "rtn" */
     bool search_scales; /* rtn: scales with the least squared error instead of each format's rule */
     const char *imatrix;     /* imatrix: a file of llama.cpp's; NULL: measured on the calibration */
     const char *imatrix_out; /* imatrix: where to write what was measured; NULL: nowhere */
+    /* For single methods; each is refused with the others. */
+    const float *threshold; /* llm_int8: of outliers; 0: none. NULL: 6 */
+    bool per_channel;       /* ort_dynamic: a scale for each row of weights, not for each matrix */
+    bool reduce_range;      /* ort_dynamic: weights of 7 bits */
     const pare_calibration *calibration; /* for the methods that need one; NULL: none */
     const char *output;            /* a .gguf file; appears under its name only when complete */
     int threads;                   /* 0: all cores */
@@ -100,9 +104,16 @@ pare_status pare_quantize(const pare_model *model, const pare_quantize_options *
                           pare_quantize_result *result);
 void pare_quantize_result_free(pare_quantize_result *result); /* accepts {0} */
 
+/* The format that a method stores where it knows only one ("i8_ch"), or NULL. */
+const char *pare_quantize_method_format(const char *name);
+bool pare_quantize_method_calibrated(const char *name); /* it needs a calibration text */
+const char *pare_quantize_method_summary(size_t index);
+
 /* The methods, for help texts; NULL past the end. (Formats: pare_type_writable.) */
 const char *pare_quantize_method_name(size_t index);
 const char *pare_quantize_recipe_name(size_t index);
+/* The method of a recipe, or NULL where it has none of its own. */
+const char *pare_quantize_recipe_method(const char *name);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

@@ -75,6 +75,9 @@ const char *pare_session_isa(const pare_session *session);     /* "avx512vnni" *
 const char *pare_session_backend(const pare_session *session); /* "cpu" */
 int pare_session_threads(const pare_session *session);
 int64_t pare_session_context(const pare_session *session);
+/* Of a model by LLM.int8(): the share of columns that held outliers, over the inputs of a layer and
+ * all forwards so far. 0 for others. */
+double pare_session_outlier_share(const pare_session *session, int64_t layer);
 
 /* ---- sampling ---- */
 

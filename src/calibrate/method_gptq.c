@@ -59,6 +59,7 @@ static void encode_row(const pare_method_matrix *matrix, const float *values, vo
 const pare_method pare_method_gptq = {
     .name = "gptq",
     .summary = "error feedback under the Hessian of calibration text (arXiv:2210.17323)",
+    .calibrated = true,
     .encode_row = encode_row,
     .start = start,
     .rows = rows,

@@ -146,6 +146,25 @@ static void add_comparison(json_t *object, const eval_job *job)
     json_object_set_new(object, "baseline_note", note ? json_string(note) : json_null());
 }
 
+static void add_outliers(json_t *object, const pare_eval_result *r)
+{
+    json_t *list = json_array();
+    for (int64_t l = 0; l < r->outlier_layers; l++)
+        json_array_append_new(list, number(r->outlier_shares[l]));
+    json_object_set_new(object, "outlier_column_shares", list);
+}
+
+static void print_outliers(const pare_eval_result *r)
+{
+    double sum = 0;
+    printf("  columns with outliers, %% for each layer:");
+    for (int64_t l = 0; l < r->outlier_layers; l++) {
+        printf(" %.2f", 100 * r->outlier_shares[l]);
+        sum += r->outlier_shares[l] / (double)r->outlier_layers;
+    }
+    printf("; mean %.3f\n", 100 * sum);
+}
+
 static void print_json(const eval_job *job)
 {
     const pare_eval_result *r = &job->result;
@@ -165,6 +184,10 @@ static void print_json(const eval_job *job)
     json_object_set_new(object, "bos",
                         job->options.bos >= 0 ? json_integer(job->options.bos) : json_null());
     json_object_set_new(object, "seconds", number(r->seconds));
+    json_object_set_new(object, "input_rounding",
+                        json_string(pare_model_get_info(job->model)->activations));
+    if (r->outlier_layers)
+        add_outliers(object, r);
     if (r->compared)
         add_comparison(object, job);
     json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
@@ -188,11 +211,16 @@ static void print_text(const eval_job *job)
            pare_protocol_name(r->protocol), (long long)r->context, (long long)r->stride,
            (long long)r->windows, (long long)r->tokens,
            job->options.bos >= 0 ? ", BOS in front of each chunk" : "");
-    printf("  activations %s, KV cache %s, %s, %d threads, %.1f s\n",
+    const char *rounding = pare_model_get_info(job->model)->activations;
+    printf("  activations %s%s%s, KV cache %s, %s, %d threads, %.1f s\n",
            cli_activations_name(job->options.session.activations),
+           strcmp(rounding, "exact") == 0 ? "" : ", rounded as the file asks: ",
+           strcmp(rounding, "exact") == 0 ? "" : rounding,
            pare_type_name(job->options.session.kv_type), r->isa, r->threads, r->seconds);
     print_with_error("perplexity", r->perplexity, r->perplexity_se, 4);
     print_with_error("mean NLL", r->mean_nll, r->mean_nll_se, 5);
+    if (r->outlier_layers)
+        print_outliers(r);
     if (!r->compared)
         return;
     const char *note = pare_eval_baseline_note(job->base);

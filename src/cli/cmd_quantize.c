@@ -21,7 +21,9 @@ typedef struct quantize_job {
     pare_calibration calibration;
     int32_t *calibration_ids;
     char calibration_source[40];
-    int64_t seed; /* of a text that the model writes */
+    int64_t seed;     /* of a text that the model writes */
+    double threshold; /* negative: not given */
+    float threshold_value;
 } quantize_job;
 
 static int unknown_format(const cli_command *command, const char *name)
@@ -85,6 +87,15 @@ static const char *chosen_name(const quantize_job *job)
     return job->options.recipe ? job->options.recipe : pare_type_name(job->options.type);
 }
 
+static const char *method_name(const quantize_job *job)
+{
+    const char *recipe =
+        job->options.recipe ? pare_quantize_recipe_method(job->options.recipe) : NULL;
+    if (job->options.method)
+        return job->options.method;
+    return recipe ? recipe : pare_quantize_method_name(0);
+}
+
 static void print_json(const quantize_job *job)
 {
     const pare_quantize_result *result = &job->result;
@@ -93,9 +104,8 @@ static void print_json(const quantize_job *job)
         "{s:I, s:f, s:f, s:o, s:s, s:s, s:s, s:b, s:b, s:b}", "predicted_bytes",
         (json_int_t)result->predicted_bytes, "bits_per_weight", result->bits_per_weight, "seconds",
         result->seconds, "fallbacks", fallbacks_json(result), "format", chosen_name(job), "method",
-        job->options.method ? job->options.method : pare_quantize_method_name(0), "source",
-        info->path, "requantized", result->requantized, "llama_cpp", !result->llama_cpp_limit,
-        "dry_run", job->options.dry_run);
+        method_name(job), "source", info->path, "requantized", result->requantized, "llama_cpp",
+        !result->llama_cpp_limit, "dry_run", job->options.dry_run);
     if (job->options.dry_run) {
         json_object_set_new(object, "tensors", tensors_json(result));
     } else {
@@ -255,7 +265,7 @@ static int execute(quantize_job *job, const char *model)
 
 static int run(int argc, char **argv, const cli_command *command)
 {
-    quantize_job job = {.command = command};
+    quantize_job job = {.command = command, .threshold = -1};
     cli_list positionals = {0}, tensors = {0};
     const char *format = NULL, *scale = NULL;
     const cli_option options[] = {
@@ -268,13 +278,19 @@ static int run(int argc, char **argv, const cli_command *command)
         {"tensor", CLI_LIST, &tensors, "RE=F",
          "matrices whose GGUF name matches get format F; the last match wins"},
         {"method", CLI_TEXT, &job.options.method, "M",
-         "how the stored values are chosen: rtn (default), imatrix, hqq or gptq"},
+         "how the stored values are chosen, see below (default: the recipe's, or rtn)"},
+        {"threshold", CLI_NUMBER, &job.threshold, "X",
+         "llm_int8: columns with a magnitude from X on stay in 16 bits; 0: none (default: 6)"},
         {"scale", CLI_TEXT, &scale, "S",
          "rtn: absmax (each format's own rule, the default) or mse (searched for the least error)"},
         {"imatrix", CLI_TEXT, &job.options.imatrix, "FILE",
          "importance matrix of llama.cpp (method imatrix)"},
         {"imatrix-out", CLI_TEXT, &job.options.imatrix_out, "FILE",
          "writes the importance matrix that --calibration gives (method imatrix)"},
+        {"per-channel", CLI_FLAG, &job.options.per_channel, NULL,
+         "ort_dynamic: a scale for each row of weights instead of each matrix"},
+        {"reduce-range", CLI_FLAG, &job.options.reduce_range, NULL,
+         "ort_dynamic: weights of 7 bits"},
         {"calibration", CLI_TEXT, &job.calibration_file, "FILE",
          "text that methods with calibration run the model on (never the test text); 'self': the "
          "model writes it"},
@@ -294,6 +310,12 @@ static int run(int argc, char **argv, const cli_command *command)
     job.options.search_scales = scale && strcmp(scale, "mse") == 0;
     if (!job.options.method && (job.options.imatrix || job.options.imatrix_out))
         job.options.method = "imatrix";
+    if (!format && !job.options.recipe)
+        format = pare_quantize_method_format(job.options.method);
+    if (job.threshold != -1) {
+        job.threshold_value = (float)job.threshold;
+        job.options.threshold = &job.threshold_value;
+    }
     if (!format == !job.options.recipe)
         return cli_usage_error(command, "give --format or --recipe");
     job.options.type = format ? pare_type_from_name(format) : PARE_TYPE_COUNT;
@@ -335,6 +357,16 @@ const cli_command cmd_quantize = {
     "2 bits in groups of\n"
     "32, 64 and 128, symmetric and not: i4_g32 ... i2_g128, i4_g32_asym ... i2_g128_asym\n\n"
     "recipes (llama.cpp's mixes): q2_k q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m iq4_nl "
-    "iq4_xs\n\n"
+    "iq4_xs\n"
+    "recipes (format and method): bnb-int8 bnb-nf4 bnb-fp4 ort-int8 ort-int8-channel w8a8 "
+    "gptq-4bit-g128\n\n"
+    "methods: rtn          round to nearest\n"
+    "         gptq         error feedback under the Hessian of a calibration text\n"
+    "         w8a8         8-bit weights for each row, 8-bit activations for each token (i8_ch)\n"
+    "         llm_int8     likewise, but columns with outliers stay in 16 bits (i8_ch)\n"
+    "         ort_dynamic  ONNX Runtime's dynamic quantization: asymmetric activations with one "
+    "scale (i8_ch)\n"
+    "The last three write what is to be done to activations into the file; it is done whenever the "
+    "file is run.\n\n"
     "  pare quantize models/ref-llama-11m -o small.gguf --format q4_k --tensor 'ffn_down=q6_k'\n",
     run};

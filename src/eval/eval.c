@@ -328,6 +328,14 @@ static void keep_windows(const evaluation *e, pare_eval_result *r)
     }
 }
 
+static void note_outliers(const evaluation *e, const pare_model_info *info, pare_eval_result *r)
+{
+    if (info->activations && strcmp(info->activations, "llm_int8") == 0)
+        r->outlier_layers = info->layers < PARE_EVAL_LAYERS ? info->layers : PARE_EVAL_LAYERS;
+    for (int64_t l = 0; l < r->outlier_layers; l++)
+        r->outlier_shares[l] = pare_session_outlier_share(e->sessions[0], l);
+}
+
 static void summarize(evaluation *e, pare_eval_result *r)
 {
     int64_t n = e->window_count;
@@ -371,6 +379,7 @@ pare_status pare_eval_run(const pare_model *model, const pare_model *base, const
     PARE_TRY(set_up(&e, model, base));
     PARE_TRY(run_windows(&e, progress));
     summarize(&e, result);
+    note_outliers(&e, pare_model_get_info(model), result);
     result->seconds = pare_seconds() - started;
 fail:
     tear_down(&e);

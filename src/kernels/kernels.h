@@ -69,6 +69,38 @@ typedef struct pare_matmul {
                      int64_t tokens, int64_t first, int64_t last, void *scratch);
 } pare_matmul;
 
+/* How the activations of a pass become 8-bit codes (kernels/int8.h). */
+typedef enum pare_int8_kind {
+    PARE_INT8_TOKEN_127,
+    PARE_INT8_TOKEN_128,
+    PARE_INT8_TENSOR,
+} pare_int8_kind;
+
+typedef struct pare_int8_rule {
+    pare_int8_kind kind;
+    const bool
+        *outliers; /* [columns]: columns that stay as they are (their codes are 0), or NULL */
+    const int32_t *outlier_columns; /* the same as a list, rising */
+    int64_t outlier_count;
+    float threshold; /* of outliers; 0: none */
+    float scale;     /* of TENSOR */
+    int zero;        /* of TENSOR, less 128 */
+} pare_int8_rule;
+
+/* Products of i8_ch weights with such activations in integers. */
+typedef struct pare_int8 {
+    const pare_matmul *matmul; /* weights packed as for PARE_OPERAND_Q8. Its `prepare` is not used.
+                                  Weights of code -128 are not handled */
+    void (*prepare)(void *prepared, const pare_int8_rule *rule, const float *x, int64_t x_stride,
+                    int64_t tokens, int64_t columns, int64_t first, int64_t last);
+    /* y[t * y_stride + r] += what the codes leave out, after `multiply` of the same rows: the zero
+     * point's share, -scale zero row_sums[r] (row_sums: scale times the sum of codes of each row),
+     * and the columns of outliers. */
+    void (*correct)(float *y, int64_t y_stride, const void *weights, const void *prepared,
+                    const pare_int8_rule *rule, const float *row_sums, int64_t columns,
+                    int64_t tokens, int64_t first, int64_t last);
+} pare_int8;
+
 /* Longer heads are refused when a model is opened. */
 #define PARE_HEAD_DIM_MAX 512
 
@@ -93,6 +125,8 @@ typedef struct pare_kernels {
     pare_isa isa;
     const pare_matmul
         *matmul[PARE_TYPE_COUNT][PARE_OPERAND_COUNT]; /* NULL: this format has no such path */
+
+    const pare_int8 *int8; /* NULL: none; activations are then rounded in FP32 */
 
     void (*decode_row[PARE_TYPE_COUNT])(const void *stored, float *values,
                                         int64_t n); /* as quant/types.h, faster */

@@ -278,6 +278,26 @@ static pare_status read_attention_scale(const reader *r, pare_arena *arena)
     return PARE_OK;
 }
 
+static pare_status read_input_rounding(const reader *r)
+{
+    pare_decoder *decoder = r->decoder;
+    pare_gguf_string name = {"exact", 5};
+    double threshold = 0;
+    pare_status status;
+    PARE_TRY(pare_gguf_text(r->gguf, "pare.activations", &name));
+    PARE_TRY(pare_gguf_f64(r->gguf, "pare.outlier_threshold", &threshold));
+    decoder->input_rounding = pare_input_rounding_from_name(name.data, name.length);
+    decoder->outlier_threshold = (float)threshold;
+    if (decoder->input_rounding == PARE_INPUTS_COUNT)
+        return pare_fail(PARE_UNSUPPORTED, "%s: key 'pare.activations' is '%.*s', not handled",
+                         r->gguf->path, (int)(name.length < 64 ? name.length : 64), name.data);
+    if (!(threshold >= 0 && threshold <= 1e6))
+        return pare_fail(PARE_FORMAT, "%s: key 'pare.outlier_threshold' is %g", r->gguf->path,
+                         threshold);
+fail:
+    return status;
+}
+
 /* ---- all ---- */
 
 /* *architecture is one of ours: no copy of the file's own bytes is kept. */
@@ -361,6 +381,7 @@ pare_status pare_arch_from_gguf(const pare_gguf *gguf, pare_arena *arena, pare_d
     PARE_TRY(read_ids(&r));
     PARE_TRY(read_activation(&r));
     PARE_TRY(read_attention_scale(&r, arena));
+    PARE_TRY(read_input_rounding(&r));
     PARE_TRY(pare_gguf_bool(gguf, "pare.synthetic", &layout->synthetic));
     PARE_TRY(pare_arch_finish(gguf->path, arena, decoder, layout));
     status = apply_rope_factors(&r);

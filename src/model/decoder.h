@@ -18,16 +18,31 @@ typedef enum pare_mlp_activation {
     PARE_MLP_RELU,
 } pare_mlp_activation;
 
-/* What the checkpoint's own library does to the inputs of the blocks' linear layers; computed in
- * FP32 on the rounded values, whose products are then those of the library's integers. */
+/* What a file asks to be done to the inputs of the blocks' quantized linear layers (of a
+ * checkpoint: all of them; else: those of i8_ch). The rules are defined in kernels/int8.h; the
+ * names stand in files ("pare.activations").
+ * X(NAME, "name", what) */
+#define PARE_INPUTS_LIST(X)                                                                        \
+    X(EXACT, "exact", "as they are")                                                               \
+    X(W8A8, "w8a8", "8 bits for each token: its largest magnitude is 127")                         \
+    X(TOKEN_INT8, "token_int8",                                                                    \
+      "8 bits for each token, as compressed-tensors has it: its largest magnitude is 127.5")       \
+    X(LLM_INT8, "llm_int8",                                                                        \
+      "LLM.int8(): columns in which some token of the pass reaches the threshold in FP16, the "    \
+      "others 8 bits for each token")                                                              \
+    X(ORT_DYNAMIC, "ort_dynamic",                                                                  \
+      "ONNX Runtime: asymmetric 8 bits, one scale for all tokens of the pass")
+
 typedef enum pare_input_rounding {
-    PARE_INPUTS_EXACT,
-    PARE_INPUTS_TOKEN_INT8, /* compressed-tensors, dynamic: a token's absmax / 127.5 is its scale,
-                               codes -128..127 */
-    PARE_INPUTS_LLM_INT8,   /* LLM.int8() (Dettmers et al. 2022): columns in which some token of the
-                               pass reaches   outlier_threshold stay as they are; elsewhere a token's
-                               absmax, outliers left out, is 127 */
+#define X(name, text, what) PARE_INPUTS_##name,
+    PARE_INPUTS_LIST(X)
+#undef X
+        PARE_INPUTS_COUNT
 } pare_input_rounding;
+
+const char *pare_input_rounding_name(pare_input_rounding rounding);
+/* PARE_INPUTS_COUNT where none has that name of `length` characters. */
+pare_input_rounding pare_input_rounding_from_name(const char *name, size_t length);
 
 typedef struct pare_decoder {
     char architecture[32];
@@ -67,6 +82,8 @@ typedef struct pare_layer {
     const pare_tensor *qkv, *qkv_bias;
     const pare_tensor *q_norm, *k_norm;
     const pare_tensor *output, *output_bias;
+    const pare_tensor *output_scale, *down_scale; /* by which inputs of output and down are divided:
+                                                     AWQ's scales that fold nowhere; or NULL */
     const pare_tensor *mlp_norm, *mlp_norm_bias;
     const pare_tensor *gate, *gate_bias, *up, *up_bias, *down, *down_bias;
 } pare_layer;

@@ -212,6 +212,8 @@ static void summarize(pare_model *model)
         .tied_head = decoder->tied_head,
         .synthetic = private->layout.synthetic,
         .checkpoint = private->converted.note,
+        .activations = pare_input_rounding_name(decoder->input_rounding),
+        .outlier_threshold = decoder->outlier_threshold,
     };
     summarize_tensors(model);
 }

@@ -25,6 +25,7 @@ typedef enum role_group {
     GATED,
     GATED_BIAS,
     MLP_BIAS,
+    OPTIONAL, /* where a file has them */
 } role_group;
 
 typedef struct weight_role {
@@ -68,6 +69,7 @@ static const weight_role layer_roles[] = {
     LAYER("attn_k_norm.weight", k_norm, HEAD, NONE, QK_NORM),
     LAYER("attn_output.weight", output, HIDDEN, Q, ALWAYS),
     LAYER("attn_output.bias", output_bias, HIDDEN, NONE, OUTPUT_BIAS),
+    LAYER("attn_output.input_scale", output_scale, Q, NONE, OPTIONAL),
     LAYER("ffn_norm.weight", mlp_norm, HIDDEN, NONE, ALWAYS),
     LAYER("ffn_norm.bias", mlp_norm_bias, HIDDEN, NONE, LAYER_NORM),
     LAYER("ffn_gate.weight", gate, MLP, HIDDEN, GATED),
@@ -76,6 +78,7 @@ static const weight_role layer_roles[] = {
     LAYER("ffn_up.bias", up_bias, MLP, NONE, MLP_BIAS),
     LAYER("ffn_down.weight", down, HIDDEN, MLP, ALWAYS),
     LAYER("ffn_down.bias", down_bias, HIDDEN, NONE, MLP_BIAS),
+    LAYER("ffn_down.input_scale", down_scale, MLP, NONE, OPTIONAL),
 };
 enum { LAYER_ROLES = sizeof layer_roles / sizeof *layer_roles };
 
@@ -91,6 +94,8 @@ static pare_need need_of(role_group group, const pare_decoder *decoder, const pa
     case LEARNED:
         needed = decoder->position == PARE_POSITION_LEARNED;
         break;
+    case OPTIONAL:
+        return PARE_NEED_MAYBE;
     case UNTIED:
         return layout->head;
     case FUSED:

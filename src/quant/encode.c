@@ -91,10 +91,10 @@ static void encode_share(void *argument, int index, int threads)
             *mine = (flaw){.row = row, .column = column, .value = values[column], .found = true};
             return;
         }
-        if (job->copy)
-            memcpy(written, stored, job->row_bytes);
-        else if (job->ready)
+        if (job->ready)
             memcpy(written, job->ready + (size_t)row * job->row_bytes, job->row_bytes);
+        else if (job->copy)
+            memcpy(written, stored, job->row_bytes);
         else
             encoder->method->encode_row(&job->matrix, values, written);
     }
@@ -212,7 +212,11 @@ pare_status pare_encoder_write(pare_encoder *encoder, const pare_model *model,
         .row_bytes = pare_type_row_bytes(item->type, columns),
         .copy = item->type == tensor->type,
     };
-    if (encoder->state)
+    if (item->chosen) {
+        job.matrix.tensor = tensor;
+        job.matrix.state = encoder->state;
+    }
+    if (encoder->state && encoder->method->rows)
         job.ready = encoder->method->rows(encoder->state, tensor);
     if (encoder->state && encoder->method->importance)
         job.matrix.importance = encoder->method->importance(encoder->state, tensor);

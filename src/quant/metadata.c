@@ -88,6 +88,29 @@ static pare_status hash_ids(const pare_calibration *calibration, char hex[65])
     return status;
 }
 
+/* What the file asks to be done to activations. Bytes that are copied keep what their source asked
+ * for. Always set, so that it replaces what a source's metadata say. */
+static void set_activations(const pare_model *model, const pare_quantize_options *options,
+                            const pare_method *method, pare_type base, pare_gguf_writer *writer)
+{
+    const pare_decoder *source = &model->decoder;
+    pare_input_rounding rounding =
+        base == PARE_TYPE_I8_CH ? method->activations : PARE_INPUTS_EXACT;
+    float threshold = options->threshold ? *options->threshold : 6;
+    if (base == PARE_TYPE_I8_CH && rounding == PARE_INPUTS_EXACT &&
+        strcmp(model->info.format, "i8_ch") == 0) {
+        rounding = source->input_rounding;
+        threshold = source->outlier_threshold;
+    }
+    set_text(writer, "pare.activations", pare_input_rounding_name(rounding));
+    pare_gguf_set_f32(writer, "pare.outlier_threshold",
+                      rounding == PARE_INPUTS_LLM_INT8 ? threshold : 0);
+    if (method->activations == PARE_INPUTS_ORT_DYNAMIC) {
+        pare_gguf_set_bool(writer, "pare.per_channel", options->per_channel);
+        pare_gguf_set_bool(writer, "pare.reduce_range", options->reduce_range);
+    }
+}
+
 pare_status pare_quantize_describe(const pare_model *model, const pare_quantize_options *options,
                                    const pare_method *method, pare_quantize_result *plan,
                                    pare_gguf_writer *writer)
@@ -120,6 +143,7 @@ pare_status pare_quantize_describe(const pare_model *model, const pare_quantize_
         pare_gguf_set_u64(writer, "pare.calibration.length",
                           (uint64_t)options->calibration->length);
     }
+    set_activations(model, options, method, base, writer);
     pare_gguf_set_bool(writer, "pare.pure", options->pure);
     set_text(writer, "pare.source", model->info.name);
     set_text(writer, "pare.source_format", model->info.format);

@@ -8,8 +8,9 @@
 #include "base/fail.h"
 #include "quant/types.h"
 
-static const pare_method *const methods[] = {&pare_method_rtn, &pare_method_imatrix,
-                                             &pare_method_hqq, &pare_method_gptq};
+static const pare_method *const methods[] = {
+    &pare_method_rtn,  &pare_method_imatrix,  &pare_method_hqq,        &pare_method_gptq,
+    &pare_method_w8a8, &pare_method_llm_int8, &pare_method_ort_dynamic};
 enum { METHOD_COUNT = sizeof methods / sizeof *methods };
 
 void pare_method_encode(const pare_method_matrix *matrix, const float *values,
@@ -24,6 +25,27 @@ void pare_method_encode(const pare_method_matrix *matrix, const float *values,
 const pare_method *pare_method_at(size_t index)
 {
     return index < METHOD_COUNT ? methods[index] : NULL;
+}
+
+const char *pare_quantize_method_summary(size_t index)
+{
+    return index < METHOD_COUNT ? methods[index]->summary : NULL;
+}
+
+bool pare_quantize_method_calibrated(const char *name)
+{
+    for (size_t i = 0; name && i < METHOD_COUNT; i++)
+        if (strcmp(name, methods[i]->name) == 0)
+            return methods[i]->calibrated;
+    return false;
+}
+
+const char *pare_quantize_method_format(const char *name)
+{
+    for (size_t i = 0; name && i < METHOD_COUNT; i++)
+        if (strcmp(name, methods[i]->name) == 0)
+            return methods[i]->format;
+    return NULL;
 }
 
 const char *pare_quantize_method_name(size_t index)

@@ -2,7 +2,7 @@
 #ifndef PARE_QUANT_METHODS_H
 #define PARE_QUANT_METHODS_H
 
-#include "formats/tensors.h"
+#include "model/decoder.h"
 
 #include <pare/error.h>
 #include <pare/quant.h>
@@ -14,18 +14,24 @@ typedef struct pare_method_matrix {
     int64_t rows, columns;
     const float *importance; /* [columns]: mean squared activation of each input; NULL: unknown */
     float absmax;            /* of the whole matrix, where the type has one scale for it; else 0 */
+    const pare_tensor *tensor; /* of the model, one that the plan chose; else NULL */
+    const void *state;         /* what `start` made */
 } pare_method_matrix;
 
 typedef struct pare_method {
     const char *name;    /* "rtn" */
     const char *summary; /* one line for the help */
+    const char *format;  /* the only one that it writes (rules for single matrices apart), so that
+                            it need not be named; NULL: any */
+    pare_input_rounding activations; /* of files in i8_ch; EXACT (0): as they are */
+    bool calibrated;                 /* cannot do without options->calibration */
     /* Encodes one row of finite values. Called by several threads at once, for rows in any order.
      */
     void (*encode_row)(const pare_method_matrix *matrix, const float *values, void *stored);
 
     /* For methods that look at the model's activations; all NULL for the others. start does the
      * work for every chosen tensor of the plan; rows gives what it made of one, [rows] encoded rows
-     * in the model's order, or NULL where encode_row is to do it. */
+     * in the model's order, or NULL where encode_row is to do it (and where `rows` itself is). */
     pare_status (*start)(const pare_model *model, const pare_quantize_options *options,
                          const pare_quantize_result *plan, void **state);
     const uint8_t *(*rows)(const void *state, const pare_tensor *tensor);
@@ -36,6 +42,7 @@ typedef struct pare_method {
 
 extern const pare_method pare_method_rtn, pare_method_hqq;
 extern const pare_method pare_method_gptq, pare_method_imatrix; /* src/calibrate */
+extern const pare_method pare_method_w8a8, pare_method_llm_int8, pare_method_ort_dynamic;
 
 /* One row by the format's own encoder; i8_tensor gets the matrix's scale. */
 void pare_method_encode(const pare_method_matrix *matrix, const float *values,

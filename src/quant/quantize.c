@@ -13,6 +13,7 @@
 #include "quant/encode.h"
 #include "quant/metadata.h"
 #include "quant/plan.h"
+#include "quant/recipes.h"
 #include "quant/types.h"
 
 typedef struct job {
@@ -78,20 +79,32 @@ static pare_status check_output(const pare_model *model, const char *output)
     return PARE_OK;
 }
 
-/* Options of one method are refused with another. */
-static pare_status check_own_options(const pare_method *method,
-                                     const pare_quantize_options *options)
+/* Options of one method are refused with another, and what it cannot do without is asked for. */
+static pare_status check_method(const pare_method *method, const pare_quantize_options *options)
 {
     const struct {
         const char *option, *method;
         bool given;
     } own[] = {{"imatrix", "imatrix", options->imatrix != NULL},
                {"imatrix-out", "imatrix", options->imatrix_out != NULL},
-               {"scale", "rtn", options->search_scales}};
+               {"scale", "rtn", options->search_scales},
+               {"threshold", "llm_int8", options->threshold != NULL},
+               {"per-channel", "ort_dynamic", options->per_channel},
+               {"reduce-range", "ort_dynamic", options->reduce_range}};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (own[i].given && strcmp(own[i].method, method->name) != 0)
             return pare_fail(PARE_INVALID_ARGUMENT, "'%s' is an option of the method %s, not of %s",
                              own[i].option, own[i].method, method->name);
+    if (options->threshold && !(*options->threshold >= 0 && *options->threshold <= 1e6f))
+        return pare_fail(PARE_INVALID_ARGUMENT, "the threshold of outliers is %g, not 0 or more",
+                         (double)*options->threshold);
+    if (method->format && !options->recipe &&
+        strcmp(pare_type_name(options->type), method->format) != 0)
+        return pare_fail(PARE_INVALID_ARGUMENT, "the method %s stores %s, not %s", method->name,
+                         method->format, pare_type_name(options->type));
+    if (method->calibrated && !options->calibration && !options->dry_run)
+        return pare_fail(PARE_INVALID_ARGUMENT, "the method %s needs a calibration text",
+                         method->name);
     return PARE_OK;
 }
 
@@ -126,7 +139,8 @@ static pare_status write_file(job *work, pare_gguf_writer *writer, pare_quantize
     return PARE_OK;
 }
 
-/* What a method with calibration kept beside the output (src/calibrate/work.h) is needed no more. */
+/* What a method with calibration kept beside the output (src/calibrate/work.h) is needed no more.
+ */
 static void remove_work(const pare_quantize_options *options)
 {
     pare_buffer path = {0};
@@ -137,18 +151,25 @@ static void remove_work(const pare_quantize_options *options)
     pare_buffer_free(&path);
 }
 
-pare_status pare_quantize(const pare_model *model, const pare_quantize_options *options,
+pare_status pare_quantize(const pare_model *model, const pare_quantize_options *given,
                           pare_quantize_result *result)
 {
+    pare_quantize_options all = *given;
+    const pare_quantize_options *options = &all;
+    const pare_recipe *recipe;
     pare_status status;
     pare_gguf_writer writer = {0};
     const pare_method *method = NULL;
     job work = {.model = model, .options = options, .plan = result};
     const double start = pare_seconds();
     *result = (pare_quantize_result){0};
+    if (all.recipe) {
+        PARE_TRY(pare_recipe_find(all.recipe, &recipe));
+        PARE_TRY(pare_recipe_apply(recipe, &all));
+    }
     PARE_TRY(pare_method_find(options->method, &method));
     PARE_TRY(check_options(model, options));
-    PARE_TRY(check_own_options(method, options));
+    PARE_TRY(check_method(method, options));
     PARE_TRY(pare_quantize_make_plan(model, options, result));
     PARE_TRY(pare_quantize_describe(model, options, method, result, &writer));
     for (size_t i = 0; i < result->count; i++) {

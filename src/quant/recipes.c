@@ -22,47 +22,58 @@ typedef struct recipe_rule {
 
 enum { RULES = 5 };
 
+typedef struct recipe_options {
+    bool per_channel;
+} recipe_options;
+
 struct pare_recipe {
     const char *name;
     pare_type base;
     recipe_rule rules[RULES]; /* the first that fits wins */
+    const char *method;       /* NULL: any, rtn by default */
+    recipe_options options;
 };
 
 #define T(name) PARE_TYPE_##name
 
 /* The mixes of llama-quantize (llama.cpp, src/llama-quant.cpp). */
+#define MIX(text, type, ...)                                                                       \
+    {                                                                                              \
+        .name = text, .base = type, .rules = { __VA_ARGS__ }                                       \
+    }
 static const pare_recipe recipes[] = {
-    {"q2_k",
-     T(Q2_K),
-     {{"attn_v", ALL, MANY, T(Q4_K)},
-      {"attn_v", ALL, FEW, T(Q3_K)},
-      {"ffn_down", ALL, ANY, T(Q3_K)},
-      {"attn_output", ALL, ANY, T(Q3_K)}}},
-    {"q3_k_s", T(Q3_K), {{0}}},
-    {"q3_k_m",
-     T(Q3_K),
-     {{"attn_v", FIRST_2, ANY, T(Q5_K)},
-      {"attn_v", ALL, ANY, T(Q4_K)},
-      {"ffn_down", FIRST_16TH, ANY, T(Q5_K)},
-      {"ffn_down", ALL, ANY, T(Q4_K)},
-      {"attn_output", ALL, ANY, T(Q4_K)}}},
-    {"q3_k_l",
-     T(Q3_K),
-     {{"attn_v", ALL, ANY, T(Q5_K)},
-      {"ffn_down", ALL, ANY, T(Q5_K)},
-      {"attn_output", ALL, ANY, T(Q5_K)}}},
-    {"q4_k_s", T(Q4_K), {{"attn_v", FIRST_4, ANY, T(Q5_K)}, {"ffn_down", FIRST_8TH, ANY, T(Q5_K)}}},
-    {"q4_k_m", T(Q4_K), {{"attn_v", MORE, ANY, T(Q6_K)}, {"ffn_down", MORE, ANY, T(Q6_K)}}},
-    {"q5_k_s", T(Q5_K), {{0}}},
-    {"q5_k_m", T(Q5_K), {{"attn_v", MORE, ANY, T(Q6_K)}, {"ffn_down", MORE, ANY, T(Q6_K)}}},
-    {"iq4_nl", T(IQ4_NL), {{"attn_v", ALL, MANY, T(Q5_K)}, {"ffn_down", FIRST_8TH, ANY, T(Q5_K)}}},
-    {"iq4_xs", T(IQ4_XS), {{"attn_v", ALL, MANY, T(Q5_K)}, {"ffn_down", FIRST_8TH, ANY, T(Q5_K)}}},
+    MIX("q2_k", T(Q2_K), {"attn_v", ALL, MANY, T(Q4_K)}, {"attn_v", ALL, FEW, T(Q3_K)},
+        {"ffn_down", ALL, ANY, T(Q3_K)}, {"attn_output", ALL, ANY, T(Q3_K)}),
+    MIX("q3_k_s", T(Q3_K), {0}),
+    MIX("q3_k_m", T(Q3_K), {"attn_v", FIRST_2, ANY, T(Q5_K)}, {"attn_v", ALL, ANY, T(Q4_K)},
+        {"ffn_down", FIRST_16TH, ANY, T(Q5_K)}, {"ffn_down", ALL, ANY, T(Q4_K)},
+        {"attn_output", ALL, ANY, T(Q4_K)}),
+    MIX("q3_k_l", T(Q3_K), {"attn_v", ALL, ANY, T(Q5_K)}, {"ffn_down", ALL, ANY, T(Q5_K)},
+        {"attn_output", ALL, ANY, T(Q5_K)}),
+    MIX("q4_k_s", T(Q4_K), {"attn_v", FIRST_4, ANY, T(Q5_K)},
+        {"ffn_down", FIRST_8TH, ANY, T(Q5_K)}),
+    MIX("q4_k_m", T(Q4_K), {"attn_v", MORE, ANY, T(Q6_K)}, {"ffn_down", MORE, ANY, T(Q6_K)}),
+    MIX("q5_k_s", T(Q5_K), {0}),
+    MIX("q5_k_m", T(Q5_K), {"attn_v", MORE, ANY, T(Q6_K)}, {"ffn_down", MORE, ANY, T(Q6_K)}),
+    MIX("iq4_nl", T(IQ4_NL), {"attn_v", ALL, MANY, T(Q5_K)}, {"ffn_down", FIRST_8TH, ANY, T(Q5_K)}),
+    MIX("iq4_xs", T(IQ4_XS), {"attn_v", ALL, MANY, T(Q5_K)}, {"ffn_down", FIRST_8TH, ANY, T(Q5_K)}),
+    /* Other libraries' defaults: one format, and the method that goes with it. */
+    {.name = "bnb-int8", .base = T(I8_CH), .method = "llm_int8"},
+    {.name = "bnb-nf4", .base = T(NF4), .method = "rtn"},
+    {.name = "bnb-fp4", .base = T(FP4), .method = "rtn"},
+    {.name = "ort-int8", .base = T(I8_CH), .method = "ort_dynamic"},
+    {.name = "ort-int8-channel",
+     .base = T(I8_CH),
+     .method = "ort_dynamic",
+     .options = {.per_channel = true}},
+    {.name = "w8a8", .base = T(I8_CH), .method = "w8a8"},
+    {.name = "gptq-4bit-g128", .base = T(I4_G128_ASYM), .method = "gptq"},
 };
 enum { RECIPE_COUNT = sizeof recipes / sizeof *recipes };
 
 pare_status pare_recipe_find(const char *name, const pare_recipe **recipe)
 {
-    char list[512] = "";
+    char list[1024] = "";
     const char *plain = strncasecmp(name, "gguf-", 5) == 0 ? name + 5 : name;
     for (size_t i = 0; i < RECIPE_COUNT; i++) {
         *recipe = &recipes[i];
@@ -82,6 +93,24 @@ const char *pare_quantize_recipe_name(size_t index)
 const char *pare_recipe_name(const pare_recipe *recipe)
 {
     return recipe->name;
+}
+
+pare_status pare_recipe_apply(const pare_recipe *recipe, pare_quantize_options *options)
+{
+    if (!recipe->method)
+        return PARE_OK;
+    if (options->method && strcmp(options->method, recipe->method) != 0)
+        return pare_fail(PARE_INVALID_ARGUMENT, "recipe '%s' has the method %s, not %s",
+                         recipe->name, recipe->method, options->method);
+    options->method = recipe->method;
+    options->per_channel = options->per_channel || recipe->options.per_channel;
+    return PARE_OK;
+}
+
+const char *pare_quantize_recipe_method(const char *name)
+{
+    const pare_recipe *recipe;
+    return pare_recipe_find(name, &recipe) == PARE_OK ? recipe->method : NULL;
 }
 
 pare_type pare_recipe_base(const pare_recipe *recipe)
@@ -119,6 +148,8 @@ pare_type pare_recipe_type(const pare_recipe *recipe, const pare_model *model, c
 {
     long long layer;
     int used = 0;
+    if (recipe->method)
+        return recipe->base;
     if (sscanf(name, "blk.%lld.%n", &layer, &used) != 1 || used == 0)
         return strcmp(name, "output.weight") == 0 || model->decoder.tied_head ? PARE_TYPE_Q6_K
                                                                               : recipe->base;

@@ -25,6 +25,7 @@ typedef struct pare_backend_functions {
     pare_session_memory (*memory)(void *state);
     const char *(*isa)(void *state);
     int (*threads)(void *state);
+    double (*outlier_share)(void *state, int64_t layer); /* NULL: none */
 } pare_backend_functions;
 
 extern const pare_backend_functions pare_backend_cpu;

@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "base/fail.h"
 #include "base/memory.h"
+#include "kernels/int8.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -40,6 +41,16 @@ static void at_least(size_t *bytes, size_t wanted)
         *bytes = wanted;
 }
 
+static size_t prepared_bytes(const cpu_state *cpu, const cpu_group *group, int regime, int p,
+                             int64_t tokens)
+{
+    int64_t columns = group->matrices[0].columns;
+    if (group->integers)
+        return pare_int8_prepared_bytes(tokens, columns,
+                                        cpu->decoder->input_rounding == PARE_INPUTS_LLM_INT8);
+    return group->prepares[regime][p]->prepared_bytes(tokens, columns);
+}
+
 static void add_demand(const cpu_state *cpu, const cpu_group *group, demand *all)
 {
     for (int regime = 0; regime < CPU_REGIMES; regime++) {
@@ -47,10 +58,8 @@ static void add_demand(const cpu_state *cpu, const cpu_group *group, demand *all
         if (regime == CPU_FEW && tokens > CPU_MANY - 1)
             tokens = CPU_MANY - 1;
         for (int p = 0; p < group->prepare_count[regime]; p++) {
-            at_least(&all->prepared[p],
-                     group->prepares[regime][p]->prepared_bytes(tokens, columns));
-            at_least(&all->prepared_single[p],
-                     group->prepares[regime][p]->prepared_bytes(1, columns));
+            at_least(&all->prepared[p], prepared_bytes(cpu, group, regime, p, tokens));
+            at_least(&all->prepared_single[p], prepared_bytes(cpu, group, regime, p, 1));
         }
         for (int m = 0; m < group->count; m++) {
             const cpu_matrix *matrix = &group->matrices[m];
@@ -222,7 +231,10 @@ static pare_status cpu_create(const pare_model *model, const pare_session_option
     cpu->kernels = pare_kernels_get(isa);
     cpu->activations = options->activations;
     cpu->context = options->context;
-    cpu->chunk = cpu->context < CPU_CHUNK ? cpu->context : CPU_CHUNK;
+    bool wide = model->decoder.input_rounding == PARE_INPUTS_LLM_INT8 ||
+                model->decoder.input_rounding == PARE_INPUTS_ORT_DYNAMIC;
+    cpu->chunk = wide ? CPU_WIDE_CHUNK : CPU_CHUNK;
+    cpu->chunk = cpu->context < cpu->chunk ? cpu->context : cpu->chunk;
     cpu->kv_type = options->kv_type;
     set_strides(cpu);
     if (model->decoder.head_dim > PARE_HEAD_DIM_MAX) {
@@ -350,6 +362,11 @@ static int cpu_threads(void *state)
     return pare_pool_threads(((const cpu_state *)state)->pool);
 }
 
+static double outlier_share(void *state, int64_t layer)
+{
+    return cpu_outlier_share(state, layer);
+}
+
 const pare_backend_functions pare_backend_cpu = {
     .name = "cpu",
     .create = cpu_create,
@@ -362,4 +379,5 @@ const pare_backend_functions pare_backend_cpu = {
     .memory = cpu_memory,
     .isa = cpu_isa,
     .threads = cpu_threads,
+    .outlier_share = outlier_share,
 };

@@ -10,13 +10,14 @@
 #include <stdatomic.h>
 
 enum {
-    CPU_CHUNK = 512, /* tokens that go through the layers together */
-    CPU_MANY = 32,   /* from so many tokens on, the batch regime's matmul is used */
-    CPU_GROUP = 3,   /* q, k, v */
-    CPU_LINE = 64,   /* bytes: the alignment of every row */
-    CPU_BOUNCE = 16, /* rows of logits at a time where the caller's buffer is not aligned */
-    CPU_SHARE = 64,  /* elements: shares of elementwise work start at multiples, so that vectors and
-                        their tails  fall the same way for any number of threads */
+    CPU_CHUNK = 512,       /* tokens that go through the layers together ... */
+    CPU_WIDE_CHUNK = 1024, /* ... and where statistics over them decide how they are rounded */
+    CPU_MANY = 32,         /* from so many tokens on, the batch regime's matmul is used */
+    CPU_GROUP = 3,         /* q, k, v */
+    CPU_LINE = 64,         /* bytes: the alignment of every row */
+    CPU_BOUNCE = 16,       /* rows of logits at a time where the caller's buffer is not aligned */
+    CPU_SHARE = 64, /* elements: shares of elementwise work start at multiples, so that vectors and
+                       their tails  fall the same way for any number of threads */
 };
 
 /* Decode and batches may use different functions (FAST: FP32 and BF16 activations), on one copy of
@@ -28,7 +29,8 @@ typedef struct cpu_matrix {
     int64_t rows, columns;
     const pare_matmul *matmul[CPU_REGIMES];
     const void *weights[CPU_REGIMES];
-    const float *bias; /* [rows], or NULL */
+    const float *bias;     /* [rows], or NULL */
+    const float *row_sums; /* [rows]: scale times the sum of codes; where the group has integers */
 } cpu_matrix;
 
 /* Matrices that read the same activations and are multiplied in one phase, without a barrier in
@@ -38,6 +40,9 @@ typedef struct cpu_group {
     int count;
     int64_t offsets[CPU_GROUP]; /* floats: where each one's output starts in the output row */
     bool side_by_side;          /* every thread takes the same rows of each matrix (gate and up) */
+    const float *input_factors; /* [columns], by which inputs are multiplied first, or NULL */
+    bool rounded;               /* its inputs are rounded as the file asks ... */
+    bool integers;              /* ... and multiplied as integers; otherwise in FP32 */
     /* The distinct ways in which the activations are prepared, and which one each matrix reads (-1:
      * FP32 as they are). */
     const pare_matmul *prepares[CPU_REGIMES][CPU_GROUP];
@@ -53,6 +58,16 @@ typedef struct cpu_layer {
     const float *q_norm, *k_norm;
     cpu_group qkv, output, up, down; /* up: gate and up, or up alone */
 } cpu_layer;
+
+/* What rounding needs to know of all tokens of a pass. */
+typedef struct cpu_statistics {
+    bool *outliers;           /* [widest]; of LLM.int8(), else NULL */
+    int32_t *outlier_columns; /* [threads][widest]: the same as a list, for each thread */
+    int64_t widest;           /* columns of the widest input */
+    int64_t *outlier_count;   /* [layers * PARE_BLOCK_INPUTS]: over all passes ... */
+    int64_t *column_count;    /* ... and columns that were looked at */
+    float *extremes;          /* [threads], a cache line apart: least and greatest value */
+} cpu_statistics;
 
 /* What one thread has for itself: a token's activations when a single token is decoded. */
 typedef struct cpu_private {
@@ -94,8 +109,8 @@ typedef struct cpu_state {
     atomic_llong *tasks;    /* [layers]: attention tasks taken; each on its own cache line */
     char *scratch;          /* one region that holds all of the above from x on */
     size_t scratch_bytes;
-    bool *outliers; /* columns; of models that round by LLM.int8(), else NULL */
-    int64_t held;   /* hidden states of the last forward */
+    cpu_statistics statistics; /* of inputs that are rounded */
+    int64_t held;              /* hidden states of the last forward */
 } cpu_state;
 
 enum { CPU_TASK_STRIDE = CPU_LINE / sizeof(atomic_llong) };
@@ -131,12 +146,27 @@ void cpu_forward_chunk(cpu_state *cpu, const int32_t *ids, int64_t n, int64_t pa
 /* logits[t * stride + v] of n <= chunk hidden states. */
 void cpu_head(cpu_state *cpu, const float *hidden, int64_t n, float *logits, int64_t stride);
 
-/* Rounds the inputs of linear layers as the model's checkpoint asks (decoder->input_rounding;
- * EXACT: nothing to do, not to be called). Called by all threads, each with the tokens that it has
- * to round; x is [tokens] rows of `columns`, `stride` apart. `complete`: all rows are there for
- * every thread to read; otherwise only its own, or a copy of its own. */
-void cpu_round_inputs(const cpu_state *cpu, float *x, int64_t stride, int64_t tokens,
-                      int64_t columns, pare_range own, bool complete, int index, int count);
+/* What cpu_round.c is told of the inputs of a group of matrices. */
+typedef struct cpu_inputs {
+    float *x; /* [tokens] rows of `columns`, `stride` apart */
+    int64_t stride, tokens, columns;
+    pare_range own;     /* the tokens that this thread prepares */
+    bool complete;      /* all rows are there for every thread to read; otherwise only its own, or a
+                           copy of its own */
+    int64_t statistics; /* layer * PARE_BLOCK_INPUTS + input: where outliers are counted */
+    int index, count;   /* of threads */
+} cpu_inputs;
+
+/* Memory for the statistics. */
+pare_status cpu_prepare_statistics(cpu_state *cpu);
+/* How the inputs become codes: called by all threads at once. */
+pare_int8_rule cpu_round_rule(const cpu_state *cpu, const cpu_inputs *inputs);
+/* Rounds tokens in place, in FP32: values of codes, outliers to FP16. */
+void cpu_round_tokens(const pare_int8_rule *rule, const cpu_inputs *inputs, pare_range tokens);
+
+/* A pass sees the outliers of its own tokens: the share of columns over all passes so far, of all
+ * inputs of a layer. 0 where the model has none. */
+double cpu_outlier_share(const cpu_state *cpu, int64_t layer);
 
 static inline int64_t cpu_stride(int64_t floats)
 {

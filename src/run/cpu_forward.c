@@ -24,6 +24,7 @@ typedef struct cpu_thread {
     float *x, *normed;
     char *const *prepared;
     void *scratch;
+    pare_int8_rule rule; /* of the inputs that are being multiplied, where they are rounded */
 } cpu_thread;
 
 static cpu_thread thread_view(const cpu_state *cpu, const cpu_pass *pass, int64_t tokens, int index,
@@ -146,25 +147,79 @@ static void prepare_own(const cpu_thread *thread, const cpu_group *group, const 
                                                         thread->own.first, thread->own.last);
 }
 
-/* The thread's own rows (several tokens) or copy (one): nobody else reads them before the next
- * barrier. */
-static void round_normed(const cpu_thread *thread, int64_t tokens)
+static cpu_inputs inputs_of(const cpu_thread *thread, const cpu_group *group, int64_t l,
+                            pare_block_input input, float *x, int64_t stride)
 {
-    const cpu_state *cpu = thread->cpu;
-    if (cpu->decoder->input_rounding != PARE_INPUTS_EXACT)
-        cpu_round_inputs(cpu, thread->normed, cpu->hidden_stride, tokens, cpu->decoder->hidden,
-                         thread->own, thread->single, thread->index, thread->count);
+    return (cpu_inputs){.x = x,
+                        .stride = stride,
+                        .tokens = thread->pass->tokens,
+                        .columns = group->matrices[0].columns,
+                        .own = thread->own,
+                        .statistics = l * PARE_BLOCK_INPUTS + (int64_t)input,
+                        .index = thread->index,
+                        .count = thread->count};
 }
 
-/* Rows that all threads read: of a single token the first thread rounds the only copy. */
-static void round_shared(const cpu_thread *thread, float *x, int64_t stride, int64_t tokens,
-                         int64_t columns)
+static void prepare_codes(const cpu_thread *thread, const cpu_inputs *in)
+{
+    if (in->own.first < in->own.last)
+        thread->cpu->kernels->int8->prepare(thread->prepared[0], &thread->rule, in->x, in->stride,
+                                            in->tokens, in->columns, in->own.first, in->own.last);
+}
+
+/* What the group is to read of normed: the thread's own rows (several tokens) or its own copy
+ * (one). Ready for all behind the next token_barrier. */
+static void feed_normed(cpu_thread *thread, const cpu_group *group, int64_t l,
+                        pare_block_input input)
 {
     const cpu_state *cpu = thread->cpu;
-    if (cpu->decoder->input_rounding == PARE_INPUTS_EXACT)
+    cpu_inputs in = inputs_of(thread, group, l, input, thread->normed, cpu->hidden_stride);
+    in.complete = thread->single;
+    if (group->rounded)
+        thread->rule = cpu_round_rule(cpu, &in);
+    if (group->integers) {
+        prepare_codes(thread, &in);
         return;
-    pare_range own = thread->single && thread->index > 0 ? (pare_range){0, 0} : thread->own;
-    cpu_round_inputs(cpu, x, stride, tokens, columns, own, true, thread->index, thread->count);
+    }
+    if (group->rounded)
+        cpu_round_tokens(&thread->rule, &in, in.own);
+    prepare_own(thread, group, in.x, in.stride, in.tokens);
+}
+
+/* The same for rows that all threads read, ready on return: of a single token the first thread
+ * changes the only copy. */
+static void feed_shared(cpu_thread *thread, const cpu_group *group, int64_t l,
+                        pare_block_input input, float *x, int64_t stride)
+{
+    const cpu_state *cpu = thread->cpu;
+    cpu_inputs in = inputs_of(thread, group, l, input, x, stride);
+    pare_range mine = thread->single && thread->index > 0 ? (pare_range){0, 0} : in.own;
+    in.complete = true;
+    if (group->rounded)
+        thread->rule = cpu_round_rule(cpu, &in);
+    if (group->integers) {
+        prepare_codes(thread, &in);
+        token_barrier(thread);
+        return;
+    }
+    if (group->rounded) {
+        cpu_round_tokens(&thread->rule, &in, mine);
+        barrier(thread);
+    }
+    prepare_own(thread, group, x, stride, in.tokens);
+    if (group->prepare_count[thread->regime])
+        token_barrier(thread);
+}
+
+/* x *= factors, for rows that all threads read. */
+static void scale_shared(const cpu_thread *thread, const cpu_group *group, float *x, int64_t stride)
+{
+    if (!group->input_factors)
+        return;
+    pare_range mine = thread->single && thread->index > 0 ? (pare_range){0, 0} : thread->own;
+    for (int64_t t = mine.first; t < mine.last; t++)
+        for (int64_t c = 0; c < group->matrices[0].columns; c++)
+            x[t * stride + c] *= group->input_factors[c];
     barrier(thread);
 }
 
@@ -175,11 +230,16 @@ static void multiply_rows(const cpu_thread *thread, const cpu_group *group, int 
     const cpu_matrix *matrix = &group->matrices[m];
     cpu_regime regime = thread->regime;
     int p = group->prepare_of[regime][m];
-    if (rows.first < rows.last)
-        matrix->matmul[regime]->multiply(
-            y + group->offsets[m], y_stride, matrix->weights[regime], matrix->tensor->type,
-            p < 0 ? (const void *)x : thread->prepared[p], x_stride, matrix->bias, matrix->rows,
-            matrix->columns, tokens, rows.first, rows.last, thread->scratch);
+    if (rows.first >= rows.last)
+        return;
+    matrix->matmul[regime]->multiply(
+        y + group->offsets[m], y_stride, matrix->weights[regime], matrix->tensor->type,
+        p < 0 ? (const void *)x : thread->prepared[p], x_stride, matrix->bias, matrix->rows,
+        matrix->columns, tokens, rows.first, rows.last, thread->scratch);
+    if (group->integers)
+        thread->cpu->kernels->int8->correct(
+            y + group->offsets[m], y_stride, matrix->weights[regime], thread->prepared[p],
+            &thread->rule, matrix->row_sums, matrix->columns, tokens, rows.first, rows.last);
 }
 
 /* The group as one matrix of all rows, cut into equal shares of whole steps. */
@@ -341,15 +401,14 @@ static pare_attention attention_of(const cpu_state *cpu, const cpu_pass *pass, i
 }
 
 /* False: a tap ended the pass. */
-static bool run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t l)
+static bool run_layer(cpu_thread *thread, const cpu_layer *layer, int64_t l)
 {
     const cpu_state *cpu = thread->cpu;
     int64_t tokens = thread->pass->tokens;
     pare_attention attention = attention_of(cpu, thread->pass, l);
 
     norm_own(thread, &layer->attention_norm);
-    round_normed(thread, tokens);
-    prepare_own(thread, &layer->qkv, thread->normed, cpu->hidden_stride, tokens);
+    feed_normed(thread, &layer->qkv, l, PARE_BLOCK_QKV);
     token_barrier(thread);
     if (show(thread, PARE_BLOCK_QKV, thread->normed, cpu->hidden_stride,
              layer->qkv.matrices[0].columns))
@@ -361,34 +420,28 @@ static bool run_layer(const cpu_thread *thread, const cpu_layer *layer, int64_t 
     barrier(thread);
     attend(thread, &attention, l);
     barrier(thread);
+    scale_shared(thread, &layer->output, cpu->attended, cpu->attention_stride);
     if (show(thread, PARE_BLOCK_OUTPUT, cpu->attended, cpu->attention_stride,
              layer->output.matrices[0].columns))
         return false;
-    round_shared(thread, cpu->attended, cpu->attention_stride, tokens,
-                 layer->output.matrices[0].columns);
-    prepare_own(thread, &layer->output, cpu->attended, cpu->attention_stride, tokens);
-    if (layer->output.prepare_count[thread->regime])
-        token_barrier(thread);
+    feed_shared(thread, &layer->output, l, PARE_BLOCK_OUTPUT, cpu->attended, cpu->attention_stride);
     multiply_stacked(thread, &layer->output, cpu->attended, cpu->attention_stride, tokens, cpu->y,
                      cpu->hidden_stride);
     barrier(thread);
 
     add_residual(thread);
     norm_own(thread, &layer->mlp_norm);
-    round_normed(thread, tokens);
-    prepare_own(thread, &layer->up, thread->normed, cpu->hidden_stride, tokens);
+    feed_normed(thread, &layer->up, l, PARE_BLOCK_UP);
     token_barrier(thread);
     if (show(thread, PARE_BLOCK_UP, thread->normed, cpu->hidden_stride,
              layer->up.matrices[0].columns))
         return false;
     multiply_up(thread, &layer->up, thread->normed, tokens);
     barrier(thread);
+    scale_shared(thread, &layer->down, cpu->mlp, cpu->mlp_stride);
     if (show(thread, PARE_BLOCK_DOWN, cpu->mlp, cpu->mlp_stride, layer->down.matrices[0].columns))
         return false;
-    round_shared(thread, cpu->mlp, cpu->mlp_stride, tokens, layer->down.matrices[0].columns);
-    prepare_own(thread, &layer->down, cpu->mlp, cpu->mlp_stride, tokens);
-    if (layer->down.prepare_count[thread->regime])
-        token_barrier(thread);
+    feed_shared(thread, &layer->down, l, PARE_BLOCK_DOWN, cpu->mlp, cpu->mlp_stride);
     multiply_stacked(thread, &layer->down, cpu->mlp, cpu->mlp_stride, tokens, cpu->y,
                      cpu->hidden_stride);
     barrier(thread);

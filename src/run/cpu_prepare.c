@@ -6,17 +6,22 @@
 #include "base/memory.h"
 #include "quant/types.h"
 
+#include <math.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
     PACK_SLICE = 8 << 20
 }; /* bytes of a source that are packed before its pages are given back */
 
-static const pare_matmul *choose(const cpu_state *cpu, pare_type type, cpu_regime regime)
+static const pare_matmul *choose(const cpu_state *cpu, const cpu_group *group, pare_type type,
+                                 cpu_regime regime)
 {
     pare_operand operand = PARE_OPERAND_F32;
-    if (cpu->activations == PARE_ACTIVATIONS_FAST) {
+    if (group->integers)
+        return cpu->kernels->int8->matmul;
+    if (cpu->activations == PARE_ACTIVATIONS_FAST && !group->rounded) {
         if (type == PARE_TYPE_F16 || type == PARE_TYPE_BF16)
             operand = regime == CPU_BATCH ? PARE_OPERAND_BF16 : PARE_OPERAND_F32;
         else if (type != PARE_TYPE_F32)
@@ -53,6 +58,71 @@ static pare_status to_f32(cpu_state *cpu, const pare_tensor *tensor, int64_t exp
     return PARE_OK;
 }
 
+/* The sum of a row's codes times its scale; false where a code is -128, which integer products may
+ * not have. */
+static bool sum_codes(const int8_t *row, int64_t columns, float *sum)
+{
+    int32_t codes = 0;
+    int8_t least = 0;
+    float scale;
+    for (int64_t c = 0; c < columns; c++) {
+        codes += row[c];
+        least = row[c] < least ? row[c] : least;
+    }
+    memcpy(&scale, row + columns, sizeof scale);
+    *sum = scale * (float)codes;
+    return least > -128;
+}
+
+static pare_status make_row_sums(cpu_state *cpu, const pare_tensor *tensor, const float **sums,
+                                 bool *usable)
+{
+    enum { SOME = 64 };
+    const int64_t columns = pare_tensor_columns(tensor), rows = pare_tensor_rows(tensor);
+    const size_t row_bytes = pare_tensor_row_bytes(tensor);
+    float *made = pare_arena_allocate(&cpu->arena, (size_t)rows * sizeof *made);
+    char *buffer = NULL;
+    const void *stored;
+    pare_status status;
+    *sums = made;
+    *usable = true;
+    if (!made)
+        return PARE_OUT_OF_MEMORY;
+    PARE_TRY(pare_allocate(SOME, row_bytes, tensor->name, &buffer));
+    for (int64_t r = 0; r < rows; r += SOME) {
+        int64_t n = rows - r < SOME ? rows - r : SOME;
+        PARE_TRY(pare_tensor_read(tensor, r, n, buffer, &stored));
+        for (int64_t i = 0; i < n; i++)
+            if (!sum_codes((const int8_t *)stored + (size_t)i * row_bytes, columns, &made[r + i]))
+                *usable = false;
+    }
+fail:
+    free(buffer);
+    return status;
+}
+
+/* Decides before matrices are added whether the group's inputs are rounded, and how its products
+ * are made. A checkpoint's library rounds for all its layers, whatever they became here. */
+static pare_status start_group(cpu_state *cpu, cpu_group *group, const pare_tensor *const *tensors)
+{
+    const pare_kernels *kernels = cpu->kernels;
+    pare_status status = PARE_OK;
+    if (cpu->decoder->input_rounding == PARE_INPUTS_EXACT)
+        return PARE_OK;
+    group->rounded = cpu->model->info.checkpoint != NULL;
+    group->integers = kernels->int8 && cpu->activations == PARE_ACTIVATIONS_FAST;
+    for (int m = 0; m < CPU_GROUP && status == PARE_OK; m++) {
+        if (!tensors[m])
+            continue;
+        bool bytes = tensors[m]->type == PARE_TYPE_I8_CH, usable = bytes;
+        group->rounded = group->rounded || bytes;
+        if (group->integers && bytes)
+            status = make_row_sums(cpu, tensors[m], &group->matrices[m].row_sums, &usable);
+        group->integers = group->integers && usable;
+    }
+    return status;
+}
+
 /* Adds a matrix to the group; its output starts at the next aligned place, or right behind where
  * `offset` says so. */
 static pare_status group_add(cpu_state *cpu, cpu_group *group, const pare_tensor *tensor,
@@ -67,9 +137,10 @@ static pare_status group_add(cpu_state *cpu, cpu_group *group, const pare_tensor
                          (long long)pare_tensor_columns(tensor), (long long)rows,
                          (long long)columns);
     cpu_matrix *matrix = &group->matrices[group->count];
-    *matrix = (cpu_matrix){.tensor = tensor, .rows = rows, .columns = columns};
+    *matrix = (cpu_matrix){
+        .tensor = tensor, .rows = rows, .columns = columns, .row_sums = matrix->row_sums};
     for (int regime = 0; regime < CPU_REGIMES; regime++) {
-        matrix->matmul[regime] = choose(cpu, tensor->type, (cpu_regime)regime);
+        matrix->matmul[regime] = choose(cpu, group, tensor->type, (cpu_regime)regime);
         if (!matrix->matmul[regime])
             return pare_fail(PARE_UNSUPPORTED,
                              "%s: tensor '%s' is stored as %s, which no kernel multiplies",
@@ -100,11 +171,30 @@ static void group_finish(cpu_group *group)
     }
 }
 
+/* AWQ's scales that could not be folded into the layer before: inputs are divided by them. */
+static pare_status input_factors(cpu_state *cpu, cpu_group *group, const pare_tensor *scale,
+                                 int64_t columns)
+{
+    pare_status status = to_f32(cpu, scale, columns, &group->input_factors);
+    for (int64_t c = 0; group->input_factors && c < columns && status == PARE_OK; c++) {
+        float *factor = (float *)group->input_factors + c;
+        *factor = 1 / *factor;
+        if (!isfinite(*factor) || *factor == 0)
+            return pare_fail(PARE_FORMAT, "%s: tensor '%s', element %lld cannot be divided by",
+                             scale->file, scale->name, (long long)c);
+    }
+    return status;
+}
+
 static pare_status describe_attention(cpu_state *cpu, cpu_layer *to, const pare_layer *from)
 {
     const pare_decoder *d = cpu->decoder;
     int64_t q = d->heads * d->head_dim, kv = d->kv_heads * d->head_dim;
     pare_status status;
+    const pare_tensor *parts[CPU_GROUP] = {from->qkv ? from->qkv : from->q, from->k, from->v};
+    PARE_TRY(start_group(cpu, &to->qkv, parts));
+    PARE_TRY(start_group(cpu, &to->output, (const pare_tensor *[CPU_GROUP]){from->output}));
+    PARE_TRY(input_factors(cpu, &to->output, from->output_scale, q));
     if (from->qkv) {
         PARE_TRY(group_add(cpu, &to->qkv, from->qkv, from->qkv_bias, q + 2 * kv, d->hidden, 0));
     } else {
@@ -126,7 +216,12 @@ static pare_status describe_layer(cpu_state *cpu, cpu_layer *to, const pare_laye
     const pare_decoder *d = cpu->decoder;
     pare_status status;
     PARE_TRY(describe_attention(cpu, to, from));
+    const pare_tensor *gate = d->gated_mlp ? from->gate : from->up,
+                      *up = d->gated_mlp ? from->up : NULL;
     to->up.side_by_side = true;
+    PARE_TRY(start_group(cpu, &to->up, (const pare_tensor *[CPU_GROUP]){gate, up}));
+    PARE_TRY(start_group(cpu, &to->down, (const pare_tensor *[CPU_GROUP]){from->down}));
+    PARE_TRY(input_factors(cpu, &to->down, from->down_scale, d->mlp_hidden));
     if (d->gated_mlp)
         PARE_TRY(group_add(cpu, &to->up, from->gate, from->gate_bias, d->mlp_hidden, d->hidden, 0));
     PARE_TRY(group_add(cpu, &to->up, from->up, from->up_bias, d->mlp_hidden, d->hidden,
@@ -333,25 +428,12 @@ static int64_t embedding_bytes(const cpu_state *cpu)
     return bytes;
 }
 
-/* For the widest input of a linear layer. */
-static pare_status allocate_outliers(cpu_state *cpu)
-{
-    const pare_decoder *d = cpu->decoder;
-    int64_t widest = d->hidden, attended = d->heads * d->head_dim;
-    if (d->input_rounding != PARE_INPUTS_LLM_INT8)
-        return PARE_OK;
-    widest = attended > widest ? attended : widest;
-    widest = d->mlp_hidden > widest ? d->mlp_hidden : widest;
-    cpu->outliers = pare_arena_allocate(&cpu->arena, (size_t)widest * sizeof *cpu->outliers);
-    return cpu->outliers ? PARE_OK : PARE_OUT_OF_MEMORY;
-}
-
 pare_status cpu_prepare_weights(cpu_state *cpu)
 {
     const pare_model *model = cpu->model;
     const pare_decoder *d = cpu->decoder;
     pare_status status;
-    PARE_TRY(allocate_outliers(cpu));
+    PARE_TRY(cpu_prepare_statistics(cpu));
     PARE_TRY(pare_allocate((size_t)d->layers, sizeof *cpu->layers, "layers", &cpu->layers));
     for (int64_t l = 0; l < d->layers; l++)
         PARE_TRY(describe_layer(cpu, &cpu->layers[l], &model->layers[l]));

@@ -1,73 +1,165 @@
-/* Activations rounded as another library's checkpoint asks. The values stay FP32: products of
- * rounded values are those of the library's integers times its scales. */
+/* Activations rounded as the file asks: the statistics over all tokens of a pass that the rules of
+ * kernels/int8.h need, and rounding in FP32. Values of codes stay FP32: products of rounded values
+ * are those of the library's integers times its scales. */
 #include "run/cpu.h"
 
+#include "base/half.h"
+#include "kernels/int8.h"
+
 #include <math.h>
+#include <string.h>
 
-/* To the nearest integer, ties to even; for magnitudes below 2^22. */
-static inline float nearest(float x)
-{
-    const float shift = 0x1.8p23f;
-    return (x + shift) - shift;
-}
+enum { CPU_EXTREMES = CPU_LINE / sizeof(float) };
 
-static void round_token(float *x, int64_t n)
-{
-    float largest = 0;
-    for (int64_t i = 0; i < n; i++)
-        largest = fmaxf(largest, fabsf(x[i]));
-    float scale = largest / 127.5f;
-    if (!(scale > 0))
-        return;
-    for (int64_t i = 0; i < n; i++) {
-        float code = nearest(x[i] / scale);
-        x[i] = scale * (code > 127 ? 127 : code);
-    }
-}
+/* ---- LLM.int8() ---- */
 
-static void round_token_outliers(float *x, int64_t n, const bool *outliers, float threshold)
-{
-    float largest = 0;
-    for (int64_t i = 0; i < n; i++) {
-        float magnitude = fabsf(x[i]);
-        if (threshold <= 0 || magnitude < threshold)
-            largest = fmaxf(largest, magnitude);
-    }
-    float inverse = 127 / largest, scale = largest / 127;
-    if (!isfinite(inverse))
-        return;
-    for (int64_t i = 0; i < n; i++)
-        if (!outliers[i])
-            x[i] = scale * nearest(x[i] * inverse);
-}
-
-static void find_outliers(const cpu_state *cpu, const float *x, int64_t stride, int64_t tokens,
-                          pare_range columns)
+/* Each thread looks at its share of the columns. */
+static void find_outliers(const cpu_state *cpu, const cpu_inputs *in)
 {
     const float threshold = cpu->decoder->outlier_threshold;
-    for (int64_t c = columns.first; c < columns.last; c++) {
-        bool outlier = false;
-        for (int64_t t = 0; t < tokens && threshold > 0; t++)
-            outlier = outlier || fabsf(x[t * stride + c]) >= threshold;
-        cpu->outliers[c] = outlier;
+    pare_range columns = pare_share(in->columns, CPU_SHARE, in->index, in->count);
+    bool *outliers = cpu->statistics.outliers;
+    for (int64_t c = columns.first; c < columns.last; c++)
+        outliers[c] = false;
+    for (int64_t t = 0; t < in->tokens && threshold > 0; t++) {
+        const float *x = in->x + t * in->stride;
+        for (int64_t c = columns.first; c < columns.last; c++)
+            outliers[c] |= fabsf(x[c]) >= threshold;
     }
 }
 
-void cpu_round_inputs(const cpu_state *cpu, float *x, int64_t stride, int64_t tokens,
-                      int64_t columns, pare_range own, bool complete, int index, int count)
+static int64_t list_outliers(const bool *outliers, int64_t columns, int32_t *list)
 {
-    bool outliers = cpu->decoder->input_rounding == PARE_INPUTS_LLM_INT8;
-    if (outliers) {
-        if (!complete)
-            pare_pool_barrier(cpu->pool);
-        find_outliers(cpu, x, stride, tokens, pare_share(columns, CPU_SHARE, index, count));
+    int64_t n = 0;
+    for (int64_t c = 0; c < columns; c++)
+        if (outliers[c])
+            list[n++] = (int32_t)c;
+    return n;
+}
+
+static pare_int8_rule outlier_rule(const cpu_state *cpu, const cpu_inputs *in)
+{
+    const cpu_statistics *statistics = &cpu->statistics;
+    int32_t *list = statistics->outlier_columns + in->index * statistics->widest;
+    pare_int8_rule rule = {.kind = PARE_INT8_TOKEN_127,
+                           .outliers = statistics->outliers,
+                           .outlier_columns = list,
+                           .threshold = cpu->decoder->outlier_threshold};
+    if (!in->complete)
         pare_pool_barrier(cpu->pool);
+    find_outliers(cpu, in);
+    pare_pool_barrier(cpu->pool);
+    rule.outlier_count = list_outliers(statistics->outliers, in->columns, list);
+    if (in->index == 0) {
+        statistics->outlier_count[in->statistics] += rule.outlier_count;
+        statistics->column_count[in->statistics] += in->columns;
     }
-    for (int64_t t = own.first; t < own.last; t++) {
-        if (outliers)
-            round_token_outliers(x + t * stride, columns, cpu->outliers,
-                                 cpu->decoder->outlier_threshold);
-        else
-            round_token(x + t * stride, columns);
+    return rule;
+}
+
+pare_status cpu_prepare_statistics(cpu_state *cpu)
+{
+    const pare_decoder *d = cpu->decoder;
+    const size_t threads = (size_t)pare_pool_threads(cpu->pool),
+                 inputs = (size_t)(d->layers * PARE_BLOCK_INPUTS);
+    cpu_statistics *s = &cpu->statistics;
+    int64_t attended = d->heads * d->head_dim;
+    if (d->input_rounding != PARE_INPUTS_LLM_INT8 && d->input_rounding != PARE_INPUTS_ORT_DYNAMIC)
+        return PARE_OK;
+    s->widest = d->hidden > attended ? d->hidden : attended;
+    s->widest = d->mlp_hidden > s->widest ? d->mlp_hidden : s->widest;
+    s->extremes = pare_arena_allocate(&cpu->arena, threads * CPU_LINE);
+    s->outlier_count = pare_arena_allocate(&cpu->arena, inputs * sizeof *s->outlier_count);
+    s->column_count = pare_arena_allocate(&cpu->arena, inputs * sizeof *s->column_count);
+    s->outliers = pare_arena_allocate(&cpu->arena, (size_t)s->widest * sizeof *s->outliers);
+    s->outlier_columns =
+        pare_arena_allocate(&cpu->arena, threads * (size_t)s->widest * sizeof *s->outlier_columns);
+    return s->extremes && s->outlier_count && s->column_count && s->outliers && s->outlier_columns
+               ? PARE_OK
+               : PARE_OUT_OF_MEMORY;
+}
+
+double cpu_outlier_share(const cpu_state *cpu, int64_t layer)
+{
+    double outliers = 0, columns = 0;
+    for (int64_t i = layer * PARE_BLOCK_INPUTS;
+         cpu->statistics.outlier_count && i < (layer + 1) * PARE_BLOCK_INPUTS; i++) {
+        outliers += (double)cpu->statistics.outlier_count[i];
+        columns += (double)cpu->statistics.column_count[i];
+    }
+    return columns > 0 ? outliers / columns : 0;
+}
+
+/* ---- ONNX Runtime ---- */
+
+/* Widens [low, high] by a row. Floats and integers that order alike, since compilers vectorize the
+ * extremes of integers only. */
+static void widen_range(const float *x, int64_t n, float range[2])
+{
+    int32_t low = 0, high = 0, bits;
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(&bits, x + i, sizeof bits);
+        bits ^= bits >> 31 & 0x7fffffff;
+        low = bits < low ? bits : low;
+        high = bits > high ? bits : high;
+    }
+    float ends[2];
+    low ^= low >> 31 & 0x7fffffff;
+    memcpy(&ends[0], &low, sizeof low);
+    memcpy(&ends[1], &high, sizeof high);
+    range[0] = fminf(range[0], ends[0]);
+    range[1] = fmaxf(range[1], ends[1]);
+}
+
+static pare_int8_rule tensor_rule(const cpu_state *cpu, const cpu_inputs *in)
+{
+    float range[2] = {0, 0}, *all = cpu->statistics.extremes;
+    pare_int8_rule rule = {.kind = PARE_INT8_TENSOR};
+    for (int64_t t = in->own.first; t < in->own.last; t++)
+        widen_range(in->x + t * in->stride, in->columns, range);
+    memcpy(all + in->index * CPU_EXTREMES, range, sizeof range);
+    pare_pool_barrier(cpu->pool);
+    for (int i = 0; i < in->count; i++) {
+        range[0] = fminf(range[0], all[i * CPU_EXTREMES]);
+        range[1] = fmaxf(range[1], all[i * CPU_EXTREMES + 1]);
+    }
+    rule.scale = (range[1] - range[0]) / 255;
+    if (!(rule.scale >= 0x1p-120f && rule.scale <= 0x1p120f))
+        rule.scale = 0;
+    float zero = rule.scale > 0 ? pare_int8_nearest(-range[0] / rule.scale) : 0;
+    rule.zero = (int)(zero > 255 ? 255 : zero) - 128;
+    return rule;
+}
+
+/* ---- all ---- */
+
+pare_int8_rule cpu_round_rule(const cpu_state *cpu, const cpu_inputs *inputs)
+{
+    switch (cpu->decoder->input_rounding) {
+    case PARE_INPUTS_LLM_INT8:
+        return outlier_rule(cpu, inputs);
+    case PARE_INPUTS_ORT_DYNAMIC:
+        return tensor_rule(cpu, inputs);
+    case PARE_INPUTS_TOKEN_INT8:
+        return (pare_int8_rule){.kind = PARE_INT8_TOKEN_128};
+    default:
+        return (pare_int8_rule){.kind = PARE_INT8_TOKEN_127};
+    }
+}
+
+void cpu_round_tokens(const pare_int8_rule *rule, const cpu_inputs *inputs, pare_range tokens)
+{
+    for (int64_t t = tokens.first; t < tokens.last; t++) {
+        float *x = inputs->x + t * inputs->stride;
+        float scale = pare_int8_scale(rule, x, inputs->columns);
+        for (int64_t c = 0; c < inputs->columns; c += PARE_SUB) {
+            int64_t n = inputs->columns - c < PARE_SUB ? inputs->columns - c : PARE_SUB;
+            int8_t codes[PARE_SUB];
+            pare_int8_codes(rule, scale, x, c, n, codes);
+            for (int64_t i = c; i < c + n; i++)
+                x[i] = rule->outliers && rule->outliers[i]
+                           ? pare_f16_to_f32(pare_f32_to_f16(pare_int8_kept(x[i])))
+                           : scale * (float)(codes[i - c] - rule->zero);
+        }
     }
 }

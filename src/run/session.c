@@ -221,6 +221,12 @@ int pare_session_threads(const pare_session *session)
     return session->backend->threads(session->state);
 }
 
+double pare_session_outlier_share(const pare_session *session, int64_t layer)
+{
+    const pare_backend_functions *backend = session->backend;
+    return backend->outlier_share ? backend->outlier_share(session->state, layer) : 0;
+}
+
 int64_t pare_session_context(const pare_session *session)
 {
     return session->context;

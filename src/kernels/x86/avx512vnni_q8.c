@@ -476,8 +476,13 @@ static const pare_matmul entries[PARE_LAYOUT_COUNT] = {
 #undef X
 };
 
+#include "kernels/x86/int8_template.h"
+
+static const pare_int8 int8_entry = {&entries[PARE_LAYOUT_I8_CH], int8_prepare, int8_correct};
+
 void pare_kernels_add_avx512vnni_matmul(pare_kernels *kernels)
 {
+    kernels->int8 = &int8_entry;
     for (pare_type type = 0; type < PARE_TYPE_COUNT; type++) {
         pare_layout layout = pare_layout_of(type);
         if (layout < PARE_LAYOUT_COUNT)

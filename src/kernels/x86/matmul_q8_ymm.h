@@ -53,6 +53,7 @@ typedef struct product {
     int group,
         series; /* columns of a group; quads that are added in 16 bits, 0 where at once in 32 */
     bool minimums;
+    bool wide_x; /* activations' codes may be -128, weights' not (int8.h) */
 } product;
 
 PARE_INLINE product product_of(pare_layout layout)
@@ -63,7 +64,7 @@ PARE_INLINE product product_of(pare_layout layout)
 #else
     int series = series_of(layout);
 #endif
-    return (product){l->group, series > l->group / 4 ? l->group / 4 : series, l->minimums};
+    return (product){l->group, series > l->group / 4 ? l->group / 4 : series, l->minimums, false};
 }
 
 /* True where codes are multiplied as signed bytes, so that no zero point is left to correct for. */
@@ -92,13 +93,17 @@ PARE_INLINE __m256i in_order(__m256i x)
     return x;
 }
 
-/* Adds the products of one quad in 32 bits. */
-PARE_INLINE __m256i add_wide(__m256i sum, __m256i codes, __m256i x)
+/* Adds the products of one quad in 32 bits. Which operand gives up its sign is a question of range:
+ * weights of Q8 kernels may be -128 and activations not; with those of int8.h it is the other way
+ * round. */
+PARE_INLINE __m256i add_wide(product p, __m256i sum, __m256i codes, __m256i x)
 {
 #ifdef PARE_VNNI
     return in_order(_mm256_dpbusd_avx_epi32(sum, codes, x));
 #else
-    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
+    __m256i pairs = p.wide_x
+                        ? _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(codes, x))
+                        : _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
     return in_order(_mm256_add_epi32(sum, widen(pairs)));
 #endif
 }
@@ -148,11 +153,10 @@ PARE_INLINE __m256i broadcast_quad(const int8_t *codes)
     return _mm256_set1_epi32(word);
 }
 
-PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t *block, int s,
-                         sub_q8 x, __m256 total[PARE_PARTS])
+PARE_INLINE void add_sub(pare_layout layout, product p, const uint8_t *panel, const uint8_t *block,
+                         int s, sub_q8 x, __m256 total[PARE_PARTS])
 {
     const pare_layout_traits *l = &pare_layouts[layout];
-    const product p = product_of(layout);
     const int groups = p.group == 32 ? 1 : 2, quads = p.group / 4;
     const uint8_t *sub = block + l->meta + s * l->sub;
     for (int i = 0; i < l->sub; i += 64)
@@ -170,7 +174,7 @@ PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t
             for (int part = 0; part < PARE_PARTS; part++) {
                 __m256i codes = load_operand(layout, sub, g * quads + q, part);
                 if (p.series == 0) {
-                    wide[part] = add_wide(wide[part], codes, quad);
+                    wide[part] = add_wide(p, wide[part], codes, quad);
                     continue;
                 }
                 narrow[part] = add_narrow(narrow[part], q % p.series == 0, codes, quad);
@@ -189,8 +193,9 @@ PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t
     }
 }
 
-PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weights, pare_tiles_q8 x,
-                              const float *bias, int64_t columns, int64_t first, int64_t last)
+PARE_INLINE void multiply_one(pare_layout layout, product p, float *y, const uint8_t *weights,
+                              pare_tiles_q8 x, const float *bias, int64_t columns, int64_t first,
+                              int64_t last)
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     size_t panel_bytes = pare_layout_panel_bytes(layout, columns),
@@ -200,11 +205,11 @@ PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weigh
         const uint8_t *panel = weights + (size_t)(r / PARE_PANEL) * panel_bytes,
                       *block = panel + l->header;
         __m256 total[PARE_PARTS];
-        for (int p = 0; p < PARE_PARTS; p++)
-            total[p] = _mm256_setzero_ps();
+        for (int part = 0; part < PARE_PARTS; part++)
+            total[part] = _mm256_setzero_ps();
         for (int64_t done = 0; done < subs; done += l->columns / PARE_SUB, block += block_bytes)
             for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++)
-                add_sub(layout, panel, block, s, sub_at(product_of(layout), x, done + s), total);
+                add_sub(layout, p, panel, block, s, sub_at(p, x, done + s), total);
         store_rows(y + r, bias ? bias + r : NULL, last - r, total);
     }
 }
@@ -253,8 +258,8 @@ typedef struct tile_sums {
 } tile_sums;
 
 /* Adds the products of one group, in 32 bits at once. */
-PARE_INLINE void sum_wide(int width, int parts, int quads, const uint8_t *codes, const int8_t *x,
-                          tile_sums *sums)
+PARE_INLINE void sum_wide(int width, product p, int parts, int quads, const uint8_t *codes,
+                          const int8_t *x, tile_sums *sums)
 {
     __m256i low[PARE_TILE], high[PARE_TILE];
 #pragma GCC unroll 6
@@ -266,9 +271,9 @@ PARE_INLINE void sum_wide(int width, int parts, int quads, const uint8_t *codes,
 #pragma GCC unroll 6
         for (int t = 0; t < width; t++) {
             __m256i quad = broadcast_quad(x + 4 * t);
-            low[t] = add_wide(low[t], first, quad);
+            low[t] = add_wide(p, low[t], first, quad);
             if (parts == 2)
-                high[t] = add_wide(high[t], second, quad);
+                high[t] = add_wide(p, high[t], second, quad);
         }
     }
 #pragma GCC unroll 6
@@ -336,7 +341,7 @@ PARE_INLINE void multiply_parts(int width, product p, int bits, float *totals,
         for (int t = 0; t < width; t++)
             sums.low[t] = sums.high[t] = start_sum(p, x.less[g * width + t], bits);
         if (p.series == 0)
-            sum_wide(width, parts, quads, codes, x.codes, &sums);
+            sum_wide(width, p, parts, quads, codes, x.codes, &sums);
         else
             sum_narrow(width, quads, p.series, codes, x.codes, &sums);
         add_totals(width, p, totals, chunk, x, g, first, sums.low);
@@ -362,7 +367,14 @@ typedef void tile_function(int bits, float *totals, const panel_chunk *chunk, ti
     static void tile_##width##_##group##_##minimums##_##series(                                    \
         int bits, float *totals, const panel_chunk *chunk, tile_q8 x, int groups)                  \
     {                                                                                              \
-        multiply_tile(width, (product){group, series, minimums}, bits, totals, chunk, x, groups);  \
+        multiply_tile(width, (product){group, series, minimums, false}, bits, totals, chunk, x,    \
+                      groups);                                                                     \
+    }
+#define WIDE_TILE(width)                                                                           \
+    static void tile_##width##_wide_x(int bits, float *totals, const panel_chunk *chunk,           \
+                                      tile_q8 x, int groups)                                       \
+    {                                                                                              \
+        multiply_tile(width, (product){32, 0, false, true}, bits, totals, chunk, x, groups);       \
     }
 #define TILES(group, minimums, series)                                                             \
     TILE(1, group, minimums, series)                                                               \
@@ -373,7 +385,7 @@ typedef void tile_function(int bits, float *totals, const panel_chunk *chunk, ti
     TILE(6, group, minimums, series)
 #define ROW(group, minimums, series)                                                               \
     {                                                                                              \
-        {group, series, minimums},                                                                 \
+        {group, series, minimums, false},                                                          \
         {                                                                                          \
             tile_1_##group##_##minimums##_##series, tile_2_##group##_##minimums##_##series,        \
                 tile_3_##group##_##minimums##_##series, tile_4_##group##_##minimums##_##series,    \
@@ -401,15 +413,30 @@ TILES(32, 1, 8)
 TILES(16, 0, 2)
 TILES(16, 0, 4)
 TILES(16, 1, 4)
-static const tile_row tile_rows[] = {ROW(32, 0, 0), ROW(32, 0, 4), ROW(32, 0, 8), ROW(32, 1, 4),
-                                     ROW(32, 1, 8), ROW(16, 0, 2), ROW(16, 0, 4), ROW(16, 1, 4)};
+WIDE_TILE(1)
+WIDE_TILE(2)
+WIDE_TILE(3)
+WIDE_TILE(4)
+WIDE_TILE(5)
+WIDE_TILE(6)
+static const tile_row tile_rows[] = {
+    ROW(32, 0, 0),
+    ROW(32, 0, 4),
+    ROW(32, 0, 8),
+    ROW(32, 1, 4),
+    ROW(32, 1, 8),
+    ROW(16, 0, 2),
+    ROW(16, 0, 4),
+    ROW(16, 1, 4),
+    {{32, 0, false, true},
+     {tile_1_wide_x, tile_2_wide_x, tile_3_wide_x, tile_4_wide_x, tile_5_wide_x, tile_6_wide_x}}};
 #endif
 
 static tile_function *const *tiles_of(product p)
 {
     size_t i = 0;
     while (tile_rows[i].kind.group != p.group || tile_rows[i].kind.series != p.series ||
-           tile_rows[i].kind.minimums != p.minimums)
+           tile_rows[i].kind.minimums != p.minimums || tile_rows[i].kind.wide_x != p.wide_x)
         i++; /* every layout's kind is in the table: the checker runs them all */
     return tile_rows[i].by_width;
 }
@@ -432,11 +459,10 @@ static tile_q8 tile_at(product p, pare_tiles_q8 x, int64_t subs, int64_t token, 
                      whole ? x.sums32 + at : x.sums16 + 2 * at};
 }
 
-static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, const uint8_t *panel,
-                           pare_tiles_q8 x, int64_t subs, int64_t tokens, panel_chunk *chunk,
-                           float *totals)
+static void multiply_panel(pare_layout layout, product p, unpack_function *unpack_subs,
+                           const uint8_t *panel, pare_tiles_q8 x, int64_t subs, int64_t tokens,
+                           panel_chunk *chunk, float *totals)
 {
-    const product p = product_of(layout);
     tile_function *const *tiles = tiles_of(p);
     memset(totals, 0, (size_t)tokens * PARE_PANEL * sizeof *totals);
     for (int64_t s = 0; s < subs; s += CHUNK) {
@@ -451,7 +477,7 @@ static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, con
     }
 }
 
-static void multiply_many(pare_layout layout, unpack_function *unpack_subs, float *y,
+static void multiply_many(pare_layout layout, product p, unpack_function *unpack_subs, float *y,
                           int64_t y_stride, const uint8_t *weights, pare_tiles_q8 x,
                           const float *bias, int64_t columns, int64_t tokens, int64_t first,
                           int64_t last, void *scratch)
@@ -460,7 +486,7 @@ static void multiply_many(pare_layout layout, unpack_function *unpack_subs, floa
     float *totals = (float *)(chunk + 1);
     size_t panel_bytes = pare_layout_panel_bytes(layout, columns);
     for (int64_t r = first; r < last; r += PARE_PANEL) {
-        multiply_panel(layout, unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x,
+        multiply_panel(layout, p, unpack_subs, weights + (size_t)(r / PARE_PANEL) * panel_bytes, x,
                        pare_subs(columns), tokens, chunk, totals);
         for (int64_t t = 0; t < tokens; t++) {
             __m256 total[PARE_PARTS];
@@ -485,10 +511,11 @@ static void multiply_many(pare_layout layout, unpack_function *unpack_subs, floa
     {                                                                                              \
         pare_tiles_q8 tiled = pare_tiles_q8_of(x, tokens, columns);                                \
         if (tokens == 1)                                                                           \
-            multiply_one(PARE_LAYOUT_##NAME, y, weights, tiled, bias, columns, first, last);       \
+            multiply_one(PARE_LAYOUT_##NAME, product_of(PARE_LAYOUT_##NAME), y, weights, tiled,    \
+                         bias, columns, first, last);                                              \
         else                                                                                       \
-            multiply_many(PARE_LAYOUT_##NAME, unpack_##NAME, y, y_stride, weights, tiled, bias,    \
-                          columns, tokens, first, last, scratch);                                  \
+            multiply_many(PARE_LAYOUT_##NAME, product_of(PARE_LAYOUT_##NAME), unpack_##NAME, y,    \
+                          y_stride, weights, tiled, bias, columns, tokens, first, last, scratch);  \
     }
 PARE_CODE_LAYOUT_LIST(X)
 #undef X
@@ -508,10 +535,44 @@ static const pare_matmul entries[PARE_LAYOUT_COUNT] = {
 #undef X
 };
 
+/* ---- i8_ch with activations by the rules of int8.h ---- */
+
+#include "kernels/x86/int8_template.h"
+
+#ifdef PARE_VNNI
+static const pare_int8 int8_entry = {&entries[PARE_LAYOUT_I8_CH], int8_prepare, int8_correct};
+#else
+static void int8_multiply(float *y, int64_t y_stride, const void *weights, pare_type type,
+                          const void *x, int64_t x_stride, const float *bias, int64_t rows,
+                          int64_t columns, int64_t tokens, int64_t first, int64_t last,
+                          void *scratch)
+{
+    const product p = {32, 0, false, true};
+    pare_tiles_q8 tiled = pare_tiles_q8_of(x, tokens, columns);
+    if (tokens == 1)
+        multiply_one(PARE_LAYOUT_I8_CH, p, y, weights, tiled, bias, columns, first, last);
+    else
+        multiply_many(PARE_LAYOUT_I8_CH, p, unpack_I8_CH, y, y_stride, weights, tiled, bias,
+                      columns, tokens, first, last, scratch);
+}
+
+static const pare_matmul int8_matmul = {.name = "i8_ch x int8, " PARE_TIER,
+                                        .row_step = PARE_PANEL,
+                                        .packed_bytes = pare_layout_bytes_I8_CH,
+                                        .pack = pare_layout_pack,
+                                        .layout = "i8_ch/32",
+                                        .prepared_bytes = pare_tiles_q8_bytes,
+                                        .prepare = prepare,
+                                        .scratch_bytes = scratch_bytes,
+                                        .multiply = int8_multiply};
+static const pare_int8 int8_entry = {&int8_matmul, int8_prepare, int8_correct};
+#endif
+
 /* Formats whose values are no integers (nf4, fp4) have no such product: they take FP32 activations.
  */
 static void add_q8(pare_kernels *kernels)
 {
+    kernels->int8 = &int8_entry;
     for (pare_type type = 0; type < PARE_TYPE_COUNT; type++) {
         pare_layout layout = pare_layout_of(type);
         if (layout == PARE_LAYOUT_COUNT)

@@ -1,0 +1,94 @@
+/* Activations in 8 bits by the rules of other libraries: one definition, used by the rounding in
+ * FP32 (src/run/cpu_round.c) and by the integer products, so that both see the same codes.
+ *
+ *     value of a code = scale (code - zero)
+ *
+ *     TOKEN_127  scale = largest magnitude of the token / 127, codes -127..127, zero 0
+ *                (w8a8; LLM.int8(), which leaves columns of outliers out)
+ *     TOKEN_128  scale = largest magnitude / 127.5, codes -128..127, zero 0 (compressed-tensors)
+ *     TENSOR     one scale and zero point for all tokens of the pass (ONNX Runtime's
+ *                DynamicQuantizeLinear): codes 0..255 there, less 128 here */
+#ifndef PARE_KERNELS_INT8_H
+#define PARE_KERNELS_INT8_H
+
+#include "kernels/activations.h"
+#include "kernels/kernels.h"
+
+#include <string.h>
+
+/* To the nearest integer, ties to even; for magnitudes below 2^22. */
+static inline float pare_int8_nearest(float x)
+{
+    const float shift = 0x1.8p23f;
+    return (x + shift) - shift;
+}
+
+/* The largest magnitude below the threshold (0: of all). Bits of magnitudes order like the
+ * magnitudes, and comparing integers is what compilers vectorize. */
+static inline float pare_int8_largest(const float *x, int64_t n, float threshold)
+{
+    int32_t most = 0, limit = INT32_MAX;
+    float value;
+    if (threshold > 0)
+        memcpy(&limit, &threshold, sizeof limit);
+    for (int64_t i = 0; i < n; i++) {
+        int32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        bits &= 0x7fffffff;
+        bits = bits < limit ? bits : 0;
+        most = bits > most ? bits : most;
+    }
+    memcpy(&value, &most, sizeof value);
+    return value;
+}
+
+/* The scale of one token; 0 where all its codes are zero. */
+static inline float pare_int8_scale(const pare_int8_rule *rule, const float *x, int64_t n)
+{
+    if (rule->kind == PARE_INT8_TENSOR)
+        return rule->scale;
+    float largest = pare_int8_largest(x, n, rule->threshold);
+    float scale = largest / (rule->kind == PARE_INT8_TOKEN_128 ? 127.5f : 127);
+    return scale >= 0x1p-120f && scale <= 0x1p120f ? scale : 0;
+}
+
+/* Codes of columns first..first+n-1 of a token. */
+static inline void pare_int8_codes(const pare_int8_rule *rule, float scale, const float *x,
+                                   int64_t first, int64_t n, int8_t *codes)
+{
+    const float zero = (float)rule->zero;
+    if (scale == 0) {
+        memset(codes, 0, (size_t)n);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        float code = pare_int8_nearest(x[first + i] / scale) + zero;
+        code = code < -128 ? -128 : code;
+        codes[i] = (int8_t)(int32_t)(code > 127 ? 127 : code);
+    }
+    for (int64_t i = 0; rule->outliers && i < n; i++)
+        if (rule->outliers[first + i])
+            codes[i] = 0;
+}
+
+/* ---- prepared activations of the SIMD tiers: the tiles of activations.h, then, where the rule
+ * has outliers, their values in FP16 [tokens][outlier_count] ---- */
+
+static inline size_t pare_int8_prepared_bytes(int64_t tokens, int64_t columns, bool outliers)
+{
+    return pare_tiles_q8_bytes(tokens, columns) +
+           (outliers ? (size_t)tokens * (size_t)columns * sizeof(uint16_t) : 0);
+}
+
+/* An outlier as it is kept: within FP16's range. */
+static inline float pare_int8_kept(float x)
+{
+    return x > 65504 ? 65504 : x < -65504 ? -65504 : x;
+}
+
+static inline uint16_t *pare_int8_outliers(const void *prepared, int64_t tokens, int64_t columns)
+{
+    return (uint16_t *)((char *)prepared + pare_tiles_q8_bytes(tokens, columns));
+}
+
+#endif

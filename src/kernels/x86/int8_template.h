@@ -1,0 +1,95 @@
+/* Activations by the rules of int8.h, and what their products leave out: included by each tier's
+ * file, compiled with its flags. Loops are plain C that compilers vectorize; the heavy part, the
+ * integer product, is the tier's own. Needs entries[PARE_LAYOUT_I8_CH]'s layout. */
+#include "kernels/int8.h"
+
+#include <immintrin.h>
+
+static void int8_prepare_token(pare_tiles_q8 to, const pare_int8_rule *rule, const float *x,
+                               int64_t columns, int64_t at, int width, int64_t lane)
+{
+    float scale = pare_int8_scale(rule, x, columns);
+    for (int64_t c = 0, s = at; c < columns; c += PARE_SUB, s += width) {
+        int8_t codes[PARE_SUB] = {0};
+        int32_t sum = 0;
+        pare_int8_codes(rule, scale, x, c, columns - c < PARE_SUB ? columns - c : PARE_SUB, codes);
+        for (int i = 0; i < PARE_SUB; i++)
+            sum += codes[i];
+        for (int q = 0; q < 8; q++)
+            memcpy(to.codes + s * PARE_SUB + 4 * (q * width + lane), codes + 4 * q, 4);
+        to.scales[s + lane] = scale;
+        to.less32[s + lane] = -sum;
+    }
+}
+
+static void int8_prepare(void *prepared, const pare_int8_rule *rule, const float *x,
+                         int64_t x_stride, int64_t tokens, int64_t columns, int64_t first,
+                         int64_t last)
+{
+    pare_tiles_q8 to = pare_tiles_q8_of(prepared, tokens, columns);
+    uint16_t *kept = pare_int8_outliers(prepared, tokens, columns);
+    for (int64_t t = first; t < last; t++) {
+        pare_tile tile = pare_tile_of(t, tokens, PARE_TILE);
+        const float *row = x + t * x_stride;
+        int8_prepare_token(to, rule, row, columns, tile.first * pare_subs(columns), tile.width,
+                           t - tile.first);
+        for (int64_t i = 0; i < rule->outlier_count; i++)
+            kept[t * rule->outlier_count + i] =
+                _cvtss_sh(pare_int8_kept(row[rule->outlier_columns[i]]), _MM_FROUND_TO_NEAREST_INT);
+    }
+}
+
+/* Column c of a panel, times the rows' scales. */
+static void int8_column(const uint8_t *panel, int64_t c, float values[PARE_PANEL])
+{
+    const uint8_t *codes = panel + pare_layouts[PARE_LAYOUT_I8_CH].header + c / PARE_SUB * 1024 +
+                           c % PARE_SUB / 4 * 128 + c % 4;
+    const float *scales = (const float *)(const void *)panel;
+    for (int r = 0; r < PARE_PANEL; r++)
+        values[r] = scales[r] * (float)(codes[4 * r] - 128);
+}
+
+/* For the rows of one panel, so many outliers at a time: their columns stay in the cache. */
+static void int8_add_outliers(float *y, int64_t y_stride, const uint8_t *panel,
+                              const uint16_t *kept, const pare_int8_rule *rule, int64_t tokens,
+                              int64_t rows)
+{
+    enum { AT_A_TIME = 64 };
+    _Alignas(64) float columns[AT_A_TIME][PARE_PANEL];
+    for (int64_t o = 0; o < rule->outlier_count; o += AT_A_TIME) {
+        int64_t n = rule->outlier_count - o < AT_A_TIME ? rule->outlier_count - o : AT_A_TIME;
+        for (int64_t i = 0; i < n; i++)
+            int8_column(panel, rule->outlier_columns[o + i], columns[i]);
+        for (int64_t t = 0; t < tokens; t++) {
+            const uint16_t *x = kept + t * rule->outlier_count + o;
+            float sums[PARE_PANEL] = {0};
+            for (int64_t i = 0; i < n; i++) {
+                float value = _cvtsh_ss(x[i]);
+                for (int r = 0; r < PARE_PANEL; r++)
+                    sums[r] += value * columns[i][r];
+            }
+            for (int64_t r = 0; r < rows; r++)
+                y[t * y_stride + r] += sums[r];
+        }
+    }
+}
+
+static void int8_correct(float *y, int64_t y_stride, const void *weights, const void *prepared,
+                         const pare_int8_rule *rule, const float *row_sums, int64_t columns,
+                         int64_t tokens, int64_t first, int64_t last)
+{
+    if (rule->kind == PARE_INT8_TENSOR) {
+        const float factor = rule->scale * (float)rule->zero;
+        for (int64_t t = 0; t < tokens; t++)
+            for (int64_t r = first; r < last; r++)
+                y[t * y_stride + r] -= factor * row_sums[r];
+    }
+    if (!rule->outlier_count)
+        return;
+    size_t panel_bytes = pare_layout_panel_bytes(PARE_LAYOUT_I8_CH, columns);
+    for (int64_t r = first; r < last; r += PARE_PANEL)
+        int8_add_outliers(y + r, y_stride,
+                          (const uint8_t *)weights + (size_t)(r / PARE_PANEL) * panel_bytes,
+                          pare_int8_outliers(prepared, tokens, columns), rule, tokens,
+                          last - r < PARE_PANEL ? last - r : PARE_PANEL);
+}
