@@ -186,7 +186,7 @@ void pare_axis_draw_left(pare_canvas *canvas, pare_axis *axis, pare_box plot, co
     char label[PARE_NUMBER_BYTES];
     axis->from = plot.y + plot.h;
     axis->to = plot.y;
-    int most = room_for(plot.h, 26);
+    int most = room_for(plot.h, 21);
     int count = pare_axis_ticks(axis, most > 8 ? 8 : most, ticks);
     pare_text style = tick_text;
     style.across = 1, style.down = 0.5;

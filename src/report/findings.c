@@ -118,6 +118,23 @@ static void add_tested(pare_view *view, pare_findings *to, const char *topic, co
                       span.mixed ? ", but not always to the same side" : "");
 }
 
+static pare_measure negative(pare_measure m)
+{
+    return (pare_measure){-m.value, -m.high, -m.low, m.absent};
+}
+
+static void add_saved(pare_view *view, pare_findings *to, const char *label, const pare_span *span,
+                      const char *base)
+{
+    pare_span more = *span;
+    more.low = negative(span->high), more.high = negative(span->low);
+    bool costs = span->high.value < 0;
+    pare_findings_add(view, to, "Memory", PARE_VERDICT_FACT, "%s %s %s %s the peak memory of %s (%s).",
+                      label, costs ? "needs" : "saves",
+                      pare_span_text(view, costs ? &more : span, "memory_reduction"),
+                      costs ? "more than" : "of", base, of_models(view, span));
+}
+
 static void best_of_model(pare_view *view, pare_findings *to, int m)
 {
     int best = -1;
@@ -228,10 +245,7 @@ pare_findings pare_findings_of_results(pare_view *view)
     for (int c = 0; c < view->choices; c++) {
         pare_span span = pare_span_of(view, c, "memory_reduction", 0);
         if (c != view->base && span.count)
-            pare_findings_add(view, &all, "Memory", PARE_VERDICT_FACT,
-                              "%s saves %s of the peak memory of %s (%s).", view->choice[c].label,
-                              pare_span_text(view, &span, "memory_reduction"), base,
-                              of_models(view, &span));
+            add_saved(view, &all, view->choice[c].label, &span, base);
     }
     for (int c = 0; c < view->choices; c++)
         if (c != view->base)

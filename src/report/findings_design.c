@@ -33,6 +33,21 @@ static void add_span(pare_view *view, pare_findings *to, const char *metric, con
 #pragma GCC diagnostic pop
 }
 
+/* Where the roofline turns: work with fewer operations for each byte waits for memory. */
+static void add_ridge(pare_view *view, pare_findings *to)
+{
+    pare_measure ridge =
+        pare_measure_ratio(view->limits.int8_ops, view->limits.read_bandwidth);
+    if (!ridge.absent)
+        pare_findings_add(view, to, "Hardware", PARE_VERDICT_FACT,
+                          "This machine's measured limits (%s, %s) meet at %s: what does fewer "
+                          "operations for each byte waits for memory.",
+                          pare_words(view, "int8_ops_per_s", view->limits.int8_ops, false),
+                          pare_words(view, "read_bandwidth_bytes_per_s",
+                                     view->limits.read_bandwidth, false),
+                          pare_words(view, "arithmetic_intensity_decode", ridge, false));
+}
+
 pare_findings pare_findings_of_hardware(pare_view *view)
 {
     pare_findings all = pare_findings_begin(view);
@@ -41,8 +56,10 @@ pare_findings pare_findings_of_hardware(pare_view *view)
     add_span(view, &all, "peak_share",
              "Prefill reaches %s of the measured peak rate of the instructions it uses.");
     add_span(view, &all, "arithmetic_intensity_decode",
-             "Decoding does %s of what it reads: far below the ridge of the roofline.");
-    add_span(view, &all, "arithmetic_intensity_prefill", "Prefill does %s of what it reads.");
+             "Decoding does %s: so many operations for each byte that it reads.");
+    add_span(view, &all, "arithmetic_intensity_prefill",
+             "Prefill, which uses each weight for all tokens of the prompt, does %s.");
+    add_ridge(view, &all);
     add_span(view, &all, "cpu_utilization", "The threads used %s of their processors' time.");
     add_span(view, &all, "ipc", "Instructions per cycle: %s.");
     add_span(view, &all, "decode_joules_per_token", "A decoded token takes %s.");
@@ -85,7 +102,7 @@ static void cache_principle(pare_view *view, pare_findings *to)
         if (context.absent || weights.absent || !(bytes > 0.5 * weights.value))
             continue;
         pare_findings_add(view, to, "Plan the cache with the context", PARE_VERDICT_FACT,
-                          "At its full context of %s %s needs %s for keys and values in F16, next "
+                          "At its full context of %s tokens %s needs %s for keys and values in F16, next "
                           "to %s of weights in the baseline: fewer KV heads or a quantized cache "
                           "save more there than smaller weights.",
                           pare_words(view, "tokens", context, false), view->model_label[m],

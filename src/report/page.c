@@ -131,6 +131,8 @@ static void write_chapter(pare_view *view, const pare_section *section, pare_buf
         pare_html_findings(out, &findings, section->topics[i], true);
         pare_html_findings(out, &hardware, section->topics[i], false);
     }
+    for (int i = 0; i < PARE_SECTION_CHARTS && section->charts[i]; i++)
+        write_figure(view, pare_chart_find(section->charts[i]), out, status);
     if (strcmp(section->id, "overall") == 0) {
         pare_table table = pare_table_of_results(view, -1, true, true);
         pare_html_table(out, &table, true);
@@ -140,8 +142,6 @@ static void write_chapter(pare_view *view, const pare_section *section, pare_buf
                          "baseline's. All values: <a href=\"results.csv\">results.csv</a>, "
                          "<a href=\"results.json\">results.json</a>.</p>\n");
     }
-    for (int i = 0; i < PARE_SECTION_CHARTS && section->charts[i]; i++)
-        write_figure(view, pare_chart_find(section->charts[i]), out, status);
     pare_buffer_text(out, "</section>\n");
 }
 

@@ -92,13 +92,10 @@ static void results_pages(pare_deck *deck)
 static void chart_page(pare_deck *deck, const pare_chart *chart)
 {
     char reason[400];
-    if (pare_section_skips(deck->view, chart))
+    if (pare_section_skips(deck->view, chart) ||
+        pare_chart_missing(chart, deck->view, reason, sizeof reason))
         return;
     pare_box box = pare_slide_begin(deck, chart->title);
-    if (pare_chart_missing(chart, deck->view, reason, sizeof reason)) {
-        pare_slide_text(deck, box, reason, 17, false, PARE_INK_SOFT);
-        return;
-    }
     const pare_text below = {
         .size = 12, .ink = PARE_INK_SOFT, .wrap = box.w, .lines = 2, .down = 1};
     double used = pare_text_draw(&deck->canvas, box.x, box.y + box.h, &below, chart->text).h + 6;
@@ -190,6 +187,21 @@ static void limits_page(pare_deck *deck)
     pare_slide_findings(deck, "Limitations", &limits, NULL, false);
 }
 
+/* Charts that the study has no data for, and what would give it. */
+static void missing_page(pare_deck *deck)
+{
+    pare_findings missing = pare_findings_begin(deck->view);
+    for (int i = 0; i < pare_chart_count; i++) {
+        char reason[400];
+        const pare_chart *chart = &pare_charts[i];
+        if (!pare_section_skips(deck->view, chart) &&
+            pare_chart_missing(chart, deck->view, reason, sizeof reason))
+            pare_findings_add(deck->view, &missing, "Missing", PARE_VERDICT_FACT, "%s: %s",
+                              chart->title, reason);
+    }
+    pare_slide_findings(deck, "Not drawn, and what would give it", &missing, NULL, false);
+}
+
 static void scenarios_page(pare_deck *deck)
 {
     pare_findings scenarios = pare_findings_of_scenarios(deck->view);
@@ -221,6 +233,6 @@ static void references_page(pare_deck *deck)
 
 void (*const pare_slide_pages[])(pare_deck *deck) = {
     title_page,     goal_page,    hardware_page, subjects_page, results_pages,  result_chapters,
-    findings_pages, design_pages, scaling_pages, limits_page,   scenarios_page, references_page,
+    findings_pages, design_pages, scaling_pages, limits_page, missing_page,   scenarios_page, references_page,
 };
 const int pare_slide_page_count = sizeof pare_slide_pages / sizeof *pare_slide_pages;

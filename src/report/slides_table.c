@@ -150,7 +150,7 @@ pare_box pare_slide_table(pare_deck *deck, pare_box box, const pare_table *table
     grid g = {0};
     for (double size = 14; size >= 7; size -= 0.5) { /* the largest that fits, in both directions */
         g = measure(canvas, table, heads, size, box.w);
-        if (g.total <= box.w && (g.head + g.row * table->row_count <= box.h || size <= 10))
+        if (g.total <= box.w && (g.head + g.row * table->row_count <= box.h || size <= 11))
             break;
     }
     if (heads)

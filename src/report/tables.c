@@ -69,9 +69,9 @@ static int result_columns(const pare_view *view, int model, bool all, pare_table
         const pare_metric_info *info = pare_metric_find(sources[i].metric);
         if (!info || !(all || sources[i].on_slides) || !pare_view_count(view, sources[i].metric))
             continue;
-        bool said = info->format != PARE_UNIT_RATE && info->format != PARE_UNIT_PLAIN;
-        columns[count++] =
-            (pare_table_column){info->title, said ? "" : info->unit, info->name, info->better};
+        bool said = !all || (info->format != PARE_UNIT_RATE && info->format != PARE_UNIT_PLAIN);
+        columns[count++] = (pare_table_column){all ? info->title : info->column,
+                                               said ? "" : info->unit, info->name, info->better};
     }
     return count;
 }
