@@ -34,7 +34,8 @@ void pare_axis_close(pare_axis *axis, double margin, bool from_zero)
         axis->high = 1;
     }
     if (axis->logarithmic) {
-        double factor = fmax(pow(axis->high / axis->low, margin), 1.1);
+        double factor =
+            fmax(pow(axis->high / axis->low, margin), axis->high < 1.5 * axis->low ? 1.4 : 1.06);
         axis->low /= factor;
         axis->high *= factor;
         return;

@@ -20,7 +20,9 @@ static void panels(pare_canvas *canvas, pare_view *view, pare_box box, const pan
             shown[n++] = &list[i];
     if (!pare_chart_names_bars(view))
         box = pare_chart_choices(canvas, view, box, false, true);
-    int columns = n > 2 || (n == 2 && pare_chart_names_bars(view)) ? 2 : 1;
+    /* Bars of many models need the width, those of one the height. */
+    int columns = pare_chart_names_bars(view) ? (n == 4 ? 2 : n) : n > 3 ? 2 : 1;
+    columns = columns > 3 ? 3 : columns;
     int rows = (n + columns - 1) / (columns ? columns : 1);
     for (int i = 0; i < n; i++) {
         pare_box cell = pare_plot_cell(box, columns, rows, i, 22);

@@ -7,11 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Also against the baseline; after the metrics of the records. */
-static const char *const derived[] = {"decode_speedup", "prefill_speedup", "memory_reduction",
-                                      "weights_reduction", "quality_loss"};
-enum { DERIVED = sizeof derived / sizeof *derived };
-
 /* RFC 4180: quoted where it holds a comma, a quote or a line's end. */
 static void csv_field(pare_buffer *out, const char *text, bool last)
 {
@@ -58,10 +53,10 @@ static void walk(const pare_view *v, int m, int c, int w, each_metric each, void
                 each(user, cell, metric->name, metric->unit, metric->measure, metric->sample_count,
                      metric->absent_reason);
         }
-    for (int i = 0; i < DERIVED; i++) {
-        pare_measure value = pare_view_get(v, m, c, w, derived[i]);
+    for (int i = 0; i < PARE_VIEW_DERIVED; i++) { /* against the baseline */
+        pare_measure value = pare_view_get(v, m, c, w, pare_view_derived[i]);
         if (!value.absent)
-            each(user, cell, derived[i], "ratio", value, 0, NULL);
+            each(user, cell, pare_view_derived[i], "ratio", value, 0, NULL);
     }
 }
 

@@ -111,11 +111,16 @@ static void add_tested(pare_view *view, pare_findings *to, const char *topic, co
     pare_span span = pare_span_of(view, c, metric, none);
     if (!span.count)
         return;
+    char support[160];
+    if (span.count == 1)
+        snprintf(support, sizeof support, "%s %s", span.excluded ? "excludes" : "includes",
+                 none_text);
+    else
+        snprintf(support, sizeof support, "excludes %s in %d of %d%s", none_text, span.excluded,
+                 span.count, span.mixed ? ", but not always to the same side" : "");
     pare_findings_add(view, to, topic, pare_span_verdict(&span),
-                      "%s %s %s %s (%s); the 95 %% interval excludes %s in %d of %d%s.",
-                      view->choice[c].label, start, pare_span_text(view, &span, metric), middle,
-                      of_models(view, &span), none_text, span.excluded, span.count,
-                      span.mixed ? ", but not always to the same side" : "");
+                      "%s %s %s %s (%s); the 95 %% interval %s.", view->choice[c].label, start,
+                      pare_span_text(view, &span, metric), middle, of_models(view, &span), support);
 }
 
 static pare_measure negative(pare_measure m)
@@ -129,8 +134,8 @@ static void add_saved(pare_view *view, pare_findings *to, const char *label, con
     pare_span more = *span;
     more.low = negative(span->high), more.high = negative(span->low);
     bool costs = span->high.value < 0;
-    pare_findings_add(view, to, "Memory", PARE_VERDICT_FACT, "%s %s %s %s the peak memory of %s (%s).",
-                      label, costs ? "needs" : "saves",
+    pare_findings_add(view, to, "Memory", PARE_VERDICT_FACT,
+                      "%s %s %s %s the peak memory of %s (%s).", label, costs ? "needs" : "saves",
                       pare_span_text(view, costs ? &more : span, "memory_reduction"),
                       costs ? "more than" : "of", base, of_models(view, span));
 }

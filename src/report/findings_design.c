@@ -36,16 +36,15 @@ static void add_span(pare_view *view, pare_findings *to, const char *metric, con
 /* Where the roofline turns: work with fewer operations for each byte waits for memory. */
 static void add_ridge(pare_view *view, pare_findings *to)
 {
-    pare_measure ridge =
-        pare_measure_ratio(view->limits.int8_ops, view->limits.read_bandwidth);
+    pare_measure ridge = pare_measure_ratio(view->limits.int8_ops, view->limits.read_bandwidth);
     if (!ridge.absent)
-        pare_findings_add(view, to, "Hardware", PARE_VERDICT_FACT,
-                          "This machine's measured limits (%s, %s) meet at %s: what does fewer "
-                          "operations for each byte waits for memory.",
-                          pare_words(view, "int8_ops_per_s", view->limits.int8_ops, false),
-                          pare_words(view, "read_bandwidth_bytes_per_s",
-                                     view->limits.read_bandwidth, false),
-                          pare_words(view, "arithmetic_intensity_decode", ridge, false));
+        pare_findings_add(
+            view, to, "Hardware", PARE_VERDICT_FACT,
+            "This machine's measured limits (%s, %s) meet at %s: what does fewer "
+            "operations for each byte waits for memory.",
+            pare_words(view, "int8_ops_per_s", view->limits.int8_ops, false),
+            pare_words(view, "read_bandwidth_bytes_per_s", view->limits.read_bandwidth, false),
+            pare_words(view, "arithmetic_intensity_decode", ridge, false));
 }
 
 pare_findings pare_findings_of_hardware(pare_view *view)
@@ -101,13 +100,14 @@ static void cache_principle(pare_view *view, pare_findings *to)
         double bytes = 4 * layers * heads * size * context.value; /* keys and values in F16 */
         if (context.absent || weights.absent || !(bytes > 0.5 * weights.value))
             continue;
-        pare_findings_add(view, to, "Plan the cache with the context", PARE_VERDICT_FACT,
-                          "At its full context of %s tokens %s needs %s for keys and values in F16, next "
-                          "to %s of weights in the baseline: fewer KV heads or a quantized cache "
-                          "save more there than smaller weights.",
-                          pare_words(view, "tokens", context, false), view->model_label[m],
-                          pare_words(view, "kv_bytes", pare_measure_exact(bytes), false),
-                          pare_words(view, "weights_bytes", weights, false));
+        pare_findings_add(
+            view, to, "Plan the cache with the context", PARE_VERDICT_FACT,
+            "At its full context of %s tokens %s needs %s for keys and values in F16, next "
+            "to %s of weights in the baseline: fewer KV heads or a quantized cache "
+            "save more there than smaller weights.",
+            pare_words(view, "tokens", context, false), view->model_label[m],
+            pare_words(view, "kv_bytes", pare_measure_exact(bytes), false),
+            pare_words(view, "weights_bytes", weights, false));
         return;
     }
 }

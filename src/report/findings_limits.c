@@ -123,12 +123,12 @@ static void scope(pare_view *view, pare_findings *to)
         const char *text = pare_record_condition(eval, "text"),
                    *protocol = pare_record_condition(eval, "protocol"),
                    *context = pare_record_condition(eval, "context");
-        pare_findings_add(view, to, "Scope", PARE_VERDICT_FACT,
-                          "Quality is that of one text (%s, %s tokens, protocol %s, context %s): it says "
-                          "little about other languages and tasks.",
-                          text ? text : "unnamed",
-                          pare_words(view, "tokens", tokens->measure, false),
-                          protocol ? protocol : "?", context ? context : "?");
+        pare_findings_add(
+            view, to, "Scope", PARE_VERDICT_FACT,
+            "Quality is that of one text (%s, %s tokens, protocol %s, context %s): it says "
+            "little about other languages and tasks.",
+            text ? text : "unnamed", pare_words(view, "tokens", tokens->measure, false),
+            protocol ? protocol : "?", context ? context : "?");
         break;
     }
     pare_findings_add(view, to, "Scope", PARE_VERDICT_FACT,

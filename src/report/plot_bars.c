@@ -153,25 +153,33 @@ static const char *axis_title(char *out, size_t size, const pare_bars *bars, boo
     return out;
 }
 
+/* The plot's place depends on the width of its ticks' labels, these on the room for numbers above
+ * the bars, and that on the plot's place: twice is enough. */
+static void place(layout *l, pare_box box, pare_text *label, double top)
+{
+    double left = 44;
+    for (int pass = 0; pass < 2; pass++) {
+        scale(l);
+        l->slot = (box.w - left) / fmax(1, l->bars->groups);
+        label->wrap = l->slot - 6;
+        double bottom = label_height(l, label) + 8;
+        l->plot = (pare_box){box.x + left, box.y + top, box.w - left, box.h - top - bottom};
+        choose_numbers(l);
+        left = pare_axis_width(l->canvas, &l->y);
+    }
+}
+
 void pare_plot_bars(pare_canvas *canvas, pare_box box, const pare_bars *bars)
 {
     char title[160];
     layout l = {.canvas = canvas, .bars = bars};
+    pare_text style = {
+        .size = PARE_SIZE_LABEL, .ink = PARE_INK_TEXT, .lines = 3, .centred = true, .across = 0.5};
     scale(&l);
-    double left = pare_axis_width(canvas, &l.y);
-    l.slot = (box.w - left) / fmax(1, bars->groups);
-    pare_text style = {.size = PARE_SIZE_LABEL,
-                       .ink = PARE_INK_TEXT,
-                       .wrap = l.slot - 6,
-                       .lines = 3,
-                       .centred = true,
-                       .across = 0.5};
     axis_title(title, sizeof title, bars, l.markers);
-    double bottom = label_height(&l, &style) + 8, top = *title ? 18 : 6;
-    l.plot = (pare_box){box.x + left, box.y + top, box.w - left, box.h - top - bottom};
-    choose_numbers(&l);
+    place(&l, box, &style, *title ? 18 : 6);
     pare_axis_draw_left(canvas, &l.y, l.plot, title);
-    double zero = l.y.low < 0 ? pare_axis_place(&l.y, 0) : l.plot.y + l.plot.h;
+    double zero = l.y.low < 0 && !l.markers ? pare_axis_place(&l.y, 0) : l.plot.y + l.plot.h;
     if (isfinite(bars->reference)) {
         double y = pare_axis_place(&l.y, bars->reference);
         pare_canvas_dashed(canvas, l.plot.x, y, l.plot.x + l.plot.w, y, PARE_INK_AXIS);

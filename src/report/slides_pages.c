@@ -99,10 +99,14 @@ static void chart_page(pare_deck *deck, const pare_chart *chart)
     const pare_text below = {
         .size = 12, .ink = PARE_INK_SOFT, .wrap = box.w, .lines = 2, .down = 1};
     double used = pare_text_draw(&deck->canvas, box.x, box.y + box.h, &below, chart->text).h + 6;
-    pare_canvas part = {
-        .cr = deck->canvas.cr, .width = box.w, .height = box.h - used, .untitled = true};
+    const double larger = 1.1; /* slides are read from farther away */
+    pare_canvas part = {.cr = deck->canvas.cr,
+                        .width = box.w / larger,
+                        .height = (box.h - used) / larger,
+                        .untitled = true};
     cairo_save(part.cr);
     cairo_translate(part.cr, box.x, box.y);
+    cairo_scale(part.cr, larger, larger);
     chart->draw(&part, deck->view);
     cairo_restore(part.cr);
     pare_canvas_free_hots(&part);
@@ -125,21 +129,6 @@ static void result_chapters(pare_deck *deck)
                                       "quality", "hardware", "tradeoffs"};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         chapter(deck, ids[i]);
-}
-
-static void findings_pages(pare_deck *deck)
-{
-    char title[120];
-    pare_findings results = pare_findings_of_results(deck->view),
-                  hardware = pare_findings_of_hardware(deck->view);
-    for (int i = 0; i < pare_section_count; i++) {
-        const pare_section *section = &pare_sections[i];
-        snprintf(title, sizeof title, "Findings: %s%s",
-                 strcmp(section->id, "tradeoffs") == 0 ? "frameworks" : "",
-                 strcmp(section->id, "tradeoffs") == 0 ? "" : section->title);
-        pare_slide_findings(deck, title, &results, section, true);
-        pare_slide_findings(deck, title, &hardware, section, false);
-    }
 }
 
 static void titled_findings(pare_deck *deck, const char *title, const pare_findings *findings,
@@ -168,6 +157,22 @@ static void titled_findings(pare_deck *deck, const char *title, const pare_findi
         }
         room = rest;
     }
+}
+
+/* Chapter by chapter, under the chapter's name. */
+static void findings_pages(pare_deck *deck)
+{
+    pare_findings all = pare_findings_begin(deck->view);
+    const pare_findings sources[] = {pare_findings_of_results(deck->view),
+                                     pare_findings_of_hardware(deck->view)};
+    for (int i = 0; i < pare_section_count; i++)
+        for (int k = 0; k < 2; k++)
+            for (int f = 0; f < sources[k].count; f++)
+                if (pare_section_has(&pare_sections[i], sources[k].items[f].topic))
+                    pare_findings_add(deck->view, &all, pare_sections[i].title,
+                                      sources[k].items[f].verdict, "%s",
+                                      sources[k].items[f].sentence);
+    titled_findings(deck, "Findings", &all, true);
 }
 
 static void design_pages(pare_deck *deck)
@@ -232,7 +237,8 @@ static void references_page(pare_deck *deck)
 }
 
 void (*const pare_slide_pages[])(pare_deck *deck) = {
-    title_page,     goal_page,    hardware_page, subjects_page, results_pages,  result_chapters,
-    findings_pages, design_pages, scaling_pages, limits_page, missing_page,   scenarios_page, references_page,
+    title_page,      goal_page,      hardware_page,   subjects_page, results_pages,
+    result_chapters, findings_pages, design_pages,    scaling_pages, limits_page,
+    missing_page,    scenarios_page, references_page,
 };
 const int pare_slide_page_count = sizeof pare_slide_pages / sizeof *pare_slide_pages;

@@ -123,46 +123,6 @@ static pare_status read_limits(pare_view *v, pare_store *store)
     return pare_store_query(store, &filter, false, take_limits, &v->limits);
 }
 
-pare_status pare_view_make(const pare_study *study, pare_store *store, pare_view *out)
-{
-    pare_view v = {.study = study};
-    size_t n = (size_t)study->count;
-    pare_status status;
-    v.model = keep(&v, n, sizeof *v.model);
-    v.model_label = keep(&v, n, sizeof *v.model_label);
-    v.synthetic = keep(&v, n, sizeof *v.synthetic);
-    v.choice = keep(&v, n, sizeof *v.choice);
-    v.workload = keep(&v, n, sizeof *v.workload);
-    if (!v.model || !v.model_label || !v.synthetic || !v.choice || !v.workload) {
-        status = PARE_OUT_OF_MEMORY;
-        goto fail;
-    }
-    collect(&v);
-    label(&v);
-    v.cells = keep(&v, (size_t)v.models * (size_t)v.choices * (size_t)v.workloads, sizeof *v.cells);
-    if (!v.cells) {
-        status = PARE_OUT_OF_MEMORY;
-        goto fail;
-    }
-    for (size_t i = 0; i < n; i++) {
-        const pare_cell *cell = &study->cells[i];
-        *slot(&v, find_text(v.model, v.models, cell->model), find_choice(&v, cell),
-              find_text(v.workload, v.workloads, cell->workload)) = cell;
-    }
-    PARE_TRY(read_limits(&v, store));
-    *out = v;
-    return PARE_OK;
-fail:
-    pare_view_free(&v);
-    return status;
-}
-
-void pare_view_free(pare_view *view)
-{
-    pare_arena_free(&view->arena);
-    *view = (pare_view){0};
-}
-
 /* ---- measures ---- */
 
 const pare_cell *pare_view_cell(const pare_view *v, int m, int c, int w)
@@ -191,30 +151,94 @@ static const pare_cell *baseline_of(const pare_view *v, const pare_cell *cell, i
     return base ? base : pare_view_cell(v, m, v->base, w);
 }
 
+const char *const pare_view_derived[PARE_VIEW_DERIVED] = {
+    "decode_speedup", "prefill_speedup", "memory_reduction", "weights_reduction", "quality_loss"};
+
+static pare_measure derive(const pare_cell *cell, const pare_cell *base, int which)
+{
+    static const char *const of[PARE_VIEW_DERIVED] = {"decode_tokens_per_s", "prefill_tokens_per_s",
+                                                      "peak_rss_bytes", "weights_bytes", NULL};
+    if (!of[which])
+        return pare_quality_loss(cell, base);
+    if (!base)
+        return pare_measure_absent();
+    pare_measure ratio = pare_cell_ratio(cell, base, of[which]);
+    if (cell == base)
+        ratio.low = ratio.high = ratio.value;
+    return strstr(pare_view_derived[which], "reduction") ? shifted(ratio, -1, 1) : ratio;
+}
+
+/* Once for each cell: intervals of ratios are not free. */
+static pare_status derive_all(pare_view *v)
+{
+    size_t count = (size_t)v->models * (size_t)v->choices * (size_t)v->workloads;
+    v->derived = keep(v, count * PARE_VIEW_DERIVED, sizeof *v->derived);
+    if (!v->derived)
+        return PARE_OUT_OF_MEMORY;
+    for (int m = 0; m < v->models; m++)
+        for (int c = 0; c < v->choices; c++)
+            for (int w = 0; w < v->workloads; w++) {
+                const pare_cell **at = slot(v, m, c, w);
+                const pare_cell *base = *at ? baseline_of(v, *at, m, w) : NULL;
+                for (int d = 0; d < PARE_VIEW_DERIVED; d++)
+                    v->derived[(at - v->cells) * PARE_VIEW_DERIVED + d] =
+                        *at ? derive(*at, base, d) : pare_measure_absent();
+            }
+    return PARE_OK;
+}
+
 pare_measure pare_view_get(const pare_view *v, int m, int c, int w, const char *metric)
 {
-    static const struct {
-        const char *name, *of;
-        bool saved;
-    } derived[] = {{"prefill_speedup", "prefill_tokens_per_s", false},
-                   {"decode_speedup", "decode_tokens_per_s", false},
-                   {"memory_reduction", "peak_rss_bytes", true},
-                   {"weights_reduction", "weights_bytes", true}};
     const pare_cell *cell = pare_view_cell(v, m, c, w);
     if (!cell)
         return pare_measure_absent();
-    const pare_cell *base = baseline_of(v, cell, m, w);
-    if (strcmp(metric, "quality_loss") == 0)
-        return pare_quality_loss(cell, base);
-    for (size_t i = 0; i < sizeof derived / sizeof *derived; i++) {
-        if (strcmp(metric, derived[i].name) != 0)
-            continue;
-        pare_measure ratio = pare_cell_ratio(cell, base, derived[i].of);
-        if (cell == base)
-            ratio.low = ratio.high = ratio.value;
-        return derived[i].saved ? shifted(ratio, -1, 1) : ratio;
-    }
+    for (int d = 0; d < PARE_VIEW_DERIVED; d++)
+        if (strcmp(metric, pare_view_derived[d]) == 0)
+            return v->derived[(slot(v, m, c, w) - v->cells) * PARE_VIEW_DERIVED + d];
     return of_cell(cell, metric);
+}
+
+/* ---- the whole ---- */
+
+pare_status pare_view_make(const pare_study *study, pare_store *store, pare_view *out)
+{
+    pare_view v = {.study = study};
+    size_t n = (size_t)study->count;
+    pare_status status;
+    v.model = keep(&v, n, sizeof *v.model);
+    v.model_label = keep(&v, n, sizeof *v.model_label);
+    v.synthetic = keep(&v, n, sizeof *v.synthetic);
+    v.choice = keep(&v, n, sizeof *v.choice);
+    v.workload = keep(&v, n, sizeof *v.workload);
+    if (!v.model || !v.model_label || !v.synthetic || !v.choice || !v.workload) {
+        status = PARE_OUT_OF_MEMORY;
+        goto fail;
+    }
+    collect(&v);
+    label(&v);
+    v.cells = keep(&v, (size_t)v.models * (size_t)v.choices * (size_t)v.workloads, sizeof *v.cells);
+    if (!v.cells) {
+        status = PARE_OUT_OF_MEMORY;
+        goto fail;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const pare_cell *cell = &study->cells[i];
+        *slot(&v, find_text(v.model, v.models, cell->model), find_choice(&v, cell),
+              find_text(v.workload, v.workloads, cell->workload)) = cell;
+    }
+    PARE_TRY(derive_all(&v));
+    PARE_TRY(read_limits(&v, store));
+    *out = v;
+    return PARE_OK;
+fail:
+    pare_view_free(&v);
+    return status;
+}
+
+void pare_view_free(pare_view *view)
+{
+    pare_arena_free(&view->arena);
+    *view = (pare_view){0};
 }
 
 const char *pare_view_reason(const pare_view *v, int m, int c, int w, const char *metric)

@@ -19,6 +19,9 @@ typedef struct pare_view_limits {
     pare_measure read_bandwidth, int8_ops, bf16_flops, fp32_flops;
 } pare_view_limits;
 
+enum { PARE_VIEW_DERIVED = 5 };
+extern const char *const pare_view_derived[PARE_VIEW_DERIVED]; /* their names */
+
 typedef struct pare_view {
     const pare_study *study;
     int models, choices, workloads;
@@ -29,6 +32,7 @@ typedef struct pare_view {
     const char **workload;
     int base;                /* the choice of the baseline recipe, on the first backend that has it;
                                 -1: none */
+    pare_measure *derived;   /* of each cell, in the order of cells, PARE_VIEW_DERIVED each */
     const pare_cell **cells; /* [models][choices][workloads]; NULL: not in the study */
     bool any_synthetic;
     pare_view_limits limits;
