@@ -240,14 +240,17 @@ static pare_condition *parse_conditions(const cli_list *list)
 
 static int check(const cli_command *command, const cli_common *common, const query *q)
 {
-    static const char *const kinds[] = {"bench", "eval", "generate", "quantize", "limits"};
+    static const char *const kinds[] = {"bench",    "eval",   "generate", "model",
+                                        "quantize", "limits", "study"};
     enum { KINDS = sizeof kinds / sizeof *kinds };
     size_t kind = 0;
     while (q->kind && kind < KINDS && strcmp(q->kind, kinds[kind]) != 0)
         kind++;
     if (kind == KINDS)
         return cli_usage_error(
-            command, "--kind: '%s' is none of bench, eval, generate, quantize, limits", q->kind);
+            command,
+            "--kind: '%s' is none of bench, eval, generate, model, quantize, limits, study",
+            q->kind);
     if (strcmp(q->format, "table") != 0 && strcmp(q->format, "json") != 0 &&
         strcmp(q->format, "csv") != 0)
         return cli_usage_error(command, "--format: '%s' is none of table, json, csv", q->format);

@@ -84,10 +84,10 @@ static bool same_evaluation(const pare_cell *a, const pare_cell *b)
 pare_measure pare_quality_loss(const pare_cell *cell, const pare_cell *baseline)
 {
     pare_measure ratio = pare_cell_measure(cell, "perplexity_ratio");
+    if (cell == baseline) /* by definition, where there is quality at all */
+        return (pare_measure){0, 0, 0, cell->synthetic};
     if (!baseline || !baseline->eval)
         return pare_measure_shift(ratio, 1, -1);
-    if (cell == baseline)
-        return (pare_measure){0, 0, 0, !cell->eval};
     if (!same_evaluation(cell, baseline))
         return (pare_measure){.absent = true};
     const pare_metric *a = pare_record_metric(cell->eval, "mean_nll"),

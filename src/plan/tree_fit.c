@@ -115,7 +115,7 @@ static pare_status add_grid(fit *f, const pare_advice *all, const pare_wish *bas
         const pare_candidate *c = &all->candidates[i];
         if (!c->memory.absent && c->memory.high > largest)
             largest = c->memory.high;
-        known_loss = known_loss || !c->loss.absent;
+        known_loss = known_loss || (!c->loss.absent && c->cell != c->baseline);
         known_energy = known_energy && !c->joules.absent;
     }
     for (int p = 0; p < PARE_PREFERENCES; p++) {
