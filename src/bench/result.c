@@ -114,12 +114,23 @@ static double decode_bytes(const pare_bench_entry *entry)
     return pare_bench_number(entry->last, "decode_bytes") + (context > 0 ? kv * held / context : 0);
 }
 
+static bool ran_on_gpu(const pare_bench_entry *entry)
+{
+    const char *backend = json_string_value(json_object_get(entry->last, "backend"));
+    return backend && strcmp(backend, "cpu") != 0;
+}
+
 static void add_bandwidth(pare_bench_builder *b, const pare_bench_entry *entry)
 {
     pare_summary summary;
     double bandwidth = NAN;
-    if (entry->bandwidth.count &&
-        pare_summarize(entry->bandwidth.values, entry->bandwidth.count, &summary) == PARE_OK) {
+    if (ran_on_gpu(entry)) {
+        bandwidth = pare_bench_number(entry->last, "gpu_bandwidth_bytes_per_s");
+        pare_bench_add_value(b, "read_bandwidth_bytes_per_s", "bytes/s", bandwidth,
+                             "the GPU does not tell its memory's width and clock");
+    } else if (entry->bandwidth.count &&
+               pare_summarize(entry->bandwidth.values, entry->bandwidth.count, &summary) ==
+                   PARE_OK) {
         pare_metric *metric = pare_bench_add_metric(b, "read_bandwidth_bytes_per_s", "bytes/s");
         double *samples = pare_arena_allocate(&b->arena, entry->bandwidth.count * sizeof *samples);
         bandwidth = summary.median.value;
@@ -162,6 +173,10 @@ static void add_peak(pare_bench_builder *b, const pare_bench_entry *entry,
                *name = peak_name(entry);
     int threads = (int)json_integer_value(json_object_get(entry->last, "threads"));
     const pare_hw_limit *limit = limits ? pare_hw_limit_find(limits, name, isa, threads) : NULL;
+    if (ran_on_gpu(entry)) {
+        pare_bench_add_absent(b, "peak_share", "ratio", "the GPU's peak rates are not measured");
+        return;
+    }
     if (limits && !limit &&
         strcmp(name, "fp32_flops_per_s") !=
             0) { /* the tier has no such instruction: FP32 does it */

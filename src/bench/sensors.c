@@ -166,6 +166,7 @@ static void report_gpu(const pare_bench_sensors *s, json_t *message)
     double n = s->gpu_readings;
     if (!s->gpu_readings)
         return;
+    add(message, "gpu_bandwidth_bytes_per_s", pare_gpus_info(s->gpus, s->gpu)->memory_bytes_per_s);
     json_object_set_new(message, "gpu_name", json_string(pare_gpus_info(s->gpus, s->gpu)->name));
     add(message, "gpu_utilization", s->gpu_sums.utilization / n);
     add(message, "gpu_memory_utilization", s->gpu_sums.memory_utilization / n);

@@ -56,6 +56,17 @@ assert "Decode speed" in shown and "paired by window, 8 pairs" in shown and "A b
 first = lines(run("results", "--kind", "bench", "--json").stdout)[0]["run"]
 assert run("compare", str(first), "q8_0.gguf").stdout.startswith("A: ref-llama-11m/bf16/cpu/")
 
+# Paired against unpaired, on a real pair: perplexities that overlap by far, a ratio that does not touch 1.
+q4 = os.path.join(folder.name, "q4_0.gguf")
+run("quantize", model, "--format", "q4_0", "-o", q4, "--quiet")
+for file in (files["q8_0"], q4):
+    run("eval", file, "--against", model, "--text", text, "--context", "128", "--windows", "16", "--quiet")
+pair = {r["metric"]: r for r in json.loads(run("compare", "q8_0", "q4_0", "--json").stdout)["metrics"]}["perplexity"]
+assert pair["a"]["high"] > pair["b"]["low"] and pair["a"]["value"] > pair["b"]["low"], pair
+assert pair["pairs"] == 16 and pair["change"]["low"] > 1 and pair["better"] == "a", pair
+unpaired = (pair["a"]["high"] - pair["a"]["low"]) / pair["a"]["value"]
+assert pair["change"]["high"] - pair["change"]["low"] < unpaired / 3, pair
+
 # What does not compare.
 run("bench", files["q8_0"], "-r", "6", *bench[:1], "17", *bench[2:])
 ids = [r["run"] for r in lines(run("results", "--kind", "bench", "--json").stdout)]

@@ -21,10 +21,25 @@
 
 static void every_fact_is_there_or_says_why(void **state)
 {
-    static const char *const keys[] = {"cpu_name",       "isa",        "cores",        "threads",
-                                       "l3_bytes",       "numa_nodes", "memory_bytes", "governor",
-                                       "kernel",         "compiler",   "libraries",    "hypervisor",
-                                       "energy_counters"};
+    static const char *const keys[] = {"cpu_name",
+                                       "isa",
+                                       "cores",
+                                       "threads",
+                                       "l3_bytes",
+                                       "numa_nodes",
+                                       "memory_bytes",
+                                       "governor",
+                                       "kernel",
+                                       "compiler",
+                                       "libraries",
+                                       "hypervisor",
+                                       "energy_counters",
+                                       "gpu_name",
+                                       "gpu_driver",
+                                       "cuda_version",
+                                       "hardware_counters",
+                                       "numa_memory",
+                                       "cpu_temperature_celsius"};
     pare_hw *hw;
     assert_int_equal(pare_hw_probe(&hw), PARE_OK);
     for (size_t i = 0; i < pare_hw_count(hw); i++) {
