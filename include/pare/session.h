@@ -28,7 +28,7 @@ typedef struct pare_session_options {
     const char *isa;    /* NULL: the best tier of this machine; see pare/hw.h */
     const char *device; /* NULL or "cpu" */
     int64_t context;    /* positions in the KV cache; 0: the model's, at most 8192 */
-    pare_type kv_type;  /* PARE_TYPE_F32, F16, or Q8_0 (heads a multiple of 32) */
+    pare_type kv_type;  /* PARE_TYPE_F32, F16; Q8_0 or Q4_0 where heads are multiples of 32 */
     pare_activations activations;
     bool no_kv_cache; /* recompute all positions at every step */
 } pare_session_options;

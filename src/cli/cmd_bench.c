@@ -296,7 +296,7 @@ static int run(int argc, char **argv, const cli_command *command)
         {"timeout", CLI_NUMBER, &a.timeout, "S", "seconds until a process is ended (default 3600)"},
         {"activations", CLI_TEXT, &a.activations, "A",
          "f32, or fast: 8 bits or BF16 where that is faster (default fast)"},
-        {"kv-type", CLI_TEXT, &a.kv_type, "T", "KV cache in f16 (default), f32 or q8_0"},
+        {"kv-type", CLI_TEXT, &a.kv_type, "T", "KV cache in f16 (default), f32, q8_0 or q4_0"},
         {"kv-cache", CLI_TEXT, &a.kv_cache, "on|off",
          "off: compute all positions at every token (default on)"},
         {"no-kv-cache", CLI_FLAG, &a.no_kv_cache, NULL, "the same as --kv-cache off"},

@@ -338,7 +338,7 @@ static int run(int argc, char **argv, const cli_command *command)
         {"bos", CLI_FLAG, &job.bos, NULL,
          "with llama.cpp: BOS in front of each chunk, also where the tokenizer adds none"},
         {"no-bos", CLI_FLAG, &job.no_bos, NULL, "with llama.cpp: no BOS"},
-        {"kv-type", CLI_TEXT, &session.kv_type, "T", "KV cache in f32 (default), f16 or q8_0"},
+        {"kv-type", CLI_TEXT, &session.kv_type, "T", "KV cache in f32 (default), f16, q8_0 or q4_0"},
         CLI_ACTIVATIONS_ROW(session),
         {"generate", CLI_FLAG, &job.generate, NULL,
          "score the text that the model writes after 16 prompts, instead of a given text"},

@@ -1,8 +1,10 @@
 /* pare inspect: what a model file holds. */
 #include "cli/commands.h"
+#include "cli/inspect_weights.h"
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <pare/inspect.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,7 +89,8 @@ static json_t *formats_json(const pare_inspection *inspection)
     return list;
 }
 
-static void print_json(const pare_inspection *inspection, bool with_tensors)
+static void print_json(const pare_inspection *inspection, const pare_weights *weights,
+                       bool with_tensors)
 {
     const pare_inspection_info *info = pare_inspection_get_info(inspection);
     size_t count;
@@ -114,6 +117,16 @@ static void print_json(const pare_inspection *inspection, bool with_tensors)
     json_object_set_new(object, "metadata", values);
     if (with_tensors)
         json_object_set_new(object, "tensors", tensors_json(inspection));
+    if (weights) {
+        json_object_set_new(object, "weights", cli_weights_json(weights));
+        if (weights->base) {
+            json_object_set_new(object, "base", text_json(weights->base));
+            json_object_set_new(object, "relative_error", json_real(weights->relative_error));
+            json_object_set_new(object, "snr_db",
+                                isfinite(weights->snr_db) ? json_real(weights->snr_db)
+                                                          : json_null());
+        }
+    }
     json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
     puts("");
     json_decref(object);
@@ -226,39 +239,61 @@ static void print_tensors(const pare_inspection *inspection)
 
 static int run(int argc, char **argv, const cli_command *command)
 {
-    bool with_tensors = false;
+    bool with_tensors = false, histogram = false;
+    const char *base = NULL, *chart = NULL;
     const cli_option options[] = {
         {"tensors", CLI_FLAG, &with_tensors, NULL, "list every tensor"},
+        {"histogram", CLI_FLAG, &histogram, NULL,
+         "distribution of each tensor's weights, and columns that stand out"},
+        {"error", CLI_TEXT, &base, "BASE",
+         "error of each tensor against the model that it was made from"},
+        {"output|o", CLI_TEXT, &chart, "FILE",
+         "draw the error, or else the distribution, to FILE.png, .svg or .pdf"},
         {0},
     };
     cli_common common = {0};
     cli_list files = {0};
     pare_inspection *inspection;
+    pare_weights *weights = NULL;
     cli_parse(argc, argv, command, options, &common, &files);
     if (files.count != 1)
         return cli_usage_error(command, "one FILE is needed");
     pare_status status = pare_inspect(files.items[0], &inspection);
     if (status != PARE_OK)
         return cli_failed(command, status);
+    if (histogram || base || chart)
+        status = pare_weights_inspect(files.items[0], base, (int)common.threads, NULL, &weights);
+    if (status == PARE_OK && chart)
+        status = pare_weights_draw(weights, chart);
+    if (status != PARE_OK) {
+        pare_weights_free(weights);
+        pare_inspection_free(inspection);
+        return cli_failed(command, status);
+    }
     if (common.json) {
-        print_json(inspection, with_tensors);
+        print_json(inspection, weights, with_tensors);
     } else {
         print_summary(inspection);
         print_formats(inspection);
         print_metadata(inspection);
         if (with_tensors)
             print_tensors(inspection);
+        if (weights)
+            cli_weights_print(weights, histogram);
     }
+    pare_weights_free(weights);
     pare_inspection_free(inspection);
     return 0;
 }
 
-const cli_command cmd_inspect = {"inspect",
-                                 "what a model file holds: architecture, shapes, sizes, metadata",
-                                 "pare inspect FILE [--tensors] [--json]",
-                                 "FILE is a folder, a .gguf or .safetensors file, or a Hugging "
-                                 "Face name in the local cache. Files that Pare cannot\n"
-                                 "run are shown too, with the reason.\n\n"
-                                 "  pare inspect model.gguf --tensors\n"
-                                 "  pare inspect model.gguf --json | jq .bits_per_weight\n",
-                                 run};
+const cli_command cmd_inspect = {
+    "inspect", "what a model file holds: architecture, shapes, sizes, metadata",
+    "pare inspect FILE [--tensors] [--histogram] [--error BASE] [-o CHART] [--json]",
+    "FILE is a folder, a .gguf or .safetensors file, or a Hugging "
+    "Face name in the local cache. Files that Pare cannot\n"
+    "run are shown too, with the reason.\n\n"
+    "  pare inspect model.gguf --tensors\n"
+    "  pare inspect model.gguf --json | jq .bits_per_weight\n"
+    "  pare inspect small.gguf --error models/ref-llama-11m -o "
+    "error.svg\n",
+    run};

@@ -28,8 +28,9 @@ int cli_session_options(const cli_command *command, const cli_session_args *args
         return code;
     options->kv_type = pare_type_from_name(args->kv_type);
     if (options->kv_type != PARE_TYPE_F16 && options->kv_type != PARE_TYPE_F32 &&
-        options->kv_type != PARE_TYPE_Q8_0)
-        return cli_usage_error(command, "--kv-type '%s': use f32, f16 or q8_0", args->kv_type);
+        options->kv_type != PARE_TYPE_Q8_0 && options->kv_type != PARE_TYPE_Q4_0)
+        return cli_usage_error(command, "--kv-type '%s': use f32, f16, q8_0 or q4_0",
+                               args->kv_type);
     if (strcmp(args->activations, "f32") == 0)
         options->activations = PARE_ACTIVATIONS_F32;
     else if (strcmp(args->activations, "fast") == 0)

@@ -105,7 +105,7 @@ typedef struct pare_int8 {
 #define PARE_HEAD_DIM_MAX 512
 
 /* Attention over a cache. Keys and values of one layer: [kv_heads][capacity][head_dim] of
- * cache_type (F32, F16; Q8_0 where head_dim is a multiple of 32), each row padded to
+ * cache_type (F32, F16; Q8_0 and Q4_0 where head_dim is a multiple of 32), each row padded to
  * `cache_row_bytes`. q: [tokens] rows of q_stride floats, heads contiguous; out likewise. Query t
  * sits at position past + t and sees positions max(0, past+t-window+1) .. past+t. */
 typedef struct pare_attention {

@@ -166,9 +166,10 @@ static pare_status allocate_cache(cpu_state *cpu)
                          (long long)pare_type_block(cpu->kv_type));
     int64_t rows;
     pare_status status;
-    /* Rows of numbers start a cache line; 8-bit ones would grow by half or more, and lose what they
-     * are for. */
-    if (!pare_align_size(row, cpu->kv_type == PARE_TYPE_Q8_0 ? 2 : CPU_LINE, &cpu->kv_row_bytes) ||
+    /* Rows of numbers start a cache line; those of blocks would grow by half or more, and lose what
+     * they are for. */
+    bool blocks = pare_type_block(cpu->kv_type) > 1;
+    if (!pare_align_size(row, blocks ? 2 : CPU_LINE, &cpu->kv_row_bytes) ||
         !pare_mul_i64(d->layers * d->kv_heads, cpu->context, &rows) ||
         !pare_mul_size((size_t)rows, cpu->kv_row_bytes, &cpu->kv_bytes))
         return pare_fail(PARE_LIMIT, "a context of %lld tokens is too large",

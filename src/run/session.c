@@ -40,8 +40,8 @@ static pare_status check_options(const pare_model *model, const pare_session_opt
 {
     const pare_decoder *d = &model->decoder;
     if (options->kv_type != PARE_TYPE_F32 && options->kv_type != PARE_TYPE_F16 &&
-        options->kv_type != PARE_TYPE_Q8_0)
-        return pare_fail(PARE_INVALID_ARGUMENT, "a KV cache of %s: use f32, f16 or q8_0",
+        options->kv_type != PARE_TYPE_Q8_0 && options->kv_type != PARE_TYPE_Q4_0)
+        return pare_fail(PARE_INVALID_ARGUMENT, "a KV cache of %s: use f32, f16, q8_0 or q4_0",
                          pare_type_name(options->kv_type));
     if (options->device && strcmp(options->device, "cpu") != 0)
         return pare_fail(PARE_UNSUPPORTED, "device '%s' is not available: use cpu",

@@ -19,9 +19,7 @@ typedef struct problem {
 
 static size_t row_bytes(pare_type type, int64_t n)
 {
-    if (type == PARE_TYPE_Q8_0)
-        return (size_t)n / 32 * 34;
-    return (size_t)n * (type == PARE_TYPE_F16 ? 2 : 4);
+    return pare_type_row_bytes(type, n);
 }
 
 static int64_t up16(int64_t n)
@@ -31,15 +29,7 @@ static int64_t up16(int64_t n)
 
 static void read_stored(const void *row, float *values, int64_t n, pare_type type)
 {
-    const pare_block_q8_0 *blocks = row;
-    for (int64_t i = 0; i < n; i++) {
-        if (type == PARE_TYPE_F32)
-            values[i] = ((const float *)row)[i];
-        else if (type == PARE_TYPE_F16)
-            values[i] = pare_f16_to_f32(((const uint16_t *)row)[i]);
-        else
-            values[i] = pare_f16_to_f32(blocks[i / 32].d) * (float)blocks[i / 32].q[i % 32];
-    }
+    pare_type_get_traits(type)->decode(row, values, n);
 }
 
 /* Rows beyond past + tokens hold NaN: whoever reads them shows it. */
@@ -196,8 +186,8 @@ static pare_attention shape(int64_t tokens, int64_t past, int64_t heads, int64_t
 static void test_shapes(void **state)
 {
     (void)state;
-    const pare_type types[] = {PARE_TYPE_F32, PARE_TYPE_F16, PARE_TYPE_Q8_0};
-    for (int t = 0; t < 3; t++) {
+    const pare_type types[] = {PARE_TYPE_F32, PARE_TYPE_F16, PARE_TYPE_Q8_0, PARE_TYPE_Q4_0};
+    for (int t = 0; t < 4; t++) {
         check_problem(shape(1, 0, 4, 2, 64, 0, types[t]));
         check_problem(shape(70, 0, 8, 2, 64, 0, types[t]));
         check_problem(shape(33, 500, 9, 3, 64, 0, types[t]));  /* over a chunk's end */

@@ -219,16 +219,14 @@ static void test_store_cache(void **state)
 {
     (void)state;
     const pare_kernels *reference = pare_kernels_get(PARE_ISA_REF);
-    const pare_type types[] = {PARE_TYPE_F32, PARE_TYPE_F16, PARE_TYPE_Q8_0};
+    const pare_type types[] = {PARE_TYPE_F32, PARE_TYPE_F16, PARE_TYPE_Q8_0, PARE_TYPE_Q4_0};
     pare_random random = {8};
     FOR_TIERS(k)
-    for (int t = 0; t < 3; t++)
+    for (int t = 0; t < 4; t++)
         for (int64_t n = 1; n <= 256; n++) {
-            if (types[t] == PARE_TYPE_Q8_0 && n % 32)
+            size_t bytes = pare_type_row_bytes(types[t], n);
+            if (!bytes)
                 continue;
-            size_t bytes = types[t] == PARE_TYPE_Q8_0
-                               ? (size_t)n / 32 * 34
-                               : (size_t)n * (types[t] == PARE_TYPE_F16 ? 2 : 4);
             guarded row = guarded_allocate(bytes), expected = guarded_allocate(bytes);
             float values[256];
             fill_normal(values, n, n % 3 ? 1 : 1e-6, &random); /* subnormal halves too */

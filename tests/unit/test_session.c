@@ -537,7 +537,7 @@ static void limits(void **state)
     assert_int_equal(pare_session_create(r.model, &options, &session), PARE_LIMIT);
     assert_null(session);
     options.context = 10;
-    options.kv_type = PARE_TYPE_Q4_0;
+    options.kv_type = PARE_TYPE_Q4_1;
     assert_int_equal(pare_session_create(r.model, &options, &session), PARE_INVALID_ARGUMENT);
     options.kv_type = PARE_TYPE_Q8_0; /* heads of 16 */
     assert_int_equal(pare_session_create(r.model, &options, &session), PARE_UNSUPPORTED);

@@ -23,6 +23,10 @@ static const float *read_row(const void *row, pare_type type, int64_t n, float *
             buffer[i] = pare_f16_to_f32(halves[i]);
         return buffer;
     }
+    if (type == PARE_TYPE_Q4_0) {
+        pare_type_get_traits(type)->decode(row, buffer, n);
+        return buffer;
+    }
     assert(type == PARE_TYPE_Q8_0);
     const pare_block_q8_0 *blocks = row;
     for (int64_t i = 0; i < n; i++)

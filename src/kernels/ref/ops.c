@@ -105,6 +105,10 @@ static void store_cache(void *row, const float *values, int64_t n, pare_type cac
             halves[i] = pare_f32_to_f16(values[i]);
         return;
     }
+    if (cache_type == PARE_TYPE_Q4_0) {
+        pare_type_get_traits(cache_type)->encode(values, row, n, NULL);
+        return;
+    }
     assert(cache_type == PARE_TYPE_Q8_0 && n % 32 == 0);
     pare_block_q8_0 *blocks = row;
     for (int64_t b = 0; b < n / 32; b++) {

@@ -61,6 +61,10 @@ INLINE vec load_cache(const char *row, pare_type type, int64_t d, int64_t n)
         const pare_block_q8_0 *b = (const pare_block_q8_0 *)row + d / 32;
         return v_load_i8(b->q + d % 32) * v_set1(_cvtsh_ss(b->d));
     }
+    if (type == PARE_TYPE_Q4_0) {
+        const pare_block_q4_0 *b = (const pare_block_q4_0 *)row + d / 32;
+        return v_load_i4(b->q + d % 16, d % 32 >= 16) * v_set1(_cvtsh_ss(b->d));
+    }
     const float *p = (const float *)row + d;
     return left >= LANES ? v_load(p) : v_load_partial(p, left, 0);
 }
@@ -331,6 +335,8 @@ INLINE void add_values_typed(float *const *out, const float *weights, const valu
         add_values_dims(out, weights, source, PARE_TYPE_F16, first, last, rows);
     else if (source->type == PARE_TYPE_Q8_0)
         add_values_dims(out, weights, source, PARE_TYPE_Q8_0, first, last, rows);
+    else if (source->type == PARE_TYPE_Q4_0)
+        add_values_dims(out, weights, source, PARE_TYPE_Q4_0, first, last, rows);
     else
         add_values_dims(out, weights, source, PARE_TYPE_F32, first, last, rows);
 }

@@ -40,6 +40,8 @@ static value_source read_block(const tile *t, int64_t start, int64_t first, int6
         read_typed(t, PARE_TYPE_F16, start, first, last, buffers, direct);
     else if (a->cache_type == PARE_TYPE_Q8_0)
         read_typed(t, PARE_TYPE_Q8_0, start, first, last, buffers, direct);
+    else if (a->cache_type == PARE_TYPE_Q4_0)
+        read_typed(t, PARE_TYPE_Q4_0, start, first, last, buffers, direct);
     else
         read_typed(t, PARE_TYPE_F32, start, first, last, buffers, direct);
     if (direct)

@@ -174,6 +174,8 @@ static void store_cache(void *row, const float *values, int64_t n, pare_type cac
         store_f16(row, values, n);
     else if (cache_type == PARE_TYPE_Q8_0)
         store_q8_0(row, values, n);
+    else if (cache_type == PARE_TYPE_Q4_0)
+        pare_type_get_traits(cache_type)->encode(values, row, n, NULL);
     else
         memcpy(row, values, (size_t)n * sizeof(float));
 }

@@ -4,6 +4,7 @@
 #define PARE_KERNELS_X86_VECTOR_AVX2_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -73,6 +74,14 @@ static inline void v_store_f16_partial(uint16_t *p, vec x, int64_t n)
 static inline vec v_load_i8(const int8_t *p)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+
+/* The low or high nibbles of 8 bytes, less 8. */
+static inline vec v_load_i4(const uint8_t *p, bool high)
+{
+    __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+    bytes = high ? _mm256_srli_epi32(bytes, 4) : _mm256_and_si256(bytes, _mm256_set1_epi32(15));
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(bytes, _mm256_set1_epi32(8)));
 }
 
 /* Rounded to nearest even; values within -127..127. */

@@ -4,6 +4,7 @@
 #define PARE_KERNELS_X86_VECTOR_AVX512_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <math.h>
 #include <stdint.h>
 
@@ -66,6 +67,14 @@ static inline void v_store_f16_partial(uint16_t *p, vec x, int64_t n)
 static inline vec v_load_i8(const int8_t *p)
 {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+
+/* The low or high nibbles of 16 bytes, less 8. */
+static inline vec v_load_i4(const uint8_t *p, bool high)
+{
+    __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+    bytes = high ? _mm512_srli_epi32(bytes, 4) : _mm512_and_si512(bytes, _mm512_set1_epi32(15));
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(bytes, _mm512_set1_epi32(8)));
 }
 
 /* Rounded to nearest even; values within -127..127. */
