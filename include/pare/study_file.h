@@ -30,6 +30,7 @@ typedef struct pare_study_recipe {
     char *format;       /* "q8_0" ... */
     char *recipe;       /* or "q4_k_m", "bnb-int8", ...; neither: the model as it was given */
     char *method;       /* "rtn" where not given */
+    int search_scales;  /* of rtn: scale: mse */
     char *calibration;  /* a text */
     int64_t sequences, length; /* of the calibration; 0: the method's defaults */
     int pure;                  /* all matrices */

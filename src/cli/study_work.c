@@ -218,6 +218,7 @@ static pare_status prepare(const cli_study *s, const pare_study_step *step, quan
     const pare_study_recipe *recipe = &s->file->recipes[step->recipe];
     q->options.recipe = recipe->recipe;
     q->options.method = recipe->method;
+    q->options.search_scales = recipe->search_scales;
     q->options.pure = recipe->pure;
     q->options.threads = (int)s->common.threads;
     if (recipe->format) {

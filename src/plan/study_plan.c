@@ -74,6 +74,7 @@ static void describe_quantize(const planner *p, const pare_study_step *s, pare_b
     add_text(to, "format", r->format);
     add_text(to, "recipe", r->recipe);
     add_text(to, "method", r->method);
+    add_text(to, "scale", r->search_scales ? "mse" : NULL);
     add_text(to, "calibration", r->calibration);
     add_number(to, "sequences", r->sequences);
     add_number(to, "length", r->length);

@@ -20,6 +20,7 @@ static const cyaml_schema_value_t text_entry = {
 static const cyaml_strval_t answers[] = {{"no", 0}, {"yes", 1}, {"false", 0}, {"true", 1}};
 static const cyaml_strval_t off_is_one[] = {{"on", 0}, {"off", 1}};
 static const cyaml_strval_t activations[] = {{"fast", 0}, {"f32", 1}};
+static const cyaml_strval_t scales[] = {{"absmax", 0}, {"mse", 1}};
 static const cyaml_strval_t metrics[] = {{"speed", PARE_STUDY_SPEED},
                                          {"memory", PARE_STUDY_SPEED},
                                          {"energy", PARE_STUDY_SPEED},
@@ -39,6 +40,7 @@ static const cyaml_schema_field_t recipe_fields[] = {
     TEXT("format", OPTIONAL, pare_study_recipe, format),
     TEXT("recipe", OPTIONAL, pare_study_recipe, recipe),
     TEXT("method", OPTIONAL, pare_study_recipe, method),
+    CHOICE("scale", pare_study_recipe, search_scales, scales),
     TEXT("calibration", OPTIONAL, pare_study_recipe, calibration),
     INTEGER("sequences", pare_study_recipe, sequences),
     INTEGER("length", pare_study_recipe, length),

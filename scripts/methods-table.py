@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Runs studies/methods.yaml and writes docs/methods.md from its results.
+
+Results are kept in a store: killed at any moment, the script goes on from there when it is run again. With --no-run the
+page is made from what is stored already.
+
+    scripts/methods-table.py [--pare PROGRAM] [--store FILE] [--study FILE] [--no-run] [-o docs/methods.md]
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--pare", default=os.path.join(ROOT, "build", "release", "src", "cli", "pare"))
+    parser.add_argument("--store", default=os.path.join(ROOT, "build", "methods.db"))
+    parser.add_argument("--study", default=os.path.join(ROOT, "studies", "methods.yaml"))
+    parser.add_argument("--no-run", action="store_true")
+    parser.add_argument("-o", "--output", default=os.path.join(ROOT, "docs", "methods.md"))
+    return parser.parse_args()
+
+
+def records(options):
+    """The newest record of each kind for each cell."""
+    out = subprocess.run([options.pare, "results", "--store", options.store, "--where", "study=methods", "--limit", "0",
+                          "--format", "json"], capture_output=True, text=True, check=True).stdout
+    newest = {}
+    for line in out.splitlines():
+        record = json.loads(line)
+        conditions = record["conditions"]
+        if "recipe" in conditions:
+            newest[(conditions["model_label"], conditions["recipe"], record["kind"])] = record
+    return newest
+
+
+def metric(record, name):
+    """The value, or None where it was not measured."""
+    found = record and record["metrics"].get(name)
+    return found.get("value") if isinstance(found, dict) else found
+
+
+def number(value, digits):
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def row(model, recipe, label, found):
+    quantize, evaluation, bench = (found.get((model, recipe, kind)) for kind in ("quantize", "eval", "bench"))
+    size = metric(quantize, "file_bytes") or metric(bench, "weights_bytes")
+    cells = [
+        f"`{label}`", number(metric(quantize, "bits_per_weight"), 3), number(size and size / 1e6, 2),
+        number(metric(evaluation, "perplexity"), 3), number(metric(evaluation, "kld_mean"), 5),
+        number(metric(evaluation, "top1") and 100 * metric(evaluation, "top1"), 2),
+        number(metric(bench, "prefill_tokens_per_s"), 0), number(metric(bench, "decode_tokens_per_s"), 0),
+        number(metric(quantize, "seconds"), 1)]
+    return "| " + " | ".join(cells) + " |"
+
+
+def order(found):
+    """Models and recipes in the order of the study file's names."""
+    text = open(OPTIONS.study).read()
+    names = lambda key: sorted({k[key] for k in found}, key=lambda n: text.find(f"name: {n},"))
+    return names(0), names(1)
+
+
+def table(model, recipes, found):
+    lines = [f"### {model}", "",
+             "| method and format | bits | MB | perplexity | KL divergence | agreement % | prefill t/s | decode t/s | "
+             "quantizing s |", "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    for recipe in recipes:
+        any_record = next((r for k, r in found.items() if k[:2] == (model, recipe)), None)
+        if any_record:
+            lines.append(row(model, recipe, any_record["conditions"].get("label", recipe), found))
+    return "\n".join(lines)
+
+
+def conditions(found):
+    bench = next((r for k, r in found.items() if k[2] == "bench"), None)
+    machine = (bench or {}).get("machine", "")
+    if isinstance(machine, dict):
+        machine = machine.get("cpu") or machine.get("cpu_model") or ""
+    c = (bench or {}).get("conditions", {})
+    where = ", ".join(x for x in (machine, c.get("isa"), c.get("threads") and f"{c['threads']} threads") if x)
+    return ("Perplexity over the first 24 windows of 1024 tokens of WikiText-2, KL divergence and agreement (the same most likely token) "
+            "against the model in FP32 on the same tokens, activations in FP32. Speeds with 8-bit activations where weights "
+            f"are codes: a prompt of 256 tokens, 64 generated ({where}). Bits: per weight of the quantized matrices, scales "
+            "included. MB: the file (embeddings and head as in the source).")
+
+
+def main():
+    if not OPTIONS.no_run:
+        os.makedirs(os.path.dirname(OPTIONS.store) or ".", exist_ok=True)
+        status = subprocess.run([OPTIONS.pare, "study", "run", OPTIONS.study, "--store", OPTIONS.store]).returncode
+        if status != 0:
+            sys.exit(f"the study ended with {status}; run this again to go on")
+    found = records(OPTIONS)
+    if not found:
+        sys.exit("no results of the study 'methods' are stored")
+    models, recipes = order(found)
+    text = open(os.path.join(HERE, "methods.md.in")).read()
+    extra = os.path.join(HERE, "methods-extra.md.in")
+    text = text.replace("{{extra}}\n", open(extra).read() if os.path.exists(extra) else "")
+    text = text.replace("{{conditions}}", conditions(found))
+    text = text.replace("{{tables}}", "\n\n".join(table(model, recipes, found) for model in models))
+    with open(OPTIONS.output, "w") as out:
+        out.write(text)
+
+
+OPTIONS = arguments()
+main()
