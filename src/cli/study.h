@@ -51,6 +51,7 @@ typedef struct cli_study {
     pare_study_plan plan;
     study_state *states; /* of the plan's steps */
     int64_t fresh;       /* records up to this one do not count: --again */
+    int64_t last;        /* the newest record when this run began */
     int lock;
     cli_bar bar;
     double estimated, spent; /* seconds of the open steps: all, and those that are over */
@@ -70,7 +71,7 @@ void study_resolve(const cli_study *s, const char *name, char path[PATH_MAX]);
 /* Which steps are done; and stores the study itself where it is new or has changed. 0, or the exit
  * code after a message. */
 int study_read_state(cli_study *s, bool write);
-/* The state of one step as the store has it now. */
+/* The state of one step by what this run has stored. */
 int study_update(cli_study *s, int step);
 void study_settle(cli_study *s); /* gives up what builds on a failed step */
 int study_count(const cli_study *s, study_state state);

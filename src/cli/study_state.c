@@ -39,7 +39,9 @@ static pare_status take_step(void *user, const pare_record *record)
 {
     const reader *r = user;
     cli_study *s = r->study;
-    if (record->id <= s->fresh)
+    if (r->only < 0 && record->id > s->last)
+        s->last = record->id;
+    if (record->id <= (r->only < 0 ? s->fresh : s->last))
         return PARE_OK;
     for (int i = 0; i < s->plan.count; i++) {
         const pare_study_step *step = &s->plan.steps[i];
