@@ -32,3 +32,4 @@ install(FILES scripts/completions/pare.fish DESTINATION ${CMAKE_INSTALL_DATADIR}
 
 install(DIRECTORY models/ref-llama-11m DESTINATION ${CMAKE_INSTALL_DATADIR}/pare/models)
 install(FILES models/evaluation.txt DESTINATION ${CMAKE_INSTALL_DATADIR}/pare/models)
+install(DIRECTORY studies DESTINATION ${CMAKE_INSTALL_DATADIR}/pare FILES_MATCHING PATTERN "*.yaml")
