@@ -38,7 +38,8 @@ typedef struct pare_overview {
     int baseline; /* the row that speed-ups and reductions refer to; -1 where there is none */
 } pare_overview;
 
-/* The study's cells as rows, compared with its baseline. Nothing is left to free on failure. */
+/* The cells of the study's first model, backend and workload as rows, compared with its baseline.
+ * Nothing is left to free on failure. */
 pare_status pare_overview_make(const pare_study *from, pare_overview *study);
 void pare_overview_free(pare_overview *study); /* accepts {0} */
 

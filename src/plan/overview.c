@@ -114,13 +114,8 @@ static pare_measure shifted(pare_measure m, double factor, double offset)
     return out;
 }
 
-static void compare_with_baseline(pare_overview *study, const char *baseline,
-                                  const pare_cell *cells)
+static void compare_with_baseline(pare_overview *study)
 {
-    study->baseline = -1;
-    for (int i = 0; i < study->count; i++)
-        if (strcmp(cells[i].recipe, baseline) == 0)
-            study->baseline = i;
     if (study->baseline < 0)
         return;
     const pare_overview_row base = study->rows[study->baseline];
@@ -163,9 +158,16 @@ pare_status pare_overview_make(const pare_study *from, pare_overview *study)
     PARE_TRY(set_text(&study->machine, from->machine));
     PARE_TRY(set_text(&study->version, from->version));
     PARE_TRY(set_text(&study->time, from->time));
-    for (int i = 0; i < from->count; i++)
-        PARE_TRY(add_cell(study, &from->cells[i]));
-    compare_with_baseline(study, from->baseline, from->cells);
+    for (int i = 0; i < from->count; i++) {
+        const pare_cell *cell = &from->cells[i], *first = &from->cells[0];
+        if (strcmp(cell->model, first->model) != 0 || strcmp(cell->backend, first->backend) != 0 ||
+            strcmp(cell->workload, first->workload) != 0)
+            continue;
+        PARE_TRY(add_cell(study, cell));
+        if (strcmp(cell->recipe, from->baseline) == 0)
+            study->baseline = study->count - 1;
+    }
+    compare_with_baseline(study);
     PARE_TRY(add_doubt(study));
     return PARE_OK;
 fail:
