@@ -111,6 +111,12 @@ const pare_chart pare_charts[] = {
      {"decode_speedup", "memory_reduction"},
      RUN_BENCH ", with the baseline recipe among its recipes",
      pare_draw_decision},
+    {"decision_tree",
+     "Decision tree",
+     "Fitted to the stored results. The colour is the recipe's in the other charts.",
+     {"decode_tokens_per_s"},
+     "a study with at least two recipes of a model",
+     pare_draw_tree},
     {"multidimensional_radar",
      "Recipes in several dimensions",
      "On every axis the rim is the best recipe of that model, half way is half as good.",
@@ -155,6 +161,10 @@ const char *pare_chart_missing(const pare_chart *chart, const pare_view *view, c
 {
     if (chart->draw == pare_draw_workloads && view->workloads < 2) {
         snprintf(out, size, "The study has one workload. To get it, run: %s.", chart->run);
+        return out;
+    }
+    if (chart->draw == pare_draw_tree && !view->tree) {
+        snprintf(out, size, "There is nothing to choose from. To get it, run: %s.", chart->run);
         return out;
     }
     for (int i = 0; i < PARE_CHART_NEEDS && chart->needs[i]; i++)

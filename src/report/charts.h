@@ -50,6 +50,7 @@ void pare_draw_gpu(pare_canvas *canvas, pare_view *view);
 void pare_draw_efficiency(pare_canvas *canvas, pare_view *view);
 void pare_draw_roofline(pare_canvas *canvas, pare_view *view);
 void pare_draw_energy(pare_canvas *canvas, pare_view *view);
+void pare_draw_tree(pare_canvas *canvas, pare_view *view);
 void pare_draw_decision(pare_canvas *canvas, pare_view *view);
 void pare_draw_radar(pare_canvas *canvas, pare_view *view);
 void pare_draw_size(pare_canvas *canvas, pare_view *view);

@@ -30,8 +30,6 @@ pare_findings pare_findings_of_hardware(pare_view *view);
 pare_findings pare_findings_of_design(pare_view *view);
 /* What was absent, failed, noisy or narrow. */
 pare_findings pare_findings_of_limits(pare_view *view);
-/* Topic: the scenario. */
-pare_findings pare_findings_of_scenarios(pare_view *view);
 
 /* "supported", ... */
 const char *pare_verdict_text(pare_verdict verdict);

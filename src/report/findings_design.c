@@ -1,4 +1,4 @@
-/* What follows: hardware, principles, scenarios. */
+/* What follows: use of the hardware, principles. */
 #include "report/findings.h"
 
 #include <math.h>
@@ -135,80 +135,5 @@ pare_findings pare_findings_of_design(pare_view *view)
                           "chosen (scales, groups, calibration) decides as much as their width.",
                           pare_span_text(view, &loss, "quality_loss"));
     cache_principle(view, &all);
-    return all;
-}
-
-/* ---- scenarios ---- */
-
-typedef struct scenario {
-    const char *name, *metric;
-    bool low; /* the lowest wins */
-    double most_loss;
-    const char *because;
-} scenario;
-
-static const scenario scenarios[] = {
-    {"Interactive chat: fastest decode with at most 1 % more perplexity", "decode_tokens_per_s",
-     false, 0.01, "decodes fastest"},
-    {"Fastest decode at any quality", "decode_tokens_per_s", false, INFINITY, "decodes fastest"},
-    {"Long prompts: fastest prefill", "prefill_tokens_per_s", false, INFINITY,
-     "reads prompts fastest"},
-    {"Least memory", "peak_rss_bytes", true, INFINITY, "needs the least memory"},
-    {"Best quality below 16 bits", "quality_loss", true, INFINITY, "changes the perplexity least"},
-    {"Least energy", "decode_joules_per_token", true, INFINITY, "takes the least energy"},
-};
-
-static bool allowed(const pare_view *view, int m, int c, const scenario *s)
-{
-    pare_measure loss = pare_view_get(view, m, c, 0, "quality_loss"),
-                 bits = pare_view_get(view, m, c, 0, "bits_per_weight");
-    if (strcmp(s->metric, "quality_loss") == 0 && (bits.absent || bits.value > 15))
-        return false;
-    return !isfinite(s->most_loss) || (!loss.absent && loss.high <= s->most_loss);
-}
-
-/* The best choice, the one after `above` where that is given. */
-static int best(const pare_view *view, int m, const scenario *s, int above)
-{
-    int found = -1;
-    double value = 0;
-    for (int c = 0; c < view->choices; c++) {
-        pare_measure v = pare_view_get(view, m, c, 0, s->metric);
-        if (v.absent || c == above || !allowed(view, m, c, s))
-            continue;
-        if (found < 0 || (s->low ? v.value < value : v.value > value))
-            found = c, value = v.value;
-    }
-    return found;
-}
-
-static void answer(pare_view *view, pare_findings *to, int m, const scenario *s)
-{
-    int first = best(view, m, s, -1);
-    if (first < 0)
-        return;
-    int second = best(view, m, s, first);
-    pare_measure a = pare_view_get(view, m, first, 0, s->metric);
-    const char *chosen = view->choice[first].label, *number = pare_words(view, s->metric, a, true);
-    if (second < 0) {
-        pare_findings_add(view, to, s->name, PARE_VERDICT_FACT,
-                          "%s: %s (%s); no other recipe qualifies.", view->model_label[m], chosen,
-                          number);
-        return;
-    }
-    pare_measure b = pare_view_get(view, m, second, 0, s->metric);
-    bool apart = s->low ? a.high < b.low : a.low > b.high;
-    pare_findings_add(view, to, s->name, apart ? PARE_VERDICT_SUPPORTED : PARE_VERDICT_OPEN,
-                      "%s: %s %s (%s), before %s (%s)%s.", view->model_label[m], chosen, s->because,
-                      number, view->choice[second].label, pare_words(view, s->metric, b, true),
-                      apart ? "" : "; their intervals overlap, so it is a draw");
-}
-
-pare_findings pare_findings_of_scenarios(pare_view *view)
-{
-    pare_findings all = pare_findings_begin(view);
-    for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++)
-        for (int m = 0; m < view->models; m++)
-            answer(view, &all, m, &scenarios[i]);
     return all;
 }

@@ -1,5 +1,6 @@
 /* index.html: the whole study on one page that needs nothing else. */
 #include "base/fail.h"
+#include "report/advice.h"
 #include "report/assets.h"
 #include "report/documents.h"
 #include "report/html.h"
@@ -142,13 +143,23 @@ static void write_chapter(pare_view *view, const pare_section *section, pare_buf
                          "baseline's. All values: <a href=\"results.csv\">results.csv</a>, "
                          "<a href=\"results.json\">results.json</a>.</p>\n");
     }
+    if (strcmp(section->id, "decision") == 0)
+        pare_buffer_printf(out, "<p class=\"soft\">%s</p>\n", pare_advice_tree_note(view));
+    if (strcmp(section->id, "scaling") == 0) {
+        pare_table table = pare_advice_capacity(view);
+        pare_buffer_text(out,
+                         "<h3>What fits which device</h3>\n<p class=\"soft\">The largest model "
+                         "of a family by formula: weights in the format, embeddings in 16 "
+                         "bits, an F16 cache of 4096 tokens, scratch; and what it "
+                         "needs.</p>\n");
+        pare_html_table(out, &table, false);
+    }
     pare_buffer_text(out, "</section>\n");
 }
 
 static void write_scenarios(pare_view *view, pare_buffer *out)
 {
-    pare_findings scenarios = pare_findings_of_scenarios(view),
-                  design = pare_findings_of_design(view);
+    pare_findings scenarios = pare_advice_scenarios(view), design = pare_findings_of_design(view);
     pare_buffer_text(out, "<section id=\"recommendations\"><h2>Recommendations by scenario</h2>\n");
     for (int i = 0; i < scenarios.count; i++) {
         if (i && strcmp(scenarios.items[i].topic, scenarios.items[i - 1].topic) == 0)

@@ -20,6 +20,7 @@ const pare_section pare_sections[] = {
      {"accuracy_vs_speed_tradeoff", "pareto_front", "deployment_decision_matrix",
       "multidimensional_radar"},
      {"Frameworks"}},
+    {"decision", "Decision tree", {"decision_tree"}, {NULL}},
     {"scaling",
      "Scaling",
      {"memory_analysis_and_scalability", "model_size_vs_performance"},

@@ -1,5 +1,7 @@
 #include "report/slides_pages.h"
 
+#include "report/advice.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -98,7 +100,11 @@ static void chart_page(pare_deck *deck, const pare_chart *chart)
     pare_box box = pare_slide_begin(deck, chart->title);
     const pare_text below = {
         .size = 12, .ink = PARE_INK_SOFT, .wrap = box.w, .lines = 2, .down = 1};
-    double used = pare_text_draw(&deck->canvas, box.x, box.y + box.h, &below, chart->text).h + 6;
+    double used = pare_text_draw(&deck->canvas, box.x, box.y + box.h, &below,
+                                 chart->draw == pare_draw_tree ? pare_advice_tree_note(deck->view)
+                                                               : chart->text)
+                      .h +
+                  6;
     const double larger = 1.1; /* slides are read from farther away */
     pare_canvas part = {.cr = deck->canvas.cr,
                         .width = box.w / larger,
@@ -179,11 +185,24 @@ static void design_pages(pare_deck *deck)
 {
     pare_findings design = pare_findings_of_design(deck->view);
     titled_findings(deck, "Co-design principles", &design, false);
+    chapter(deck, "decision");
 }
 
 static void scaling_pages(pare_deck *deck)
 {
     chapter(deck, "scaling");
+}
+
+static void devices_page(pare_deck *deck)
+{
+    pare_table table = pare_advice_capacity(deck->view);
+    pare_box box = pare_slide_begin(deck, "Hardware comparison: what fits");
+    box = pare_slide_text(deck, box,
+                          "The largest model of a family that fits a device by formula (weights in "
+                          "the format, embeddings in 16 bits, an F16 cache of 4096 tokens, "
+                          "scratch), and what it needs.",
+                          13, false, PARE_INK_SOFT);
+    pare_slide_table(deck, box, &table, true, NULL);
 }
 
 static void limits_page(pare_deck *deck)
@@ -209,7 +228,7 @@ static void missing_page(pare_deck *deck)
 
 static void scenarios_page(pare_deck *deck)
 {
-    pare_findings scenarios = pare_findings_of_scenarios(deck->view);
+    pare_findings scenarios = pare_advice_scenarios(deck->view);
     titled_findings(deck, "Recommendations by scenario", &scenarios, true);
 }
 
@@ -237,8 +256,8 @@ static void references_page(pare_deck *deck)
 }
 
 void (*const pare_slide_pages[])(pare_deck *deck) = {
-    title_page,      goal_page,      hardware_page,   subjects_page, results_pages,
-    result_chapters, findings_pages, design_pages,    scaling_pages, limits_page,
-    missing_page,    scenarios_page, references_page,
+    title_page,      goal_page,      hardware_page,  subjects_page,   results_pages,
+    result_chapters, findings_pages, design_pages,   scaling_pages,   devices_page,
+    limits_page,     missing_page,   scenarios_page, references_page,
 };
 const int pare_slide_page_count = sizeof pare_slide_pages / sizeof *pare_slide_pages;

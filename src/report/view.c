@@ -200,6 +200,30 @@ pare_measure pare_view_get(const pare_view *v, int m, int c, int w, const char *
 
 /* ---- the whole ---- */
 
+/* The store's cells of this study, and the tree that they give. */
+static pare_status read_results(pare_view *v, pare_store *store)
+{
+    pare_status status;
+    if (!store)
+        return PARE_OK;
+    PARE_TRY(pare_results_load(store, &v->stored));
+    v->results = keep(v, 1, sizeof *v->results);
+    pare_cell *cells = keep(v, (size_t)v->stored->count, sizeof *cells);
+    if (!v->results || !cells)
+        return PARE_OUT_OF_MEMORY;
+    *v->results = (pare_results){.cells = cells, .memory = v->stored->memory};
+    for (int i = 0; i < v->stored->count; i++) {
+        const char *of = pare_cell_study(&v->stored->cells[i]);
+        if (of && strcmp(of, v->study->name) == 0)
+            cells[v->results->count++] = v->stored->cells[i];
+    }
+    status = pare_tree_fit(v->results, &v->tree);
+    if (status == PARE_NOT_FOUND) /* nothing to choose from */
+        status = PARE_OK;
+fail:
+    return status;
+}
+
 pare_status pare_view_make(const pare_study *study, pare_store *store, pare_view *out)
 {
     pare_view v = {.study = study};
@@ -227,6 +251,7 @@ pare_status pare_view_make(const pare_study *study, pare_store *store, pare_view
               find_text(v.workload, v.workloads, cell->workload)) = cell;
     }
     PARE_TRY(derive_all(&v));
+    PARE_TRY(read_results(&v, store));
     PARE_TRY(read_limits(&v, store));
     *out = v;
     return PARE_OK;
@@ -237,6 +262,8 @@ fail:
 
 void pare_view_free(pare_view *view)
 {
+    pare_tree_free(view->tree);
+    pare_results_free(view->stored);
     pare_arena_free(&view->arena);
     *view = (pare_view){0};
 }

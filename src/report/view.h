@@ -35,6 +35,10 @@ typedef struct pare_view {
     pare_measure *derived;   /* of each cell, in the order of cells, PARE_VIEW_DERIVED each */
     const pare_cell **cells; /* [models][choices][workloads]; NULL: not in the study */
     bool any_synthetic;
+    pare_results *results; /* the study's cells as the analysis takes them; NULL without a store */
+    pare_results *stored;  /* all of the store: owns what results point to */
+    struct pare_findings *scenarios; /* made on first use: many comparisons go into them */
+    pare_tree *tree; /* of decisions, over the study; NULL where none can be fitted */
     pare_view_limits limits;
     pare_arena arena;
 } pare_view;

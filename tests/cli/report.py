@@ -20,7 +20,7 @@ folder = tempfile.TemporaryDirectory()
 store = os.path.join(folder.name, "results.db")
 NAMES = ("comprehensive_dashboard_4metrics speed_comparison speedup_analysis memory_usage memory_reduction "
          "memory_analysis_and_scalability perplexity_comparison accuracy_vs_speed_tradeoff cpu_utilization "
-         "hardware_efficiency_heatmap deployment_decision_matrix multidimensional_radar model_size_vs_performance roofline "
+         "hardware_efficiency_heatmap decision_tree deployment_decision_matrix multidimensional_radar model_size_vs_performance roofline "
          "pareto_front workload_comparison").split()
 
 
