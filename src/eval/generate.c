@@ -213,14 +213,11 @@ static pare_status add_mean(storage *s, pare_record *record, const char *name, c
 }
 
 /* The score is a function of means: its interval is the jackknife's, its samples are the
- * pseudo-values n S - (n - 1) S(without i) (Efron and Stein 1981), which pair up between models. */
+ * pseudo-values, which pair up between models. */
 static pare_status add_score(generation *g, storage *s, pare_record *record)
 {
-    double values[PARE_GENERATE_MOST_PROMPTS], whole = pare_text_score(g->scores, g->count, -1);
-    for (int i = 0; i < g->count; i++)
-        values[i] = g->count > 1 ? g->count * whole -
-                                       (g->count - 1) * pare_text_score(g->scores, g->count, i)
-                                 : whole;
+    double values[PARE_GENERATE_MOST_PROMPTS],
+        whole = pare_text_score_values(g->scores, g->count, values);
     pare_status status = add_mean(s, record, "quality_score", "of 5", values, g->count);
     if (status == PARE_OK) {
         pare_measure *m = &s->metrics[record->metric_count - 1].measure;

@@ -23,4 +23,8 @@ double pare_text_distinct(const int32_t *ids, int64_t count, int n);
 /* 0..5, from the means over all prompts but the one at `without` (-1: over all). */
 double pare_text_score(const pare_text_scores *scores, int count, int without);
 
+/* The jackknife's pseudo-values n S - (n - 1) S(without i): their mean and its standard error are
+ * those of the score (Efron and Stein 1981). Returns the score. */
+double pare_text_score_values(const pare_text_scores *scores, int count, double *values);
+
 #endif

@@ -46,3 +46,12 @@ double pare_text_score(const pare_text_scores *scores, int count, int without)
     return 5 * pow(fluency, 0.4) * pow(agreement / n, 0.3) * pow(fresh / n, 0.2) *
            pow(distinct / n, 0.1);
 }
+
+double pare_text_score_values(const pare_text_scores *scores, int count, double *values)
+{
+    double whole = pare_text_score(scores, count, -1);
+    for (int i = 0; i < count; i++)
+        values[i] =
+            count > 1 ? count * whole - (count - 1) * pare_text_score(scores, count, i) : whole;
+    return whole;
+}

@@ -1,6 +1,7 @@
 /* Pareto fronts, trade-offs against the baseline, memory measured and computed. */
 #include "plan/measures.h"
 
+#include <math.h>
 #include <pare/metric.h>
 #include <stddef.h>
 #include <string.h>
@@ -23,6 +24,16 @@ static int clearly_better(pare_measure a, pare_measure b, int better)
     return a.low > b.high ? 1 : a.high < b.low ? -1 : 0;
 }
 
+/* Within the noise, but with a worse value: no proof of dominance, unless the difference does not
+ * matter: one per cent, or a per mille of perplexity. */
+static bool is_behind(pare_measure a, pare_measure b, int better, const char *metric)
+{
+    double gap = better > 0 ? b.value - a.value : a.value - b.value;
+    double matters =
+        strcmp(metric, "quality_loss") == 0 ? 0.001 : 0.01 * fmax(fabs(a.value), fabs(b.value));
+    return gap > matters;
+}
+
 static bool is_complete(const pare_cell *cell, const pare_cell *baseline,
                         const char *const *metrics, int count)
 {
@@ -41,8 +52,7 @@ static bool dominates(const pare_cell *a, const pare_cell *base_a, const pare_ce
         int better = info && info->better ? info->better : 1;
         pare_measure x = value_of(a, base_a, metrics[m]), y = value_of(b, base_b, metrics[m]);
         int clear = clearly_better(x, y, better);
-        /* Within the noise, but with a worse value: no proof of dominance. */
-        if (clear < 0 || (clear == 0 && better * (x.value - y.value) < 0))
+        if (clear < 0 || (clear == 0 && is_behind(x, y, better, metrics[m])))
             return false;
         wins += clear > 0;
     }

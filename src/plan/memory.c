@@ -172,6 +172,11 @@ int pare_memory_scaling(const pare_study *study, pare_scaling_point *points)
         p.parameters = model ? (double)fact(model->facts, "parameters") : NAN;
         p.predicted = model && pare_shape_of_model(model, &shape) &&
                       pare_memory_need_of(&shape, &plan, &p.need) == PARE_OK;
+        const char *cache = pare_record_condition(cell->bench, "kv_cache");
+        if (cache && strcmp(cache, "off") == 0) { /* those of one pass are scratch */
+            p.need.scratch_bytes += p.need.kv_bytes;
+            p.need.kv_bytes = 0;
+        }
         points[count++] = p;
     }
     return count;

@@ -21,8 +21,8 @@ const pare_tree_feature pare_tree_features[PARE_TREE_FEATURES] = {
 };
 
 /* No limit, as numbers that a question can be asked about: all of the memory, any loss. */
-static const double shares[] = {1, 0.75, 0.5, 0.35}, losses[] = {10, 0.1, 0.03, 0.01};
-enum { SHARES = 4, LOSSES = 4, MOST_FOLDS = 10 };
+static const double losses[] = {10, 0.1, 0.03, 0.01};
+enum { BUDGETS = 5, LOSSES = 4, MOST_FOLDS = 10 };
 static const char *const nothing = "none of the measured ones";
 
 /* Model, backend, workload and machine under which recipes were measured. */
@@ -105,29 +105,61 @@ static pare_status add_case(fit *f, const pare_wish *wish, double share, double 
     return status;
 }
 
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Memory limits that part the candidates: none, and half-way between neighbours that differ by more
+ * than 2 %; where there are many, some of them in even steps. */
+static int find_budgets(const pare_advice *all, double budgets[BUDGETS], double *largest)
+{
+    double *peaks = calloc((size_t)all->count + 1, sizeof *peaks);
+    int count = 0, gaps = 0, kept = 0;
+    *largest = 0;
+    for (int i = 0; peaks && i < all->count; i++)
+        if (!all->candidates[i].memory.absent)
+            peaks[count++] = all->candidates[i].memory.high;
+    budgets[kept++] = NAN;
+    if (!count) {
+        free(peaks);
+        return kept;
+    }
+    qsort(peaks, (size_t)count, sizeof *peaks, ascending);
+    *largest = peaks[count - 1];
+    for (int i = 0; i + 1 < count; i++)
+        if (peaks[i + 1] > 1.02 * peaks[i])
+            peaks[gaps++] = 0.5 * (peaks[i] + peaks[i + 1]); /* behind what is still read */
+    int wanted = gaps < BUDGETS - 1 ? gaps : BUDGETS - 1;
+    for (int i = 0; i < wanted; i++)
+        budgets[kept++] = peaks[i * gaps / wanted];
+    free(peaks);
+    return kept;
+}
+
 /* What of the grid makes sense: limits on what was measured. */
 static pare_status add_grid(fit *f, const pare_advice *all, const pare_wish *base, int index)
 {
-    double largest = 0;
+    double budgets[BUDGETS], largest;
     bool known_loss = false, known_energy = true;
     pare_status status = PARE_OK;
+    int budget_count = find_budgets(all, budgets, &largest);
     for (int i = 0; i < all->count; i++) {
         const pare_candidate *c = &all->candidates[i];
-        if (!c->memory.absent && c->memory.high > largest)
-            largest = c->memory.high;
         known_loss = known_loss || (!c->loss.absent && c->cell != c->baseline);
         known_energy = known_energy && !c->joules.absent;
     }
     for (int p = 0; p < PARE_PREFERENCES; p++) {
         if (p == PARE_PREFER_ENERGY && !known_energy)
             continue;
-        for (int m = 0; m < SHARES; m++)
+        for (int m = 0; m < budget_count; m++)
             for (int l = 0; status == PARE_OK && l < (known_loss ? LOSSES : 1); l++) {
                 pare_wish wish = *base;
                 wish.prefer = (pare_preference)p;
-                wish.memory_bytes = m ? shares[m] * largest : NAN;
+                wish.memory_bytes = budgets[m];
                 wish.max_loss = l ? losses[l] : NAN;
-                status = add_case(f, &wish, shares[m], losses[l], index);
+                status = add_case(f, &wish, m ? budgets[m] / largest : 1, losses[l], index);
             }
     }
     return status;

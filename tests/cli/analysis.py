@@ -96,14 +96,14 @@ assert plain.startswith("Deploy ") and "changes perplexity by" in plain
 
 # The tree, and capacity.
 tree = json.loads(run("analyze", "tree", "--json").stdout)
-assert tree["settings"] == 1 and tree["cross_validated"] is None and tree["tree"]["cases"] == tree["cases"] == 48
+assert tree["settings"] == 1 and tree["cross_validated"] is None and tree["tree"]["cases"] == tree["cases"]
 
 
 def leaves(node):
     return leaves(node["yes"]) + leaves(node["no"]) if "yes" in node else [node]
 
 
-assert sum(leaf["cases"] for leaf in leaves(tree["tree"])) == 48
+assert sum(leaf["cases"] for leaf in leaves(tree["tree"])) == tree["cases"] > 20
 assert sum(leaf["right_cases"] for leaf in leaves(tree["tree"])) == tree["right_cases"]
 assert "situations" in run("analyze", "tree").stdout
 rows = lines(run("analyze", "capacity", "--memory", "8GB", "--formats", "f16,q4_0", "--contexts", "4096", "--json").stdout)

@@ -453,8 +453,9 @@ static void the_tree_repeats_what_was_advised(void **state)
     pare_tree *tree;
     assert_int_equal(pare_tree_fit(f->results, &tree), PARE_OK);
     assert_int_equal(tree->settings, 2);
-    /* small: 4 preferences (energy was measured) x 4 x 4; large: 3 x 4, no quality. */
-    assert_int_equal(tree->cases, 4 * 16 + 3 * 4);
+    /* small: 4 preferences (energy was measured) x 3 memory limits and none x 4 losses; large: 3 x
+     * one and none, no quality. */
+    assert_int_equal(tree->cases, 4 * 16 + 3 * 2);
     assert_int_equal(tree->nodes[0].cases, tree->cases);
     int leaves = 0, right = 0;
     for (int i = 0; i < tree->count; i++) {

@@ -14,6 +14,7 @@
 #include <math.h>
 #include <pare/eval.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MODEL PARE_SOURCE_DIR "/models/ref-llama-11m"
@@ -84,6 +85,51 @@ static void intervals_cover(void **state)
     near_to(pare_eval_half_width(1, 61), 2.0003, 1e-4);
     near_to(pare_eval_half_width(1, 1000000), 1.95997, 1e-4);
     assert_true(isnan(pare_eval_half_width(1, 1)));
+}
+
+static double within_unit(double x)
+{
+    return x < 0 ? 0 : x > 1 ? 1 : x;
+}
+
+/* Prompts that differ as those of a damaged model do; the true score is that of very many. */
+static void draw_scores(pare_random *random, pare_text_scores *scores, int count)
+{
+    for (int i = 0; i < count; i++) {
+        double hard = pare_random_normal(random); /* hard prompts are hard in all respects */
+        scores[i] = (pare_text_scores){
+            .base_log_probability = -2.7 - 0.4 * hard,
+            .log_probability = -3.2 - 0.4 * hard + 0.3 * pare_random_normal(random),
+            .agreement = within_unit(0.8 - 0.05 * hard + 0.08 * pare_random_normal(random)),
+            .repetition = within_unit(0.04 + 0.03 * pare_random_normal(random)),
+            .distinct_1 = within_unit(0.75 + 0.05 * pare_random_normal(random)),
+            .distinct_2 = within_unit(0.92 + 0.03 * pare_random_normal(random))};
+    }
+}
+
+static void intervals_of_the_score_cover(void **state)
+{
+    enum { TRIALS = 4000, N = 16, MANY = 200000 };
+    pare_random random = {9};
+    pare_text_scores *many = malloc(MANY * sizeof *many), scores[N];
+    double values[N];
+    int covered = 0;
+    assert_non_null(many);
+    draw_scores(&random, many, MANY);
+    double truth = pare_text_score(many, MANY, -1);
+    free(many);
+    for (int t = 0; t < TRIALS; t++) {
+        draw_scores(&random, scores, N);
+        double score = pare_text_score_values(scores, N, values), mean = 0, squares = 0;
+        for (int i = 0; i < N; i++)
+            mean += values[i] / N;
+        for (int i = 0; i < N; i++)
+            squares += (values[i] - mean) * (values[i] - mean);
+        covered += fabs(score - truth) <= pare_eval_half_width(sqrt(squares / (N - 1) / N), N);
+    }
+    double coverage = (double)covered / TRIALS;
+    if (coverage < 0.93 || coverage > 0.97)
+        fail_msg("coverage %.4f", coverage);
 }
 
 /* ---- the whole ---- */
