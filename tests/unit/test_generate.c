@@ -253,9 +253,13 @@ static void wrong_calls_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(repetition_is_counted), cmocka_unit_test(score_follows_its_formula),
-        cmocka_unit_test(intervals_cover),       cmocka_unit_test(a_model_agrees_with_itself),
-        cmocka_unit_test(texts_repeat),          cmocka_unit_test(wrong_calls_are_refused),
+        cmocka_unit_test(repetition_is_counted),
+        cmocka_unit_test(score_follows_its_formula),
+        cmocka_unit_test(intervals_cover),
+        cmocka_unit_test(intervals_of_the_score_cover),
+        cmocka_unit_test(a_model_agrees_with_itself),
+        cmocka_unit_test(texts_repeat),
+        cmocka_unit_test(wrong_calls_are_refused),
     };
     return cmocka_run_group_tests(tests, start, end);
 }
