@@ -15,6 +15,7 @@ enum {
     CPU_MANY = 32,         /* from so many tokens on, the batch regime's matmul is used */
     CPU_GROUP = 3,         /* q, k, v */
     CPU_LINE = 64,         /* bytes: the alignment of every row */
+    CPU_AHEAD = 16 << 10,  /* bytes of the next product's weights, for each thread */
     CPU_BOUNCE = 16,       /* rows of logits at a time where the caller's buffer is not aligned */
     CPU_SHARE = 64, /* elements: shares of elementwise work start at multiples, so that vectors and
                        their tails  fall the same way for any number of threads */

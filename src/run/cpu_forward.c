@@ -242,6 +242,32 @@ static void multiply_rows(const cpu_thread *thread, const cpu_group *group, int 
             &thread->rule, matrix->row_sums, matrix->columns, tokens, rows.first, rows.last);
 }
 
+static int64_t common_step(const cpu_group *group, cpu_regime regime)
+{
+    int64_t step = CPU_SHARE;
+    for (int m = 0; m < group->count; m++)
+        while (step % group->matrices[m].matmul[regime]->row_step)
+            step += CPU_SHARE;
+    return step;
+}
+
+/* The first weights that this thread will read in the next product are asked for before the
+ * barrier: memory works while the threads meet and prepare the next activations. One token only:
+ * with more of them the time goes elsewhere. */
+static void look_ahead(const cpu_thread *thread, const cpu_group *group)
+{
+    const cpu_matrix *matrix = &group->matrices[0];
+    const pare_matmul *matmul = matrix->matmul[CPU_FEW];
+    if (!thread->single || !matmul->packed_bytes)
+        return;
+    int64_t row =
+        pare_share(matrix->rows, common_step(group, CPU_FEW), thread->index, thread->count).first;
+    const char *weights = matrix->weights[CPU_FEW];
+    size_t first = row ? matmul->packed_bytes(row, matrix->columns) : 0;
+    for (size_t i = 0; i < CPU_AHEAD; i += CPU_LINE)
+        __builtin_prefetch(weights + first + i, 0, 3);
+}
+
 /* The group as one matrix of all rows, cut into equal shares of whole steps. */
 static void multiply_stacked(const cpu_thread *thread, const cpu_group *group, const float *x,
                              int64_t x_stride, int64_t tokens, float *y, int64_t y_stride)
@@ -263,15 +289,6 @@ static void multiply_stacked(const cpu_thread *thread, const cpu_group *group, c
             rows.last = matrix->rows;
         multiply_rows(thread, group, m, rows, x, x_stride, tokens, y, y_stride);
     }
-}
-
-static int64_t common_step(const cpu_group *group, cpu_regime regime)
-{
-    int64_t step = CPU_SHARE;
-    for (int m = 0; m < group->count; m++)
-        while (step % group->matrices[m].matmul[regime]->row_step)
-            step += CPU_SHARE;
-    return step;
 }
 
 static void activate(const cpu_state *cpu, float *gate, const float *up, int64_t n)
@@ -350,9 +367,45 @@ static void place_heads(const cpu_thread *thread, const cpu_layer *layer, int64_
     }
 }
 
+/* True where every thread can have KV heads of its own, with the rows of q, k and v that they need.
+ */
+static bool divides_by_head(const cpu_thread *thread, const cpu_layer *layer)
+{
+    const pare_decoder *d = thread->cpu->decoder;
+    int64_t rows = d->kv_heads / thread->count * d->head_dim;
+    bool divides = thread->single && d->kv_heads % thread->count == 0;
+    for (int m = 0; m < layer->qkv.count && divides; m++)
+        divides = rows % layer->qkv.matrices[m].matmul[CPU_FEW]->row_step == 0;
+    return divides;
+}
+
+/* q, k and v of the thread's own KV heads, rotated and stored: nobody else reads them. */
+static void make_own_heads(const cpu_thread *thread, const cpu_layer *layer, int64_t l)
+{
+    const cpu_state *cpu = thread->cpu;
+    const pare_decoder *d = cpu->decoder;
+    int64_t each = d->kv_heads / thread->count, group = d->heads / d->kv_heads;
+    const int64_t firsts[] = {thread->index * each * group, d->heads + thread->index * each,
+                              d->heads + d->kv_heads + thread->index * each};
+    for (int part = 0; part < 3; part++) {
+        int64_t heads = part == 0 ? each * group : each, before = 0;
+        int m = 0;
+        if (layer->qkv.count > 1)
+            for (; m < part; m++)
+                before += layer->qkv.matrices[m].rows;
+        pare_range rows = {firsts[part] * d->head_dim - before,
+                           (firsts[part] + heads) * d->head_dim - before};
+        multiply_rows(thread, &layer->qkv, m, rows, thread->normed, cpu->hidden_stride, 1, cpu->qkv,
+                      cpu->qkv_stride);
+    }
+    for (int part = 0; part < 3; part++)
+        for (int64_t i = 0; i < (part == 0 ? each * group : each); i++)
+            place_head(cpu, layer, l, thread->pass->past, firsts[part] + i, cpu->qkv);
+}
+
 /* With several tokens, tasks are taken as threads become free: late positions cost more than early
  * ones, and which thread does a task changes nothing in its result. */
-static void attend(const cpu_thread *thread, const pare_attention *a, int64_t l)
+static void attend(const cpu_thread *thread, const pare_attention *a, int64_t l, bool by_head)
 {
     const cpu_state *cpu = thread->cpu;
     const pare_kernels *k = cpu->kernels;
@@ -370,7 +423,8 @@ static void attend(const cpu_thread *thread, const pare_attention *a, int64_t l)
     }
     if (!finish)
         return;
-    barrier(thread);
+    if (!by_head)
+        barrier(thread);
     pare_range share = pare_share(finish, 1, thread->index, thread->count);
     if (share.first < share.last)
         k->attention_finish(a, share.first, share.last, cpu->attention_scratch);
@@ -413,12 +467,18 @@ static bool run_layer(cpu_thread *thread, const cpu_layer *layer, int64_t l)
     if (show(thread, PARE_BLOCK_QKV, thread->normed, cpu->hidden_stride,
              layer->qkv.matrices[0].columns))
         return false;
-    multiply_stacked(thread, &layer->qkv, thread->normed, cpu->hidden_stride, tokens, cpu->qkv,
-                     cpu->qkv_stride);
-    barrier(thread);
-    place_heads(thread, layer, l);
-    barrier(thread);
-    attend(thread, &attention, l);
+    bool by_head = divides_by_head(thread, layer);
+    if (by_head) {
+        make_own_heads(thread, layer, l);
+    } else {
+        multiply_stacked(thread, &layer->qkv, thread->normed, cpu->hidden_stride, tokens, cpu->qkv,
+                         cpu->qkv_stride);
+        barrier(thread);
+        place_heads(thread, layer, l);
+        barrier(thread);
+    }
+    look_ahead(thread, &layer->output);
+    attend(thread, &attention, l, by_head);
     barrier(thread);
     scale_shared(thread, &layer->output, cpu->attended, cpu->attention_stride);
     if (show(thread, PARE_BLOCK_OUTPUT, cpu->attended, cpu->attention_stride,
@@ -427,6 +487,7 @@ static bool run_layer(cpu_thread *thread, const cpu_layer *layer, int64_t l)
     feed_shared(thread, &layer->output, l, PARE_BLOCK_OUTPUT, cpu->attended, cpu->attention_stride);
     multiply_stacked(thread, &layer->output, cpu->attended, cpu->attention_stride, tokens, cpu->y,
                      cpu->hidden_stride);
+    look_ahead(thread, &layer->up);
     barrier(thread);
 
     add_residual(thread);
@@ -437,6 +498,7 @@ static bool run_layer(cpu_thread *thread, const cpu_layer *layer, int64_t l)
              layer->up.matrices[0].columns))
         return false;
     multiply_up(thread, &layer->up, thread->normed, tokens);
+    look_ahead(thread, &layer->down);
     barrier(thread);
     scale_shared(thread, &layer->down, cpu->mlp, cpu->mlp_stride);
     if (show(thread, PARE_BLOCK_DOWN, cpu->mlp, cpu->mlp_stride, layer->down.matrices[0].columns))
@@ -444,6 +506,7 @@ static bool run_layer(cpu_thread *thread, const cpu_layer *layer, int64_t l)
     feed_shared(thread, &layer->down, l, PARE_BLOCK_DOWN, cpu->mlp, cpu->mlp_stride);
     multiply_stacked(thread, &layer->down, cpu->mlp, cpu->mlp_stride, tokens, cpu->y,
                      cpu->hidden_stride);
+    look_ahead(thread, l + 1 < cpu->decoder->layers ? &layer[1].qkv : &cpu->head);
     barrier(thread);
     add_residual(thread);
     return true;

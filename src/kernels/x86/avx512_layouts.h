@@ -410,7 +410,7 @@ PARE_INLINE __m512 load_values(pare_layout layout, const uint8_t *sub, __m512i q
     }
 }
 
-enum { AHEAD = 4096 }; /* bytes that a stream of weights is prefetched ahead */
+enum { AHEAD = 8192 }; /* bytes that a stream of weights is prefetched ahead */
 
 /* The share of one sub in its block, metadata included. */
 PARE_INLINE void prefetch_ahead(pare_layout layout, const uint8_t *block, int s)
