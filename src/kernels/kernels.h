@@ -152,7 +152,8 @@ typedef struct pare_kernels {
      * computed with. */
     double (*log_sum_exp)(const float *x, int64_t n, float *maximum);
 
-    /* The work is cut in attention_tasks(a) tasks, by position and head, never by thread. Each
+    /* The work is cut in attention_tasks(a) tasks, by position and head, never by thread. Of one
+     * token, tasks and finish tasks are in the order of KV heads, as many for each. Each
      * thread calls attention for its share; attention_finish, after a barrier, combines what was
      * split over the keys (shares of finish_tasks). Scratch is shared by all threads:
      * attention_scratch_bytes(a), valid for any a with at most the same tokens and past + tokens.

@@ -22,7 +22,10 @@ static const pare_matmul *choose(const cpu_state *cpu, const cpu_group *group, p
     if (group->integers)
         return cpu->kernels->int8->matmul;
     if (cpu->activations == PARE_ACTIVATIONS_FAST && !group->rounded) {
-        if (type == PARE_TYPE_F16 || type == PARE_TYPE_BF16)
+        /* One token of FP16 is as fast in FP32: memory is the limit. */
+        if (type == PARE_TYPE_BF16)
+            operand = PARE_OPERAND_BF16;
+        else if (type == PARE_TYPE_F16)
             operand = regime == CPU_BATCH ? PARE_OPERAND_BF16 : PARE_OPERAND_F32;
         else if (type != PARE_TYPE_F32)
             operand = PARE_OPERAND_Q8;
