@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 typedef struct query {
-    const char *model, *metric, *kind, *since, *format;
+    const char *model, *metric, *kind, *since, *format, *study;
     cli_list conditions;
     int64_t limit;
     bool samples;
@@ -44,20 +44,21 @@ static pare_status count_matching(void *user, const pare_record *record)
 /* ---- table ---- */
 
 static const cli_column overview[] = {
-    {"run", false},        {"time (UTC)", true}, {"kind", true},        {"model", true},
-    {"format", true},      {"isa", true},        {"threads", false},    {"prefill t/s", false},
-    {"decode t/s", false}, {"memory", false},    {"perplexity", false}, {"KL div.", false},
-    {"top-1", false},      {"failure", true},
+    {"run", false},         {"time (UTC)", true},  {"kind", true},    {"cell of study", true},
+    {"model", true},        {"format", true},      {"isa", true},     {"threads", false},
+    {"prefill t/s", false}, {"decode t/s", false}, {"memory", false}, {"perplexity", false},
+    {"KL div.", false},     {"top-1", false},      {"failure", true},
 };
 static const cli_column one_metric[] = {
-    {"run", false},     {"time (UTC)", true}, {"kind", true},   {"model", true}, {"format", true},
-    {"isa", true},      {"threads", false},   {"value", false}, {"low", false},  {"high", false},
-    {"samples", false}, {"unit", true},       {"", true},
+    {"run", false},   {"time (UTC)", true}, {"kind", true},  {"cell of study", true},
+    {"model", true},  {"format", true},     {"isa", true},   {"threads", false},
+    {"value", false}, {"low", false},       {"high", false}, {"samples", false},
+    {"unit", true},   {"", true},
 };
 
 static void add_head(query *q, const pare_record *record)
 {
-    static const char *const keys[] = {"model", "format", "isa", "threads"};
+    static const char *const keys[] = {"cell", "model", "format", "isa", "threads"};
     char text[32];
     snprintf(text, sizeof text, "%lld", (long long)record->id);
     cli_table_add(&q->table, text);
@@ -131,8 +132,10 @@ static void csv_number(double value, bool absent)
 }
 
 static const char *const csv_conditions[] = {
-    "model",   "model_hash", "format", "isa",   "threads",    "activations", "kv_type",
-    "context", "n_prompt",   "n_gen",  "depth", "machine_id", "version",     "commit"};
+    "study",     "cell",       "model_label", "recipe",   "label", "backend", "workload",
+    "model",     "model_hash", "format",      "method",   "isa",   "threads", "activations",
+    "kv_cache",  "kv_type",    "context",     "n_prompt", "n_gen", "depth",   "batch",
+    "synthetic", "machine_id", "version",     "commit"};
 enum { CSV_CONDITIONS = sizeof csv_conditions / sizeof *csv_conditions };
 
 static void csv_header(void)
@@ -223,10 +226,11 @@ static pare_status search(query *q, pare_store *store, const pare_filter *filter
     return status;
 }
 
-/* "key=value" pairs of --where; they live until exit. */
-static pare_condition *parse_conditions(const cli_list *list)
+/* "key=value" pairs of --where, and one more of --study at the end; they live until exit. */
+static pare_condition *parse_conditions(const cli_list *list, const char *study)
 {
     pare_condition *conditions = cli_keep(((size_t)list->count + 1) * sizeof *conditions);
+    conditions[list->count] = (pare_condition){"study", study};
     for (int i = 0; i < list->count; i++) {
         const char *equals = strchr(list->items[i], '=');
         size_t length = (size_t)(equals - list->items[i]);
@@ -276,7 +280,8 @@ static int run(int argc, char **argv, const cli_command *command)
          "only this model: name, path, or the first 6 or more digits of its hash"},
         {"metric", CLI_TEXT, &q.metric, "X",
          "only this metric, with its interval: decode_tokens_per_s, perplexity, ..."},
-        {"kind", CLI_TEXT, &q.kind, "K", "only bench, eval, generate, quantize or limits"},
+        {"study", CLI_TEXT, &q.study, "NAME", "only of this study"},
+        {"kind", CLI_TEXT, &q.kind, "K", "only bench, eval, generate, model, quantize or limits"},
         {"where", CLI_LIST, &q.conditions, "KEY=VALUE",
          "only under this condition: threads=2, format=q4_0, ... (repeatable)"},
         {"since", CLI_TEXT, &q.since, "T", "from then on: 2026-11-24, or an age: 90m, 12h, 7d"},
@@ -298,12 +303,12 @@ static int run(int argc, char **argv, const cli_command *command)
         return wrong;
     if (q.since && !parse_since(q.since, since))
         return cli_usage_error(command, "--since: '%s' is neither a date nor an age", q.since);
-    pare_condition *conditions = parse_conditions(&q.conditions);
+    pare_condition *conditions = parse_conditions(&q.conditions, q.study);
     pare_filter filter = {.kind = q.kind,
                           .metric = q.metric,
                           .since = q.since ? since : NULL,
                           .conditions = conditions,
-                          .condition_count = q.conditions.count};
+                          .condition_count = q.conditions.count + (q.study != NULL)};
     pare_store *store;
     pare_status status = pare_store_open(common.store, &store);
     if (status == PARE_OK)
@@ -321,7 +326,8 @@ static int run(int argc, char **argv, const cli_command *command)
 const cli_command cmd_results = {
     "results", "list, filter and export stored results",
     "pare results [--model M] [--metric X] [--since T] [options]",
-    "Lists what bench, eval, quantize and hw --limits have stored, oldest first.\n\n"
+    "Lists what studies, bench, eval, quantize and hw --limits have stored, oldest first.\n\n"
     "  pare results --model ref-llama-11m --metric decode_tokens_per_s\n"
-    "  pare results --kind eval --since 7d --format csv > evaluations.csv\n",
+    "  pare results --kind eval --since 7d --format csv > evaluations.csv\n"
+    "  pare results --study course --kind bench --format csv > course.csv\n",
     run};

@@ -31,7 +31,7 @@ static void describe_recipe(const cli_study *s, const pare_study_recipe *r, stud
     study_put(out, "recipe", r->name);
     study_put(out, "label", r->label);
     study_put(out, "method", r->method ? r->method : r->format ? "rtn" : NULL);
-    study_put(out, "format", r->format ? r->format : r->recipe);
+    study_put(out, "format", r->format); /* a recipe's is what its file has most of */
 }
 
 void study_describe(const cli_study *s, const pare_study_step *step, study_conditions *out)
@@ -141,41 +141,58 @@ int study_do_model(cli_study *s, const int *steps, int count, study_pipe *pipe)
 
 /* ---- quantize ---- */
 
-/* Of a file that was there already (made by another study, or before a kill) only what it is can be
- * told, not how long it took. */
-static pare_status measure_file(const char *path, double *bytes, double *bits)
+typedef struct made_file {
+    char path[PATH_MAX], format[24];
+    double bytes, bits;
+} made_file;
+
+static pare_status look_at_file(made_file *file)
 {
     pare_model *model;
-    pare_status status = pare_model_open(path, &model);
+    pare_status status = pare_model_open(file->path, &model);
     if (status == PARE_OK) {
-        *bytes = (double)pare_model_get_info(model)->weights_bytes;
-        *bits = pare_model_get_info(model)->bits_per_weight;
+        const pare_model_info *info = pare_model_get_info(model);
+        file->bytes = (double)info->weights_bytes;
+        file->bits = info->bits_per_weight;
+        snprintf(file->format, sizeof file->format, "%s", info->format);
     }
     pare_model_close(model);
     return status;
 }
 
+/* Of a file that was there already (made by another study, or before a kill) only what it is can be
+ * told, not how long it took. */
+static int store_file(cli_study *s, const pare_study_step *step, const made_file *file,
+                      const pare_quantize_result *result)
+{
+    study_conditions c;
+    bool made = result->bytes > 0;
+    pare_metric metrics[] = {
+        exact("bytes", "bytes", made ? (double)result->bytes : file->bytes),
+        exact("bits_per_weight", "bits", made ? result->bits_per_weight : file->bits),
+        exact("seconds", "s", made ? result->seconds : NAN)};
+    metrics[2].absent_reason = made ? NULL : "the file was there already";
+    study_describe(s, step, &c);
+    study_put(&c, "path", file->path);
+    if (!s->file->recipes[step->recipe].format)
+        study_put(&c, "format", file->format);
+    return store(s, "quantize", &c, metrics, sizeof metrics / sizeof *metrics, NULL);
+}
+
 int study_do_quantize(cli_study *s, const int *steps, int count, study_pipe *pipe)
 {
     const pare_study_step *step = &s->plan.steps[steps[0]];
-    char reason[STUDY_REASON_BYTES] = "", path[PATH_MAX];
+    char reason[STUDY_REASON_BYTES] = "";
     pare_quantize_result result;
-    study_conditions c;
-    double bytes, bits;
+    made_file file = {0};
+    int code = 0;
     if (study_make_file(s, step, &pipe->progress, &result, reason) != PARE_OK)
         return study_pipe_fail(pipe, reason);
-    study_file_path(s, step, path);
-    if (measure_file(path, &bytes, &bits) != PARE_OK)
-        return study_pipe_fail(pipe, pare_error_message());
-    pare_metric metrics[] = {
-        exact("bytes", "bytes", result.bytes ? (double)result.bytes : bytes),
-        exact("bits_per_weight", "bits", result.bytes ? result.bits_per_weight : bits),
-        exact("seconds", "s", result.bytes ? result.seconds : NAN)};
-    metrics[2].absent_reason = result.bytes ? NULL : "the file was there already";
+    study_file_path(s, step, file.path);
+    if (look_at_file(&file) != PARE_OK)
+        code = study_pipe_fail(pipe, pare_error_message());
+    else if (s->states[steps[0]] == STEP_OPEN) /* otherwise only the file was missing */
+        code = store_file(s, step, &file, &result);
     pare_quantize_result_free(&result);
-    if (s->states[steps[0]] != STEP_OPEN)
-        return 0; /* only the file was missing */
-    study_describe(s, step, &c);
-    study_put(&c, "path", path);
-    return store(s, "quantize", &c, metrics, sizeof metrics / sizeof *metrics, NULL);
+    return code;
 }
