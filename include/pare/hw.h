@@ -124,6 +124,8 @@ int pare_gpus_count(const pare_gpus *gpus);
 const pare_gpu_info *pare_gpus_info(const pare_gpus *gpus, int index);
 /* Takes about a millisecond. One thread at a time. */
 pare_gpu_reading pare_gpus_read(pare_gpus *gpus, int index);
+/* The joules alone, at once; what pare_gpus_read tells of the time since its last call stays. */
+double pare_gpus_joules(const pare_gpus *gpus, int index);
 
 /* ---- counters and sensors of the processor ---- */
 

@@ -68,7 +68,7 @@ static double read_joules(const pare_bench_sensors *s)
         return counted ? packages : NAN;
     if (!s->gpus)
         return NAN;
-    return pare_gpus_read(s->gpus, s->gpu).joules + packages;
+    return pare_gpus_joules(s->gpus, s->gpu) + packages;
 }
 
 static double read_cpu_seconds(void)

@@ -117,6 +117,12 @@ static pare_status make_fingerprint(pare_hw *hw)
              memory && memory->is_number ? round(memory->number / (1 << 30)) : 0);
     if (status == PARE_OK)
         status = pare_sha256_add(&hash, gib, strlen(gib) + 1);
+    /* Only where there is one: machines without keep the fingerprint that they had. */
+    const pare_hw_fact *gpu = pare_hw_find(hw, "gpu_name"), *gpus = pare_hw_find(hw, "gpu_count");
+    if (status == PARE_OK && gpu && gpu->text)
+        status = pare_sha256_add(&hash, gpu->text, strlen(gpu->text) + 1);
+    if (status == PARE_OK && gpus && gpus->text)
+        status = pare_sha256_add(&hash, gpus->text, strlen(gpus->text) + 1);
     if (status == PARE_OK)
         status = pare_sha256_end(&hash, hex);
     if (status == PARE_OK)

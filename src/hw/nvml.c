@@ -155,6 +155,14 @@ static void read_counters(pare_gpus *gpus, gpu *g, pare_gpu_reading *reading)
 
 /* ---- reading ---- */
 
+double pare_gpus_joules(const pare_gpus *gpus, int index)
+{
+    unsigned long long millijoules;
+    return gpus->api.energy && !gpus->api.energy(gpus->items[index].device, &millijoules)
+               ? 1e-3 * (double)millijoules
+               : NAN;
+}
+
 pare_gpu_reading pare_gpus_read(pare_gpus *gpus, int index)
 {
     gpu *g = &gpus->items[index];
@@ -163,7 +171,6 @@ pare_gpu_reading pare_gpus_read(pare_gpus *gpus, int index)
     nvml_memory memory;
     nvml_utilization used;
     unsigned value;
-    unsigned long long millijoules;
     if (!api->memory(g->device, &memory))
         r.memory_used_bytes = (double)memory.used;
     if (api->utilization && !api->utilization(g->device, &used)) {
@@ -172,8 +179,7 @@ pare_gpu_reading pare_gpus_read(pare_gpus *gpus, int index)
     }
     if (api->power && !api->power(g->device, &value))
         r.watts = 1e-3 * value;
-    if (api->energy && !api->energy(g->device, &millijoules))
-        r.joules = 1e-3 * (double)millijoules;
+    r.joules = pare_gpus_joules(gpus, index);
     if (api->temperature && !api->temperature(g->device, NVML_TEMPERATURE_GPU, &value))
         r.celsius = value;
     if (api->clock && !api->clock(g->device, NVML_CLOCK_SM, &value))

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "plan/measures.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <pare/metric.h>
 #include <stdarg.h>
@@ -104,7 +105,17 @@ __attribute__((format(printf, 3, 4))) static void reject(pare_candidate *c, unsi
     va_end(arguments);
 }
 
-/* `high`: the end of the interval that counts. */
+/* A metric's title inside of a sentence: "decode speed", but "KL divergence". */
+static const char *in_sentence(const char *metric, char out[PARE_NUMBER_BYTES])
+{
+    const pare_metric_info *info = pare_metric_find(metric);
+    snprintf(out, PARE_NUMBER_BYTES, "%s", info ? info->title : metric);
+    if (islower((unsigned char)out[1]))
+        out[0] = (char)tolower((unsigned char)out[0]);
+    return out;
+}
+
+/* The upper end of the interval counts. */
 static void check_limit(pare_candidate *c, unsigned limit, double most, const pare_measure *m,
                         const char *metric, const char *verb)
 {
@@ -112,8 +123,7 @@ static void check_limit(pare_candidate *c, unsigned limit, double most, const pa
     if (!isfinite(most))
         return;
     if (m->absent) {
-        const pare_metric_info *info = pare_metric_find(metric);
-        reject(c, limit | PARE_LIMIT_UNKNOWN, "%s was not measured", info ? info->title : metric);
+        reject(c, limit | PARE_LIMIT_UNKNOWN, "%s was not measured", in_sentence(metric, is));
         return;
     }
     if (m->high <= most)
@@ -296,7 +306,7 @@ static void decide(pare_advice *advice, pare_preference prefer)
                  "%s (%s) and %s (%s) are not distinguishable by %s: %s decided.",
                  best->cell->label, a, next->cell->label, b,
                  prefer == PARE_PREFER_BALANCED ? "the balance of speed, memory and quality"
-                                                : pare_metric_find(metric)->title,
+                                                : in_sentence(metric, factor),
                  loss ? "the smaller loss" : "the smaller memory");
     } else {
         snprintf(advice->decided, size, "%s (%s) leads; %s (%s) comes next: %s %s.",

@@ -64,6 +64,7 @@ static void gpus_are_read(void **state)
     near_to(a.clock_hz, 1.5e9, 0);
     near_to(a.memory_clock_hz, 2e9, 0);
     near_to(b.joules - a.joules, 0.25, 1e-12);
+    near_to(pare_gpus_joules(gpus, 0) - b.joules, 0.25, 1e-12);
     near_to(b.sm_activity, 0.2, 1e-12);
     near_to(b.tensor_activity, 0.5, 1e-12);
     assert_true(isnan(b.dram_activity));
