@@ -239,21 +239,11 @@ static bool better_among_tied(const pare_candidate *a, const pare_candidate *b)
  * for memory and the balance by their intervals. */
 static bool is_tied(const pare_candidate *best, const pare_candidate *c, pare_preference prefer)
 {
-    pare_comparison *comparison = NULL;
-    const char *metric = metric_of(prefer);
     bool overlap = c->interval.high >= best->interval.low;
     if ((prefer != PARE_PREFER_SPEED && prefer != PARE_PREFER_ENERGY) || c == best)
         return overlap;
-    if (pare_allocate(1, sizeof *comparison, "a comparison", &comparison) != PARE_OK ||
-        pare_compare(best->cell, c->cell, comparison) != PARE_OK) {
-        free(comparison);
-        return overlap;
-    }
-    for (int i = 0; i < comparison->count; i++)
-        if (strcmp(comparison->rows[i].metric, metric) == 0)
-            overlap = !comparison->rows[i].distinct;
-    free(comparison);
-    return overlap;
+    pare_measure ratio = pare_cell_ratio(c->cell, best->cell, metric_of(prefer));
+    return ratio.absent ? overlap : ratio.low <= 1 && ratio.high >= 1;
 }
 
 static void settle_ties(pare_advice *advice, pare_preference prefer)
