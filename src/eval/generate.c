@@ -375,6 +375,8 @@ static void tear_down(generation *g)
 {
     pare_session_free(g->sessions[0]);
     pare_session_free(g->sessions[1]);
+    if (g->hash.context) /* not finished: the texts were not all made */
+        (void)pare_sha256_end(&g->hash, NULL);
     free(g->prompt);
     free(g->sequence);
     free(g->logits);
