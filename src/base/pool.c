@@ -107,7 +107,7 @@ void pare_pool_run(pare_pool *pool, void (*function)(void *, int, int), void *ar
     pare_pool_barrier(pool);
 }
 
-static int available_cores(void)
+int pare_pool_cores(void)
 {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0)
@@ -120,7 +120,7 @@ pare_status pare_pool_create(int threads, pare_pool **out)
 {
     *out = NULL;
     if (threads == 0)
-        threads = available_cores();
+        threads = pare_pool_cores();
     if (threads < 1 || threads > MAX_THREADS)
         return pare_fail(PARE_INVALID_ARGUMENT, "%d threads: use 1 to %d", threads, MAX_THREADS);
     pare_pool *pool = aligned_alloc(LINE, sizeof *pool);

@@ -13,6 +13,9 @@
 
 typedef struct pare_pool pare_pool;
 
+/* Cores that the process may use. */
+int pare_pool_cores(void);
+
 /* threads: 0 for all cores the process may use. The calling thread is one of them. */
 pare_status pare_pool_create(int threads, pare_pool **out);
 void pare_pool_free(pare_pool *pool);

@@ -106,9 +106,10 @@ static json_t *describe(const pare_model *model, const char *hash)
     for (size_t i = 0; i < model->tensor_count; i++)
         if (pare_model_is_block_matrix(model, &model->tensors[i]))
             matrix += pare_tensor_elements(&model->tensors[i]);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:b, s:b}", "event", "model",
-                     "hash", hash, "name", info->name, "architecture", info->architecture, "format",
-                     info->format, "parameters", (json_int_t)info->parameters, "file_bytes",
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:b, s:b}", "event",
+                     "model", "hash", hash, "name", info->name, "architecture", info->architecture,
+                     "format", info->format, "model_context", (json_int_t)info->context,
+                     "parameters", (json_int_t)info->parameters, "file_bytes",
                      (json_int_t)info->weights_bytes, "matrix_parameters", (json_int_t)matrix,
                      "bits_per_weight", info->bits_per_weight, "synthetic", info->synthetic,
                      "quantized", info->quantized);

@@ -4,7 +4,9 @@
 
 #include "base/fail.h"
 #include "base/memory.h"
+#include "base/pool.h"
 #include "bench/stats.h"
+#include "kernels/kernels.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -281,6 +283,7 @@ static void add_conditions(pare_bench_builder *b, const pare_bench_entry *entry,
     add_json(b, "format", entry->model, "format");
     add_json(b, "parameters", entry->model, "parameters");
     add_json(b, "synthetic", entry->model, "synthetic");
+    add_json(b, "model_context", entry->model, "model_context");
     if (entry->last) {
         add_json(b, "threads", entry->last, "threads");
         add_json(b, "isa", entry->last, "isa");
@@ -290,8 +293,13 @@ static void add_conditions(pare_bench_builder *b, const pare_bench_entry *entry,
         add_json(b, "gpu", entry->last, "gpu_name");
         add_json(b, "energy_source", entry->last, "energy_source");
     } else {
-        add_condition(b, "threads", "%d", session->threads);
-        add_condition(b, "isa", "%s", session->isa ? session->isa : "best");
+        /* What was asked for, or what that would have been. */
+        bool cuda = session->device && strncmp(session->device, "cuda", 4) == 0;
+        add_condition(b, "threads", "%d", session->threads ? session->threads : pare_pool_cores());
+        add_condition(b, "backend", "%s", cuda ? "cuda" : "cpu");
+        if (!cuda)
+            add_condition(b, "isa", "%s",
+                          session->isa ? session->isa : pare_isa_name(pare_isa_best()));
     }
     add_condition(b, "activations", "%s",
                   session->activations == PARE_ACTIVATIONS_FAST ? "fast" : "f32");

@@ -94,6 +94,18 @@ static const char *condition(const pare_record *record, const char *key)
     return value ? value : "?";
 }
 
+/* Positions that a model was not made for are timed all the same, but it would write nonsense
+ * there. */
+static void print_long(const pare_record *r)
+{
+    long long made = atoll(condition(r, "model_context")),
+              positions = atoll(condition(r, "depth")) + atoll(condition(r, "n_prompt")) +
+                          atoll(condition(r, "n_gen"));
+    if (!r->failure && made > 0 && positions > made)
+        printf("%s: %lld positions, the model was made for %lld\n", condition(r, "model"),
+               positions, made);
+}
+
 /* Others' work on the same machine shows up as noise, or worse, as a slower median. */
 static void print_doubts(const pare_bench_result *results, int count)
 {
@@ -101,6 +113,7 @@ static void print_doubts(const pare_bench_result *results, int count)
     bool cached = false;
     for (int i = 0; i < count; i++) {
         const pare_metric *bandwidth = pare_record_metric(&results[i].record, "bandwidth_share");
+        print_long(&results[i].record);
         cached |= bandwidth && !bandwidth->measure.absent && bandwidth->measure.value > 1;
         const pare_metric *share = pare_record_metric(&results[i].record, "other_cpu_share");
         if (share && !share->measure.absent && share->measure.value > most)
