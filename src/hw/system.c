@@ -2,12 +2,17 @@
 #include "base/json.h"
 #include "hw/facts.h"
 
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include <gnu/libc-version.h>
 #include <hwloc.h>
+#include <openssl/crypto.h>
+#include <pango/pangocairo.h>
+#include <pcre2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <utf8proc.h>
 
 #define CPUFREQ "/sys/devices/system/cpu/cpu0/cpufreq"
 
@@ -117,8 +122,15 @@ void pare_hw_add_system(pare_hw *hw)
 #else
     pare_hw_add_text(hw, "compiler", "compiler", "gcc %s", __VERSION__);
 #endif
-    pare_hw_add_text(hw, "libraries", "libraries", "glibc %s, hwloc %s, jansson %s",
-                     gnu_get_libc_version(), HWLOC_VERSION, jansson_version_str());
+    char pcre2[64] = "";
+    pcre2_config(PCRE2_CONFIG_VERSION, pcre2);
+    pcre2[strcspn(pcre2, " ")] = 0; /* without its date */
+    pare_hw_add_text(hw, "libraries", "libraries",
+                     "glibc %s, hwloc %s, jansson %s, pcre2 %s, utf8proc %s, openssl %s, cairo %s, "
+                     "pango %s",
+                     gnu_get_libc_version(), HWLOC_VERSION, jansson_version_str(), pcre2,
+                     utf8proc_version(), OpenSSL_version(OPENSSL_VERSION_STRING),
+                     cairo_version_string(), pango_version_string());
     pare_energy *energy;
     if (pare_energy_open(&energy) == PARE_OK)
         pare_hw_add_text(hw, "energy_counters", "energy counters", "%s",
