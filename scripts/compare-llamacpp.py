@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Times Pare against an installed llama.cpp on the same GGUF files, interleaved A B B A, and prints ratios.
+"""Times Pare against a llama-bench (llama.cpp's or ik_llama.cpp's) on the same GGUF files, interleaved A B B A, and prints
+ratios.
 
 usage: scripts/compare-llamacpp.py MODEL.gguf... [-p 512] [-n 64] [-t THREADS] [--rounds 3] [--json]
 
 Every run is a process of its own; a round is Pare, llama-bench, llama-bench, Pare. The machine's speed may drift between
 rounds, so a ratio is taken within each round; the table shows the median ratio and its range over the rounds.
-llama-bench must be on PATH (or in $LLAMA_BENCH); without it this script says so and exits 0.
+llama-bench must be on PATH (or in $LLAMA_BENCH: any build, its libraries may lie beside it); without it this script says so
+and exits 0. A model that it does not read (ik_llama.cpp knows no GPT-2) is said to be so and left out.
 """
 import argparse
 import json
@@ -16,9 +18,12 @@ import subprocess
 import sys
 
 
-def output_of(command):
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
+def output_of(command, libraries=None, may_fail=False):
+    environment = dict(os.environ)
+    if libraries:
+        environment["LD_LIBRARY_PATH"] = ":".join(filter(None, [libraries, environment.get("LD_LIBRARY_PATH")]))
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode != 0 and not may_fail:
         sys.exit(f"{' '.join(command)}: exit code {done.returncode}\n{done.stderr[-500:]}")
     return done.stdout
 
@@ -33,8 +38,11 @@ def run_pare(pare, model, options):
 
 
 def run_llama(llama_bench, model, options):
-    rows = json.loads(output_of([llama_bench, "-m", model, "-p", str(options.p), "-n", str(options.n), "-t",
-                                 str(options.t), "-r", "3", "-o", "json"]))
+    command = [llama_bench, "-m", model, "-p", str(options.p), "-n", str(options.n), "-t", str(options.t), "-r", "3", "-o", "json"]
+    text = output_of(command, os.path.dirname(os.path.abspath(llama_bench)), may_fail=True).strip()
+    rows = json.loads(text) if text.endswith("]") else []
+    if not rows:
+        return None
     prefill = next(row["avg_ts"] for row in rows if row["n_prompt"] > 0 and row["n_gen"] == 0)
     decode = next(row["avg_ts"] for row in rows if row["n_gen"] > 0 and row["n_prompt"] == 0)
     return prefill, decode
@@ -42,6 +50,8 @@ def run_llama(llama_bench, model, options):
 
 def compare(pare, llama_bench, model, options):
     rounds = []
+    if not run_llama(llama_bench, model, argparse.Namespace(p=1, n=1, t=options.t)):
+        return None
     for _ in range(options.rounds):
         order = [run_pare(pare, model, options), run_llama(llama_bench, model, options),
                  run_llama(llama_bench, model, options), run_pare(pare, model, options)]
@@ -76,6 +86,9 @@ def main():
         print(f"{'model':<36} {'phase':<8} {'pare':>9} {'llama.cpp':>10} {'ratio':>7}  range")
     for model in options.models:
         result = compare(pare, llama_bench, model, options)
+        if not result:
+            print(f"{os.path.basename(model)}: {llama_bench} does not read it", file=sys.stderr)
+            continue
         if options.json:
             print(json.dumps(result), flush=True)
             continue
