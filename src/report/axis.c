@@ -198,7 +198,7 @@ void pare_axis_draw_left(pare_canvas *canvas, pare_axis *axis, pare_box plot, co
     }
     if (title && *title) {
         const pare_text above = {
-            .size = PARE_SIZE_LABEL, .ink = PARE_INK_SOFT, .across = 0, .down = 1};
+            .size = PARE_SIZE_LABEL, .ink = PARE_INK_SOFT, .wrap = plot.w, .lines = 1, .down = 1};
         pare_text_draw(canvas, plot.x, plot.y - 4, &above, title);
     }
 }
@@ -233,8 +233,11 @@ void pare_axis_draw_bottom(pare_canvas *canvas, pare_axis *axis, pare_box plot, 
                        pare_axis_label(label, axis, ticks[i]));
     }
     if (title && *title) {
-        const pare_text below = {
-            .size = PARE_SIZE_LABEL, .ink = PARE_INK_SOFT, .across = 0.5, .down = 0};
+        const pare_text below = {.size = PARE_SIZE_LABEL,
+                                 .ink = PARE_INK_SOFT,
+                                 .wrap = plot.w + 20,
+                                 .lines = 1,
+                                 .across = 0.5};
         pare_text_draw(canvas, plot.x + plot.w / 2, plot.y + plot.h + 19, &below, title);
     }
 }

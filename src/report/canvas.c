@@ -157,7 +157,7 @@ void pare_canvas_bar(pare_canvas *canvas, pare_box box, int index)
     enum { STEP = 6 };
     cairo_t *cr = canvas->cr;
     pare_canvas_fill(canvas, box, pare_series_ink(index));
-    int kind = index % 8;
+    int kind = (index + 3 * (index / PARE_SERIES_INKS)) % 8; /* no colour has one hatch twice */
     if (kind == 1 || kind == 3)
         hatch_lines(cr, box, 1, STEP);
     if (kind == 2 || kind == 3)

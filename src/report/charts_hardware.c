@@ -34,10 +34,9 @@ static void panels(pare_canvas *canvas, pare_view *view, pare_box box, const pan
 void pare_draw_cpu(pare_canvas *canvas, pare_view *view)
 {
     static const panel list[] = {
-        {"bandwidth_share", "Decode: share of the measured memory bandwidth",
-         "of what pure reading reaches; more than 100 %: from the caches"},
-        {"peak_share", "Prefill: share of the peak arithmetic rate",
-         "of the measured peak of the instructions used"},
+        {"bandwidth_share", "Decode: share of the memory bandwidth",
+         "of pure reading; above 100 %: caches"},
+        {"peak_share", "Prefill: share of the peak rate", "of the instructions used"},
         {"cpu_utilization", "Processor time used", "of the threads' time"},
         {"ipc", "Instructions per cycle", NULL},
     };

@@ -149,11 +149,17 @@ static void best_of_model(pare_view *view, pare_findings *to, int m)
         if (!v.absent && v.value > value)
             best = c, value = v.value;
     }
-    if (best < 0 || best == view->base)
+    if (best < 0)
         return;
+    if (best == view->base)
+        pare_findings_add(view, to, "Fastest", PARE_VERDICT_FACT,
+                          "%s: no recipe decodes faster than the baseline, %s (%s).",
+                          view->model_label[m], view->choice[best].label,
+                          pare_words(view, "decode_tokens_per_s",
+                                     pare_view_get(view, m, best, 0, "decode_tokens_per_s"), true));
     pare_measure speed = pare_view_get(view, m, best, 0, "decode_tokens_per_s"),
                  factor = pare_view_get(view, m, best, 0, "decode_speedup");
-    if (factor.absent)
+    if (factor.absent || best == view->base)
         return;
     pare_findings_add(view, to, "Fastest",
                       pare_measure_excludes(factor, 1) ? PARE_VERDICT_SUPPORTED : PARE_VERDICT_OPEN,
@@ -168,7 +174,8 @@ static bool same_width(const pare_view *view, int a, int b)
 {
     size_t n = strcspn(view->choice[a].label, " (");
     return n > 0 && strncmp(view->choice[a].label, view->choice[b].label, n) == 0 &&
-           strcspn(view->choice[b].label, " (") == n && strlen(view->choice[a].label) > n;
+           strcspn(view->choice[b].label, " (") == n &&
+           strcmp(view->choice[a].label, view->choice[b].label) != 0;
 }
 
 static void compare(pare_view *view, pare_findings *to, int a, int b, const char *metric,
@@ -206,17 +213,25 @@ static const char *workload_condition(const pare_view *view, int w, const char *
     return "";
 }
 
+static bool alike(const pare_view *view, int a, int b)
+{
+    static const char *const keys[] = {"n_prompt", "n_gen", "batch", "threads", "activations"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (strcmp(workload_condition(view, a, keys[i]), workload_condition(view, b, keys[i])) != 0)
+            return false;
+    return true;
+}
+
 /* What the cache is worth: workloads with and without it. */
 static void cache_effect(pare_view *view, pare_findings *to)
 {
     int on = -1, off = -1;
-    for (int w = view->workloads - 1; w >= 0; w--) {
-        const char *state = workload_condition(view, w, "kv_cache");
-        if (strcmp(state, "off") == 0)
+    for (int w = 0; w < view->workloads && off < 0; w++)
+        if (strcmp(workload_condition(view, w, "kv_cache"), "off") == 0)
             off = w;
-        else if (*state)
+    for (int w = 0; w < view->workloads && off >= 0 && on < 0; w++)
+        if (strcmp(workload_condition(view, w, "kv_cache"), "on") == 0 && alike(view, w, off))
             on = w;
-    }
     pare_span span = {.low_model = -1};
     for (int m = 0; m < view->models && on >= 0 && off >= 0; m++)
         for (int c = 0; c < view->choices; c++)

@@ -112,28 +112,103 @@ static void cache_principle(pare_view *view, pare_findings *to)
     }
 }
 
+/* The roofline decides what limits a phase; how near the limit is, is measured. */
+static void roofline_principles(pare_view *view, pare_findings *to)
+{
+    pare_measure ridge = pare_measure_ratio(view->limits.int8_ops, view->limits.read_bandwidth);
+    pare_span decode = over_all(view, "arithmetic_intensity_decode"),
+              prefill = over_all(view, "arithmetic_intensity_prefill"),
+              share = over_all(view, "bandwidth_share"), peak = over_all(view, "peak_share"),
+              gain = gain_per_byte(view);
+    if (ridge.absent)
+        return;
+    const char *turn = pare_words(view, "arithmetic_intensity_decode", ridge, false);
+    if (decode.count && share.count && decode.high.value < ridge.value)
+        pare_findings_add(
+            view, to, "Fewer bytes per weight make decoding faster", PARE_VERDICT_FACT,
+            "Decoding does %s, below the %s at which arithmetic would limit it: the bytes of the "
+            "weights do. It reaches %s of the bandwidth%s.",
+            pare_span_text(view, &decode, "arithmetic_intensity_decode"), turn,
+            pare_span_text(view, &share, "bandwidth_share"),
+            share.high.value < 0.4 ? "; so far below the limit other costs count as much" : "");
+    if (gain.count && share.count && share.high.value >= 0.4)
+        pare_findings_add(view, to, "Fewer bytes per weight make decoding faster",
+                          PARE_VERDICT_FACT,
+                          "The decode speed-up times the share of bytes that are left is %s: 1x "
+                          "would be all that saving bytes can give.",
+                          pare_span_text(view, &gain, "decode_speedup"));
+    if (prefill.count && peak.count && prefill.low.value > ridge.value)
+        pare_findings_add(view, to, "Prefill needs arithmetic, not bandwidth", PARE_VERDICT_FACT,
+                          "Prefill does %s, above the %s of the ridge: instructions limit it, a "
+                          "smaller file alone does not help. It reaches %s of the peak rate.",
+                          pare_span_text(view, &prefill, "arithmetic_intensity_prefill"), turn,
+                          pare_span_text(view, &peak, "peak_share"));
+}
+
+/* Whether a loses less than b, by more than the intervals, with no more bits. */
+static bool loses_less(const pare_view *view, int m, int a, int b)
+{
+    pare_measure loss_a = pare_view_get(view, m, a, 0, "quality_loss"),
+                 loss_b = pare_view_get(view, m, b, 0, "quality_loss"),
+                 bits_a = pare_view_get(view, m, a, 0, "bits_per_weight"),
+                 bits_b = pare_view_get(view, m, b, 0, "bits_per_weight");
+    return !loss_a.absent && !loss_b.absent && !bits_a.absent && !bits_b.absent &&
+           bits_a.value < 8 && bits_a.value <= bits_b.value * 1.02 && loss_a.high < loss_b.low;
+}
+
+static void width_principle(pare_view *view, pare_findings *to)
+{
+    for (int m = 0; m < view->models; m++)
+        for (int a = 0; a < view->choices; a++)
+            for (int b = 0; b < view->choices; b++) {
+                if (!loses_less(view, m, a, b))
+                    continue;
+                pare_measure bits_a = pare_view_get(view, m, a, 0, "bits_per_weight"),
+                             bits_b = pare_view_get(view, m, b, 0, "bits_per_weight");
+                pare_findings_add(
+                    view, to, "How values are chosen matters as much as their width",
+                    PARE_VERDICT_SUPPORTED,
+                    "%s: %s changes the perplexity by %s with %s per weight, %s by %s with %s.",
+                    view->model_label[m], view->choice[a].label,
+                    pare_words(view, "quality_loss", pare_view_get(view, m, a, 0, "quality_loss"),
+                               true),
+                    pare_words(view, "bits_per_weight", bits_a, false), view->choice[b].label,
+                    pare_words(view, "quality_loss", pare_view_get(view, m, b, 0, "quality_loss"),
+                               true),
+                    pare_words(view, "bits_per_weight", bits_b, false));
+                return;
+            }
+}
+
+static void loss_principle(pare_view *view, pare_findings *to)
+{
+    pare_span wide = {0}, narrow = {0};
+    for (int c = 0; c < view->choices; c++) {
+        pare_span loss = pare_span_of(view, c, "quality_loss", 0),
+                  bits = pare_span_of(view, c, "bits_per_weight", 0);
+        pare_span *to_widen = bits.count && bits.high.value > 7 ? &wide : &narrow;
+        if (!loss.count || !bits.count || bits.low.value > 15)
+            continue;
+        if (!to_widen->count || loss.low.value < to_widen->low.value)
+            to_widen->low = loss.low;
+        if (!to_widen->count || loss.high.value > to_widen->high.value)
+            to_widen->high = loss.high;
+        to_widen->count += loss.count;
+    }
+    if (wide.count && narrow.count)
+        pare_findings_add(view, to, "What fewer bits cost", PARE_VERDICT_FACT,
+                          "With 7 to 15 bits per weight the perplexity changes by %s, with fewer "
+                          "by %s.",
+                          pare_span_text(view, &wide, "quality_loss"),
+                          pare_span_text(view, &narrow, "quality_loss"));
+}
+
 pare_findings pare_findings_of_design(pare_view *view)
 {
     pare_findings all = pare_findings_begin(view);
-    pare_span share = over_all(view, "bandwidth_share"), gain = gain_per_byte(view),
-              peak = over_all(view, "peak_share"), loss = over_all(view, "quality_loss");
-    if (share.count && gain.count)
-        pare_findings_add(view, &all, "Fewer bytes per weight make decoding faster",
-                          PARE_VERDICT_FACT,
-                          "Decoding waits for memory (%s of the bandwidth): its speed-up times the "
-                          "bytes that are left is %s, and would be 1x if nothing else mattered.",
-                          pare_span_text(view, &share, "bandwidth_share"),
-                          pare_span_text(view, &gain, "decode_speedup"));
-    if (peak.count)
-        pare_findings_add(view, &all, "Prefill needs arithmetic, not bandwidth", PARE_VERDICT_FACT,
-                          "The prompt is read at %s of the peak rate: instructions that multiply "
-                          "8-bit integers help there, a smaller file does not.",
-                          pare_span_text(view, &peak, "peak_share"));
-    if (loss.count > 1)
-        pare_findings_add(view, &all, "Spend bits where they matter", PARE_VERDICT_FACT,
-                          "Over all recipes the perplexity changes by %s: the way values are "
-                          "chosen (scales, groups, calibration) decides as much as their width.",
-                          pare_span_text(view, &loss, "quality_loss"));
+    roofline_principles(view, &all);
+    loss_principle(view, &all);
+    width_principle(view, &all);
     cache_principle(view, &all);
     return all;
 }

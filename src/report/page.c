@@ -157,22 +157,26 @@ static void write_chapter(pare_view *view, const pare_section *section, pare_buf
     pare_buffer_text(out, "</section>\n");
 }
 
+/* Each topic under its name; findings of a topic follow each other. */
+static void write_by_topic(pare_buffer *out, const pare_findings *findings)
+{
+    for (int i = 0; i < findings->count; i++) {
+        const char *topic = findings->items[i].topic;
+        if (i && strcmp(topic, findings->items[i - 1].topic) == 0)
+            continue;
+        pare_buffer_printf(out, "<h3>%s</h3>\n", topic);
+        pare_html_findings(out, findings, topic, true);
+    }
+}
+
 static void write_scenarios(pare_view *view, pare_buffer *out)
 {
     pare_findings scenarios = pare_advice_scenarios(view), design = pare_findings_of_design(view);
     pare_buffer_text(out, "<section id=\"recommendations\"><h2>Recommendations by scenario</h2>\n");
-    for (int i = 0; i < scenarios.count; i++) {
-        if (i && strcmp(scenarios.items[i].topic, scenarios.items[i - 1].topic) == 0)
-            continue;
-        pare_buffer_printf(out, "<h3>%s</h3>\n", scenarios.items[i].topic);
-        pare_html_findings(out, &scenarios, scenarios.items[i].topic, true);
-    }
+    write_by_topic(out, &scenarios);
     if (design.count)
         pare_buffer_text(out, "<h2 id=\"principles\">Co-design principles</h2>\n");
-    for (int i = 0; i < design.count; i++) {
-        pare_buffer_printf(out, "<h3>%s</h3>\n", design.items[i].topic);
-        pare_html_findings(out, &design, design.items[i].topic, false);
-    }
+    write_by_topic(out, &design);
     pare_buffer_text(out, "</section>\n");
 }
 

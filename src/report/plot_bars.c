@@ -10,8 +10,10 @@ typedef struct layout {
     pare_box plot;
     pare_axis y;
     double slot; /* width of a group */
-    bool markers, number_turned, numbered;
+    bool markers, number_turned, numbered, label_turned;
 } layout;
+
+static const double LABEL_TURN = 38; /* degrees */
 
 static const pare_text number_text = {.size = 9.5, .ink = PARE_INK_TEXT};
 /* Values that differ more are not readable as lengths from zero. */
@@ -104,6 +106,8 @@ static void draw_bar(const layout *l, int g, int s)
     const pare_bar *bar = bar_at(l->bars, g, s);
     double width = bar_width(l), left = bar_left(l, g, s), middle = left + width / 2;
     double zero = l->y.logarithmic ? l->plot.y + l->plot.h : pare_axis_place(&l->y, 0);
+    if (bar->value.absent && !bar->hot)
+        return; /* nobody asked for it */
     if (bar->value.absent) {
         pare_canvas_absent(l->canvas, middle, zero - 7);
         if (bar->hot)
@@ -132,13 +136,32 @@ static void draw_bar(const layout *l, int g, int s)
                         "%s", bar->hot);
 }
 
-/* Labels of groups break into lines; returns the height that all need. */
-static double label_height(const layout *l, const pare_text *style)
+/* Labels of groups break into lines, or are turned where a word would not fit; returns the height
+ * that all need. */
+static double label_height(layout *l, pare_text *style)
 {
-    double height = 0;
-    for (int g = 0; g < l->bars->groups; g++)
-        height = fmax(height, pare_text_measure(l->canvas, style, l->bars->labels[g]).h);
-    return height;
+    double height = 0, widest = 0;
+    *style = (pare_text){.size = PARE_SIZE_LABEL,
+                         .ink = PARE_INK_TEXT,
+                         .lines = 3,
+                         .centred = true,
+                         .across = 0.5,
+                         .wrap = l->slot - 6};
+    l->label_turned = l->slot < 58;
+    if (l->label_turned)
+        *style = (pare_text){.size = PARE_SIZE_TICK,
+                             .ink = PARE_INK_TEXT,
+                             .lines = 1,
+                             .wrap = 120,
+                             .across = 1,
+                             .down = 0.4,
+                             .turn = LABEL_TURN};
+    for (int g = 0; g < l->bars->groups; g++) {
+        pare_size size = pare_text_measure(l->canvas, style, l->bars->labels[g]);
+        height = fmax(height, size.h);
+        widest = fmax(widest, size.w);
+    }
+    return l->label_turned ? widest * sin(LABEL_TURN * M_PI / 180) + height : height;
 }
 
 /* What stands above the plot: the unit, where ticks do not carry it. */
@@ -161,7 +184,6 @@ static void place(layout *l, pare_box box, pare_text *label, double top)
     for (int pass = 0; pass < 2; pass++) {
         scale(l);
         l->slot = (box.w - left) / fmax(1, l->bars->groups);
-        label->wrap = l->slot - 6;
         double bottom = label_height(l, label) + 8;
         l->plot = (pare_box){box.x + left, box.y + top, box.w - left, box.h - top - bottom};
         choose_numbers(l);
@@ -173,8 +195,7 @@ void pare_plot_bars(pare_canvas *canvas, pare_box box, const pare_bars *bars)
 {
     char title[160];
     layout l = {.canvas = canvas, .bars = bars};
-    pare_text style = {
-        .size = PARE_SIZE_LABEL, .ink = PARE_INK_TEXT, .lines = 3, .centred = true, .across = 0.5};
+    pare_text style;
     scale(&l);
     axis_title(title, sizeof title, bars, l.markers);
     place(&l, box, &style, *title ? 18 : 6);
@@ -187,8 +208,8 @@ void pare_plot_bars(pare_canvas *canvas, pare_box box, const pare_bars *bars)
     for (int g = 0; g < bars->groups; g++) {
         for (int s = 0; s < bars->series; s++)
             draw_bar(&l, g, s);
-        pare_text_draw(canvas, l.plot.x + l.slot * (g + 0.5), l.plot.y + l.plot.h + 5, &style,
-                       bars->labels[g]);
+        pare_text_draw(canvas, l.plot.x + l.slot * (g + 0.5) + (l.label_turned ? 4 : 0),
+                       l.plot.y + l.plot.h + (l.label_turned ? 8 : 5), &style, bars->labels[g]);
     }
     pare_canvas_line(canvas, l.plot.x, zero, l.plot.x + l.plot.w, zero, 1, PARE_INK_AXIS);
 }

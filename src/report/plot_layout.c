@@ -33,7 +33,7 @@ pare_box pare_plot_footnote(pare_canvas *canvas, pare_box box, const char *note)
 pare_box pare_plot_heading(pare_canvas *canvas, pare_box box, const char *text)
 {
     const pare_text style = {
-        .size = PARE_SIZE_PANEL, .bold = true, .ink = PARE_INK_TEXT, .wrap = box.w, .lines = 1};
+        .size = PARE_SIZE_PANEL, .bold = true, .ink = PARE_INK_TEXT, .wrap = box.w, .lines = 2};
     double used = pare_text_draw(canvas, box.x, box.y, &style, text).h + 4;
     return (pare_box){box.x, box.y + used, box.w, box.h - used};
 }

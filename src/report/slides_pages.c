@@ -184,7 +184,7 @@ static void findings_pages(pare_deck *deck)
 static void design_pages(pare_deck *deck)
 {
     pare_findings design = pare_findings_of_design(deck->view);
-    titled_findings(deck, "Co-design principles", &design, false);
+    titled_findings(deck, "Co-design principles", &design, true);
     chapter(deck, "decision");
 }
 

@@ -322,6 +322,8 @@ const char *pare_view_hot(pare_view *v, int m, int c, int w, const char *metric)
     const pare_cell *cell = pare_view_cell(v, m, c, w);
     const pare_metric *found = cell ? pare_cell_metric(cell, metric) : NULL;
     int n;
+    if (!cell)
+        return NULL;
     if (measure.absent)
         n = snprintf(text, sizeof text, "%s, %s: no %s: %s", v->model_label[m], v->choice[c].label,
                      title, pare_view_reason(v, m, c, w, metric));

@@ -62,8 +62,8 @@ int pare_view_count_of_model(const pare_view *view, int model, const char *metri
 /* Parameters, layers, ... of a model; absent where the study has no facts of it. */
 pare_measure pare_view_fact(const pare_view *view, int model, const char *metric);
 
-/* "TinyLlama-1.1B, INT8: Decode speed 12.3 ± 0.2 tokens/s", or why there is nothing. Lives as long
- * as the view. */
+/* "TinyLlama-1.1B, INT8: Decode speed 12.3 ± 0.2 tokens/s", or why there is nothing; NULL where the
+ * study has no such cell. Lives as long as the view. */
 const char *pare_view_hot(pare_view *view, int model, int choice, int workload, const char *metric);
 
 pare_measure pare_measure_absent(void);
