@@ -15,6 +15,7 @@ typedef struct pare_chart {
     const char *needs[PARE_CHART_NEEDS];
     const char *run; /* what gives them, where they are absent */
     void (*draw)(pare_canvas *canvas, pare_view *view);
+    pare_size (*size)(const pare_view *view); /* at which nothing touches */
 } pare_chart;
 
 extern const pare_chart pare_charts[];
@@ -25,7 +26,7 @@ const pare_chart *pare_chart_find(const char *name); /* NULL: none */
 const char *pare_chart_missing(const pare_chart *chart, const pare_view *view, char *out,
                                size_t size);
 
-enum { PARE_CHART_WIDTH = 960, PARE_CHART_HEIGHT = 560 };
+enum { PARE_CHART_WIDTH = 960, PARE_CHART_HEIGHT = 560 }; /* at least */
 /* Appends a whole file of that kind, with its title. hots: as in canvas.h. */
 pare_status pare_chart_file(const pare_chart *chart, pare_view *view, pare_file_kind kind,
                             pare_buffer *out, pare_canvas *hots);
@@ -56,6 +57,18 @@ void pare_draw_radar(pare_canvas *canvas, pare_view *view);
 void pare_draw_size(pare_canvas *canvas, pare_view *view);
 void pare_draw_pareto(pare_canvas *canvas, pare_view *view);
 
+/* ---- their sizes ---- */
+
+pare_size pare_size_usual(const pare_view *view);
+pare_size pare_size_two_rows(const pare_view *view);
+pare_size pare_size_three_rows(const pare_view *view);
+pare_size pare_size_grid(const pare_view *view);
+pare_size pare_size_stacks(const pare_view *view);
+pare_size pare_size_workloads(const pare_view *view);
+pare_size pare_size_heat(const pare_view *view);
+pare_size pare_size_radar(const pare_view *view);
+pare_size pare_size_pareto(const pare_view *view);
+
 /* ---- what they share ---- */
 
 /* The title, how it was measured, and the star's meaning; returns the box for the drawing. */
@@ -73,5 +86,7 @@ void pare_chart_bars(pare_canvas *canvas, pare_view *view, pare_box box, const c
                      const char *y_title, double reference);
 /* Whether pare_chart_bars names its bars itself, without a legend. */
 bool pare_chart_names_bars(const pare_view *view);
+/* Whether those have so many bars that plots stand one above the other rather than side by side. */
+bool pare_chart_stacks(const pare_view *view);
 
 #endif

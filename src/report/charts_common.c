@@ -79,6 +79,11 @@ bool pare_chart_names_bars(const pare_view *view)
     return view->models == 1;
 }
 
+bool pare_chart_stacks(const pare_view *view)
+{
+    return view->choices > 8;
+}
+
 void pare_chart_bars(pare_canvas *canvas, pare_view *view, pare_box box, const char *metric,
                      const char *y_title, double reference)
 {

@@ -21,8 +21,8 @@ static void panels(pare_canvas *canvas, pare_view *view, pare_box box, const pan
     if (!pare_chart_names_bars(view))
         box = pare_chart_choices(canvas, view, box, false, true);
     /* Bars of many models need the width, those of one the height. */
-    int columns = pare_chart_names_bars(view) ? (n == 4 ? 2 : n) : n > 3 ? 2 : 1;
-    columns = columns > 3 ? 3 : columns;
+    bool side = pare_chart_names_bars(view) && !pare_chart_stacks(view);
+    int columns = n > 3 ? 2 : side ? n : 1;
     int rows = (n + columns - 1) / (columns ? columns : 1);
     for (int i = 0; i < n; i++) {
         pare_box cell = pare_plot_cell(box, columns, rows, i, 22);

@@ -57,6 +57,7 @@ pare_status pare_chart_inline(const pare_chart *chart, pare_view *view, const ch
 {
     pare_buffer svg = {0};
     pare_canvas canvas = {0};
+    const pare_size size = chart->size(view);
     pare_status status;
     PARE_TRY(pare_chart_file(chart, view, PARE_FILE_SVG, &svg, &canvas));
     const char *at = strstr(svg.data, "<svg"), *body = at ? strchr(at, '>') : NULL,
@@ -67,9 +68,10 @@ pare_status pare_chart_inline(const pare_chart *chart, pare_view *view, const ch
     }
     pare_buffer_printf(out,
                        "<svg xmlns=\"http://www.w3.org/2000/svg\" "
-                       "xmlns:xlink=\"http://www.w3.org/1999/xlink\" viewBox=\"0 0 %d %d\" "
-                       "role=\"img\" aria-label=\"%s\">",
-                       PARE_CHART_WIDTH, PARE_CHART_HEIGHT, chart->title);
+                       "xmlns:xlink=\"http://www.w3.org/1999/xlink\" viewBox=\"0 0 %.0f %.0f\" "
+                       "style=\"min-width:%.0fpx\" role=\"img\" aria-label=\"%s\">",
+                       size.w, size.h, size.w > 1.2 * PARE_CHART_WIDTH ? 0.9 * size.w : 0,
+                       chart->title);
     const char *from = body + 1;
     for (at = from; at < end;) {
         const char *here = at;

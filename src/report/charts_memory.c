@@ -72,8 +72,8 @@ void pare_draw_memory_reduction(pare_canvas *canvas, pare_view *view)
     static const char *const metrics[] = {"memory_reduction", "weights_reduction"};
     static const char *const headings[] = {"Peak memory of the process", "Weights in memory"};
     pare_box box = pare_chart_begin(canvas, view, "Memory saved against the baseline");
-    bool side = pare_chart_names_bars(view);
-    if (!side)
+    bool side = pare_chart_names_bars(view) && !pare_chart_stacks(view);
+    if (!pare_chart_names_bars(view))
         box = pare_chart_choices(canvas, view, box, false, true);
     for (int i = 0; i < 2; i++) {
         pare_box cell = pare_plot_cell(box, side ? 2 : 1, side ? 1 : 2, i, side ? 28 : 14);

@@ -8,8 +8,8 @@ void pare_draw_perplexity(pare_canvas *canvas, pare_view *view)
 {
     bool changes = pare_view_count(view, "quality_loss") > 1;
     pare_box box = pare_chart_begin(canvas, view, "Perplexity, and what quantizing adds to it");
-    bool side = pare_chart_names_bars(view);
-    if (!side)
+    bool side = pare_chart_names_bars(view) && !pare_chart_stacks(view);
+    if (!pare_chart_names_bars(view))
         box = pare_chart_choices(canvas, view, box, false, true);
     int parts = changes ? 2 : 1;
     pare_box cell = pare_plot_cell(box, side ? parts : 1, side ? 1 : parts, 0, 20);

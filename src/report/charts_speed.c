@@ -11,7 +11,7 @@ static void two_rows(pare_canvas *canvas, pare_view *view, pare_box box,
 {
     if (!pare_chart_names_bars(view))
         box = pare_chart_choices(canvas, view, box, false, true);
-    bool side = pare_chart_names_bars(view);
+    bool side = pare_chart_names_bars(view) && !pare_chart_stacks(view);
     for (int i = 0; i < 2; i++) {
         pare_box cell = pare_plot_cell(box, side ? 2 : 1, side ? 1 : 2, i, side ? 28 : 14);
         cell = pare_plot_heading(canvas, cell, headings[i]);

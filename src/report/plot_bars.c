@@ -152,7 +152,7 @@ static double label_height(layout *l, pare_text *style)
         *style = (pare_text){.size = PARE_SIZE_TICK,
                              .ink = PARE_INK_TEXT,
                              .lines = 1,
-                             .wrap = 120,
+                             .wrap = 165,
                              .across = 1,
                              .down = 0.4,
                              .turn = LABEL_TURN};

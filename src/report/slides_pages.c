@@ -2,6 +2,7 @@
 
 #include "report/advice.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -57,14 +58,38 @@ static void hardware_page(pare_deck *deck)
     pare_slide_table(deck, right, &software, false, NULL);
 }
 
+/* A table over as many pages as it needs. */
+static void table_pages(pare_deck *deck, const char *title, const pare_table *table)
+{
+    char further[200];
+    int row = 0;
+    do {
+        int before = row;
+        snprintf(further, sizeof further, "%s%s", title, row ? ", continued" : "");
+        pare_box box = pare_slide_begin(deck, further);
+        pare_slide_table(deck, box, table, true, &row);
+        if (row == before)
+            break;
+    } while (row < table->row_count);
+}
+
+/* Models, recipes and workloads on one page where they fit. */
 static void subjects_page(pare_deck *deck)
 {
+    enum { FIT = 16 };
     pare_table tables[] = {pare_table_of_models(deck->view), pare_table_of_choices(deck->view),
                            pare_table_of_workloads(deck->view)};
     static const char *const titles[] = {"Models", "Recipes", "Workloads"};
     double rows = 0;
     for (int i = 0; i < 3; i++)
-        rows += tables[i].row_count + 2.6;
+        rows += tables[i].row_count;
+    if (rows > FIT) {
+        table_pages(deck, "Set-up: models", &tables[0]);
+        table_pages(deck, "Set-up: recipes", &tables[1]);
+        table_pages(deck, "Set-up: workloads", &tables[2]);
+        return;
+    }
+    rows += 3 * 2.6; /* for their heads */
     pare_box box = pare_slide_begin(deck, "Set-up: models, recipes, workloads");
     double each = (box.h - 3 * 20) / rows;
     for (int i = 0; i < 3; i++) {
@@ -79,15 +104,7 @@ static void subjects_page(pare_deck *deck)
 static void results_pages(pare_deck *deck)
 {
     pare_table table = pare_table_of_results(deck->view, -1, false, false);
-    int row = 0;
-    do {
-        int before = row;
-        pare_box box =
-            pare_slide_begin(deck, row ? "Overall results, continued" : "Overall results");
-        pare_slide_table(deck, box, &table, true, &row);
-        if (row == before)
-            break;
-    } while (row < table.row_count);
+    table_pages(deck, "Overall results", &table);
 }
 
 /* A chart fills its slide; what it needs and how to read it stand below. */
@@ -105,7 +122,10 @@ static void chart_page(pare_deck *deck, const pare_chart *chart)
                                                                : chart->text)
                       .h +
                   6;
-    const double larger = 1.1; /* slides are read from farther away */
+    /* Slides are read from farther away: larger, unless there is too much to show. */
+    const pare_size size = chart->size(deck->view);
+    const double larger =
+        fmin(1.1, fmin(box.w / (0.82 * size.w), (box.h - used) / (0.66 * size.h)));
     pare_canvas part = {.cr = deck->canvas.cr,
                         .width = box.w / larger,
                         .height = (box.h - used) / larger,

@@ -1,0 +1,100 @@
+/* How large a picture must be for what it shows: text keeps its size, so much data needs room. */
+#include "report/charts.h"
+
+#include <math.h>
+#include <string.h>
+
+static const pare_size usual = {PARE_CHART_WIDTH, PARE_CHART_HEIGHT};
+
+/* Lines of a legend of the choices, about. */
+static double legend_height(const pare_view *view, double width)
+{
+    double x = 0, lines = 1;
+    for (int c = 0; c < view->choices; c++) {
+        double each = 40 + 5.6 * (double)strlen(view->choice[c].label);
+        if (x > 0 && x + each > width)
+            x = 0, lines++;
+        x += each;
+    }
+    return 18 * lines;
+}
+
+static pare_size at_least(double w, double h)
+{
+    return (pare_size){fmax(w, usual.w), fmax(h, usual.h)};
+}
+
+/* Groups of bars over the whole width, `rows` plots one above the other (side by side for a single
+ * model with few choices). */
+static pare_size of_rows(const pare_view *view, int rows)
+{
+    if (pare_chart_names_bars(view))
+        return pare_chart_stacks(view) ? at_least(60 + 30.0 * view->choices, 90 + 270.0 * rows)
+                                       : usual;
+    double width = 70 + view->models * (16 + 11.0 * view->choices);
+    return at_least(width, 60 + legend_height(view, fmax(width, usual.w) - 40) + 225.0 * rows);
+}
+
+pare_size pare_size_usual(const pare_view *view)
+{
+    return at_least(0, 490 + 2 * legend_height(view, usual.w - 40));
+}
+
+pare_size pare_size_two_rows(const pare_view *view)
+{
+    return of_rows(view, 2);
+}
+
+pare_size pare_size_three_rows(const pare_view *view)
+{
+    return of_rows(view, 3);
+}
+
+/* Two plots beside each other in two rows. */
+pare_size pare_size_grid(const pare_view *view)
+{
+    double bars = pare_chart_names_bars(view) ? 30.0 * view->choices
+                                              : view->models * (16 + 11.0 * view->choices);
+    double width = fmax(usual.w, 2 * (60 + bars));
+    double labels = pare_chart_names_bars(view) && pare_chart_stacks(view) ? 200 : 0;
+    return at_least(width, 480 + labels + legend_height(view, width - 40));
+}
+
+static double panel_rows(const pare_view *view)
+{
+    return view->models > 1 ? (view->models + 1) / 2 : 1;
+}
+
+pare_size pare_size_stacks(const pare_view *view)
+{
+    return at_least(0, 110 + panel_rows(view) * (60 + 17.0 * view->choices));
+}
+
+pare_size pare_size_workloads(const pare_view *view)
+{
+    double bars = view->choices * (14 + 16.0 * view->workloads);
+    return at_least((view->models > 1 ? 2 : 1) * (70 + bars),
+                    110 + panel_rows(view) * (pare_chart_stacks(view) ? 280 : 225));
+}
+
+pare_size pare_size_heat(const pare_view *view)
+{
+    return at_least(0, 170 + 17.0 * view->models * view->choices + 8.0 * view->models);
+}
+
+pare_size pare_size_radar(const pare_view *view)
+{
+    double rows = view->models > 4 ? 2 : panel_rows(view);
+    return at_least(0, 90 + legend_height(view, usual.w - 40) + 220 * rows);
+}
+
+pare_size pare_size_pareto(const pare_view *view)
+{
+    int panels = 0;
+    for (int m = 0; m < view->models; m++)
+        panels += 1 + (pare_view_count_of_model(view, m, "quality_loss") > 1);
+    panels = panels < 12 ? panels : 12;
+    int columns = panels > 4 ? 3 : 2;
+    return at_least(0, 90 + legend_height(view, usual.w - 40) +
+                           220.0 * ((panels + columns - 1) / columns));
+}
