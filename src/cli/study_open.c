@@ -189,6 +189,29 @@ static void choose_work(cli_study *s)
         snprintf(s->work_path, PATH_MAX, "%s/.cache/pare/studies", home && *home ? home : ".");
 }
 
+/* What the command line says holds where the file says nothing, and is part of what was measured.
+ */
+static pare_status apply_options(cli_study *s)
+{
+    pare_study_file *f = s->file;
+    for (uint32_t i = 0; i < f->workloads_count; i++) {
+        pare_study_workload *w = &f->workloads[i];
+        w->threads = w->threads ? w->threads : s->common.threads;
+        if (!w->isa && s->common.isa && !(w->isa = strdup(s->common.isa)))
+            return PARE_OUT_OF_MEMORY;
+    }
+    if (s->common.device) {
+        for (uint32_t i = 1; i < f->backends_count; i++)
+            free(f->backends[i]);
+        f->backends_count = 1;
+        free(f->backends[0]);
+        f->backends[0] = strdup(s->common.device);
+        if (!f->backends[0])
+            return PARE_OUT_OF_MEMORY;
+    }
+    return PARE_OK;
+}
+
 int study_open(cli_study *s)
 {
     char text[PARE_STEP_HASH_BYTES];
@@ -202,7 +225,9 @@ int study_open(cli_study *s)
         return code;
     s->models = calloc(s->file->models_count, sizeof *s->models);
     s->identities = calloc(s->file->models_count, sizeof *s->identities);
-    status = s->models && s->identities ? find_machine(s) : PARE_OUT_OF_MEMORY;
+    status = s->models && s->identities ? apply_options(s) : PARE_OUT_OF_MEMORY;
+    if (status == PARE_OK)
+        status = find_machine(s);
     for (int m = 0; status == PARE_OK && m < (int)s->file->models_count; m++)
         status = find_model(s, m);
     if (status == PARE_OK)
