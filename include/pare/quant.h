@@ -60,6 +60,8 @@ typedef struct pare_quantize_options {
     const char *imatrix_out; /* imatrix: where to write what was measured; NULL: nowhere */
     /* For single methods; each is refused with the others. */
     const float *threshold; /* llm_int8: of outliers; 0: none. NULL: 6 */
+    const float *alpha;     /* smoothquant: 0 to 1; NULL: 0.5 */
+    bool search_alpha;      /* smoothquant: for each input of each layer */
     bool per_channel;       /* ort_dynamic: a scale for each row of weights, not for each matrix */
     bool reduce_range;      /* ort_dynamic: weights of 7 bits */
     const pare_calibration *calibration; /* for the methods that need one; NULL: none */
@@ -92,6 +94,8 @@ typedef struct pare_quantize_result {
     bool tokenizer;   /* the file has one; false where the source has none */
     const char *llama_cpp_limit; /* why llama.cpp cannot open the file, or computes something else;
                                     NULL: it does */
+    struct pare_tensor *added; /* tensors that the model has not, behind its own in items */
+    size_t added_count;
     void *memory;
 } pare_quantize_result;
 

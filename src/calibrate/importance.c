@@ -1,7 +1,7 @@
 #include "calibrate/importance.h"
 
 #include "base/fail.h"
-#include "run/block.h"
+#include "calibrate/walk.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,28 +17,6 @@ typedef struct measure {
     int64_t stride, widest;
     double *squares; /* [PARE_BLOCK_INPUTS][widest] of the present block */
 } measure;
-
-static pare_status check(const measure *m)
-{
-    const pare_calibration *c = m->calibration;
-    int64_t context = m->model->decoder.context, tokens;
-    if (c->length < 1 || c->length > context)
-        return pare_fail(PARE_INVALID_ARGUMENT,
-                         "calibration sequences of %lld tokens: the model has a context of %lld",
-                         (long long)c->length, (long long)context);
-    if (c->sequences < 1 || __builtin_mul_overflow(c->sequences, c->length, &tokens) ||
-        (size_t)tokens > c->count)
-        return pare_fail(
-            PARE_INVALID_ARGUMENT,
-            "the calibration text has %zu tokens, %lld sequences of %lld were asked for", c->count,
-            (long long)c->sequences, (long long)c->length);
-    for (int64_t i = 0; i < tokens; i++)
-        if (c->ids[i] < 0 || c->ids[i] >= m->model->decoder.vocab)
-            return pare_fail(PARE_INVALID_ARGUMENT,
-                             "calibration token %lld is id %d, outside the vocabulary of %lld",
-                             (long long)i, (int)c->ids[i], (long long)m->model->decoder.vocab);
-    return PARE_OK;
-}
 
 /* A thread has a share of the columns: no sum depends on how many threads there are. */
 static void add_squares(void *user, pare_block_input input, const float *x, int64_t stride,
@@ -133,7 +111,7 @@ pare_status pare_importance_measure(const pare_model *model, const pare_calibrat
         .model = model, .calibration = calibration, .progress = progress, .threads = threads};
     pare_status status;
     *matrix = (pare_imatrix){0};
-    PARE_TRY(check(&m));
+    PARE_TRY(pare_calibration_check(model, calibration));
     PARE_TRY(start(&m));
     for (int64_t layer = 0; layer < model->decoder.layers; layer++)
         PARE_TRY(measure_block(&m, layer, matrix));

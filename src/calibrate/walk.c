@@ -25,10 +25,9 @@ typedef struct walk {
     double step;             /* of the progress: stages done */
 } walk;
 
-static pare_status check(const walk *w)
+pare_status pare_calibration_check(const pare_model *model, const pare_calibration *c)
 {
-    const pare_calibration *c = w->calibration;
-    int64_t context = w->model->decoder.context, tokens;
+    int64_t context = model->decoder.context, tokens;
     if (!c)
         return pare_fail(PARE_INVALID_ARGUMENT, "this method needs a calibration text");
     if (c->length < 1 || c->length > context)
@@ -42,10 +41,10 @@ static pare_status check(const walk *w)
             "the calibration text has %zu tokens, %lld sequences of %lld were asked for", c->count,
             (long long)c->sequences, (long long)c->length);
     for (int64_t i = 0; i < tokens; i++)
-        if (c->ids[i] < 0 || c->ids[i] >= w->model->decoder.vocab)
+        if (c->ids[i] < 0 || c->ids[i] >= model->decoder.vocab)
             return pare_fail(PARE_INVALID_ARGUMENT,
                              "calibration token %lld is id %d, outside the vocabulary of %lld",
-                             (long long)i, (int)c->ids[i], (long long)w->model->decoder.vocab);
+                             (long long)i, (int)c->ids[i], (long long)model->decoder.vocab);
     return PARE_OK;
 }
 
@@ -233,7 +232,7 @@ pare_status pare_walk(const pare_model *model, const pare_quantize_options *opti
               .user = user};
     pare_status status;
     size_t rows;
-    PARE_TRY(check(&w));
+    PARE_TRY(pare_calibration_check(model, options->calibration));
     w.stride = (model->decoder.hidden + 15) / 16 * 16;
     rows = (size_t)(w.calibration->sequences * w.calibration->length);
     if (__builtin_mul_overflow(rows, (size_t)w.stride * sizeof(float), &w.hidden_bytes))

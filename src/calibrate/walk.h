@@ -8,6 +8,9 @@
 #include "quant/methods.h"
 #include "run/block.h"
 
+/* There is a text, its sizes fit the model's context and what it has, its ids the vocabulary. */
+pare_status pare_calibration_check(const pare_model *model, const pare_calibration *calibration);
+
 /* What a method does with one matrix: fills `encoded`, its rows in `type`, and replaces
  * matrix->weights by what they decode to. gram [columns, columns] is the sum of x xᵀ over all
  * calibration tokens. */

@@ -23,7 +23,8 @@ typedef struct quantize_job {
     char calibration_source[40];
     int64_t seed;     /* of a text that the model writes */
     double threshold; /* negative: not given */
-    float threshold_value;
+    float threshold_value, alpha_value;
+    const char *alpha;
 } quantize_job;
 
 static int unknown_format(const cli_command *command, const char *name)
@@ -263,6 +264,18 @@ static int execute(quantize_job *job, const char *model)
     return code;
 }
 
+static int parse_alpha(quantize_job *job)
+{
+    char *end;
+    if (strcmp(job->alpha, "auto") == 0) {
+        job->options.search_alpha = true;
+        return 0;
+    }
+    job->alpha_value = strtof(job->alpha, &end);
+    job->options.alpha = &job->alpha_value;
+    return *end || end == job->alpha;
+}
+
 static int run(int argc, char **argv, const cli_command *command)
 {
     quantize_job job = {.command = command, .threshold = -1};
@@ -287,6 +300,9 @@ static int run(int argc, char **argv, const cli_command *command)
          "importance matrix of llama.cpp (method imatrix)"},
         {"imatrix-out", CLI_TEXT, &job.options.imatrix_out, "FILE",
          "writes the importance matrix that --calibration gives (method imatrix)"},
+        {"alpha", CLI_TEXT, &job.alpha, "A",
+         "smoothquant: 0 to 1, how much moves to the weights (default: 0.5); auto: searched for "
+         "each layer"},
         {"per-channel", CLI_FLAG, &job.options.per_channel, NULL,
          "ort_dynamic: a scale for each row of weights instead of each matrix"},
         {"reduce-range", CLI_FLAG, &job.options.reduce_range, NULL,
@@ -312,6 +328,9 @@ static int run(int argc, char **argv, const cli_command *command)
         job.options.method = "imatrix";
     if (!format && !job.options.recipe)
         format = pare_quantize_method_format(job.options.method);
+    if (job.alpha && parse_alpha(&job) != 0)
+        return cli_usage_error(command, "--alpha is a number from 0 to 1, or auto; not '%s'",
+                               job.alpha);
     if (job.threshold != -1) {
         job.threshold_value = (float)job.threshold;
         job.options.threshold = &job.threshold_value;
@@ -359,14 +378,21 @@ const cli_command cmd_quantize = {
     "recipes (llama.cpp's mixes): q2_k q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m iq4_nl "
     "iq4_xs\n"
     "recipes (format and method): bnb-int8 bnb-nf4 bnb-fp4 ort-int8 ort-int8-channel w8a8 "
-    "gptq-4bit-g128\n\n"
+    "smoothquant-w8a8 awq-4bit-g128 gptq-4bit-g128\n\n"
     "methods: rtn          round to nearest\n"
     "         gptq         error feedback under the Hessian of a calibration text\n"
+    "         awq          columns scaled by the inputs' magnitudes, groups clipped; needs a "
+    "calibration text\n"
+    "         imatrix      scales searched under the inputs' mean squares (--imatrix or "
+    "--calibration)\n"
+    "         hqq          scales and zero points searched without data\n"
+    "         smoothquant  outliers move from activations to weights, then w8a8; needs a "
+    "calibration text\n"
     "         w8a8         8-bit weights for each row, 8-bit activations for each token (i8_ch)\n"
     "         llm_int8     likewise, but columns with outliers stay in 16 bits (i8_ch)\n"
     "         ort_dynamic  ONNX Runtime's dynamic quantization: asymmetric activations with one "
     "scale (i8_ch)\n"
-    "The last three write what is to be done to activations into the file; it is done whenever the "
+    "The last four write what is to be done to activations into the file; it is done whenever the "
     "file is run.\n\n"
     "  pare quantize models/ref-llama-11m -o small.gguf --format q4_k --tensor 'ffn_down=q6_k'\n",
     run};

@@ -58,7 +58,8 @@ static inline void pare_int8_codes(const pare_int8_rule *rule, float scale, cons
 {
     const float zero = (float)rule->zero;
     if (scale == 0) {
-        memset(codes, 0, (size_t)n);
+        for (int64_t i = 0; i < n; i++)
+            codes[i] = 0;
         return;
     }
     for (int64_t i = 0; i < n; i++) {
@@ -72,12 +73,12 @@ static inline void pare_int8_codes(const pare_int8_rule *rule, float scale, cons
 }
 
 /* ---- prepared activations of the SIMD tiers: the tiles of activations.h, then, where the rule
- * has outliers, their values in FP16 [tokens][outlier_count] ---- */
+ * has outliers, their values, rounded to FP16, [tokens][outlier_count] ---- */
 
 static inline size_t pare_int8_prepared_bytes(int64_t tokens, int64_t columns, bool outliers)
 {
     return pare_tiles_q8_bytes(tokens, columns) +
-           (outliers ? (size_t)tokens * (size_t)columns * sizeof(uint16_t) : 0);
+           (outliers ? (size_t)tokens * (size_t)columns * sizeof(float) : 0);
 }
 
 /* An outlier as it is kept: within FP16's range. */
@@ -86,9 +87,9 @@ static inline float pare_int8_kept(float x)
     return x > 65504 ? 65504 : x < -65504 ? -65504 : x;
 }
 
-static inline uint16_t *pare_int8_outliers(const void *prepared, int64_t tokens, int64_t columns)
+static inline float *pare_int8_outliers(const void *prepared, int64_t tokens, int64_t columns)
 {
-    return (uint16_t *)((char *)prepared + pare_tiles_q8_bytes(tokens, columns));
+    return (float *)(void *)((char *)prepared + pare_tiles_q8_bytes(tokens, columns));
 }
 
 #endif

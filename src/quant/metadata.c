@@ -105,6 +105,10 @@ static void set_activations(const pare_model *model, const pare_quantize_options
     set_text(writer, "pare.activations", pare_input_rounding_name(rounding));
     pare_gguf_set_f32(writer, "pare.outlier_threshold",
                       rounding == PARE_INPUTS_LLM_INT8 ? threshold : 0);
+    if (strcmp(method->name, "smoothquant") == 0) {
+        pare_gguf_set_bool(writer, "pare.search_alpha", options->search_alpha);
+        pare_gguf_set_f32(writer, "pare.alpha", options->alpha ? *options->alpha : 0.5f);
+    }
     if (method->activations == PARE_INPUTS_ORT_DYNAMIC) {
         pare_gguf_set_bool(writer, "pare.per_channel", options->per_channel);
         pare_gguf_set_bool(writer, "pare.reduce_range", options->reduce_range);

@@ -24,6 +24,8 @@ typedef struct pare_method {
     const char *format;  /* the only one that it writes (rules for single matrices apart), so that
                             it need not be named; NULL: any */
     pare_input_rounding activations; /* of files in i8_ch; EXACT (0): as they are */
+    bool rescales;                   /* may divide inputs by scales that fold nowhere: the plan adds
+                                        tensors for them */
     bool calibrated;                 /* cannot do without options->calibration */
     /* Encodes one row of finite values. Called by several threads at once, for rows in any order.
      */
@@ -41,7 +43,8 @@ typedef struct pare_method {
 } pare_method;
 
 extern const pare_method pare_method_rtn, pare_method_hqq;
-extern const pare_method pare_method_gptq, pare_method_imatrix; /* src/calibrate */
+extern const pare_method pare_method_gptq, pare_method_imatrix;    /* src/calibrate */
+extern const pare_method pare_method_awq, pare_method_smoothquant; /* src/calibrate */
 extern const pare_method pare_method_w8a8, pare_method_llm_int8, pare_method_ort_dynamic;
 
 /* One row by the format's own encoder; i8_tensor gets the matrix's scale. */

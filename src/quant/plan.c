@@ -256,6 +256,74 @@ fail:
     return status;
 }
 
+/* ---- scales that are kept ---- */
+
+bool pare_plan_keeps_output(const pare_model *model)
+{
+    return model->decoder.heads != model->decoder.kv_heads;
+}
+
+bool pare_plan_keeps_down(const pare_model *model)
+{
+    return !model->decoder.gated_mlp;
+}
+
+static pare_status add_scale(pare_arena *arena, int64_t layer, const char *name, int64_t n,
+                             pare_tensor *added, pare_quantize_item *item)
+{
+    char text[64];
+    int length = snprintf(text, sizeof text, "blk.%lld.%s.input_scale", (long long)layer, name);
+    float *ones = pare_arena_allocate(arena, (size_t)n * sizeof *ones);
+    *added = (pare_tensor){.name = pare_arena_copy(arena, text, (size_t)length),
+                           .type = PARE_TYPE_F32,
+                           .dims = 1,
+                           .shape = {n, 1, 1, 1},
+                           .data = ones,
+                           .bytes = (size_t)n * sizeof *ones,
+                           .file = "scales"};
+    if (!ones || !added->name)
+        return PARE_OUT_OF_MEMORY;
+    for (int64_t i = 0; i < n; i++)
+        ones[i] = 1;
+    *item = (pare_quantize_item){.name = added->name,
+                                 .from = PARE_TYPE_F32,
+                                 .wanted = PARE_TYPE_F32,
+                                 .type = PARE_TYPE_F32,
+                                 .elements = n,
+                                 .bytes = added->bytes};
+    return PARE_OK;
+}
+
+pare_status pare_quantize_add_scales(const pare_model *model, pare_quantize_result *result)
+{
+    const pare_decoder *d = &model->decoder;
+    const size_t most = result->count + 2 * (size_t)d->layers + 1;
+    pare_tensor *added = pare_arena_allocate(result->memory, 2 * (size_t)d->layers * sizeof *added);
+    pare_quantize_item *items;
+    pare_status status = pare_allocate(most, sizeof *items, "the plan", &items);
+    if (status != PARE_OK || !added)
+        return added ? status : PARE_OUT_OF_MEMORY;
+    memcpy(items, result->items, result->count * sizeof *items);
+    free(result->items);
+    result->items = items;
+    result->added = added;
+    for (int64_t l = 0; l < 2 * d->layers && status == PARE_OK; l++) {
+        bool down = l % 2;
+        if (down ? !pare_plan_keeps_down(model) : !pare_plan_keeps_output(model))
+            continue;
+        status = add_scale(result->memory, l / 2, down ? "ffn_down" : "attn_output",
+                           down ? d->mlp_hidden : d->heads * d->head_dim,
+                           &added[result->added_count], &items[result->count]);
+        if (status == PARE_OK) {
+            result->added_count++;
+            result->count++;
+        }
+    }
+    if (result->added_count)
+        result->llama_cpp_limit = "scales of AWQ are kept beside matrices: llama.cpp has no such";
+    return status;
+}
+
 void pare_quantize_result_free(pare_quantize_result *result)
 {
     if (!result)

@@ -12,7 +12,16 @@
 pare_status pare_quantize_make_plan(const pare_model *model, const pare_quantize_options *options,
                                     pare_quantize_result *result);
 
-/* The tensors of the written file, in its order; NULL past the end. */
+/* For methods that rescale: adds the tensors of scales that no layer before can take
+ * ("blk.0.ffn_down.input_scale", FP32), all ones, to result->added and to the items. */
+pare_status pare_quantize_add_scales(const pare_model *model, pare_quantize_result *result);
+/* Heads that share values cannot take a scale for each input of the output matrix; neither can what
+ * is behind an activation that is no product. */
+bool pare_plan_keeps_output(const pare_model *model);
+bool pare_plan_keeps_down(const pare_model *model);
+
+/* The model's tensors of the written file, in its order; NULL past the end. Those that were added
+ * follow. */
 const pare_tensor *pare_quantize_tensor(const pare_model *model, size_t index);
 
 /* The nearest format whose blocks fit rows of `columns`: `type` itself, or what llama.cpp falls

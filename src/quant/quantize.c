@@ -44,13 +44,21 @@ static pare_status advance(void *user, int64_t weights)
     return PARE_OK;
 }
 
+/* Those of the model, then those that the method adds. */
+static const pare_tensor *tensor_at(const pare_model *model, const pare_quantize_result *plan,
+                                    size_t index)
+{
+    size_t own = plan->count - plan->added_count;
+    return index < own ? pare_quantize_tensor(model, index) : &plan->added[index - own];
+}
+
 static pare_status fill(void *user, size_t tensor, pare_output *output)
 {
     job *work = user;
     work->tensor = tensor;
     return pare_encoder_write(&work->encoder, work->model,
-                              pare_quantize_tensor(work->model, tensor), &work->plan->items[tensor],
-                              output, advance, work);
+                              tensor_at(work->model, work->plan, tensor),
+                              &work->plan->items[tensor], output, advance, work);
 }
 
 static bool is_same_file(const char *a, const char *b)
@@ -89,6 +97,7 @@ static pare_status check_method(const pare_method *method, const pare_quantize_o
                {"imatrix-out", "imatrix", options->imatrix_out != NULL},
                {"scale", "rtn", options->search_scales},
                {"threshold", "llm_int8", options->threshold != NULL},
+               {"alpha", "smoothquant", options->alpha != NULL || options->search_alpha},
                {"per-channel", "ort_dynamic", options->per_channel},
                {"reduce-range", "ort_dynamic", options->reduce_range}};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
@@ -98,6 +107,9 @@ static pare_status check_method(const pare_method *method, const pare_quantize_o
     if (options->threshold && !(*options->threshold >= 0 && *options->threshold <= 1e6f))
         return pare_fail(PARE_INVALID_ARGUMENT, "the threshold of outliers is %g, not 0 or more",
                          (double)*options->threshold);
+    if (options->alpha && !(*options->alpha >= 0 && *options->alpha <= 1))
+        return pare_fail(PARE_INVALID_ARGUMENT, "alpha is %g, not between 0 and 1",
+                         (double)*options->alpha);
     if (method->format && !options->recipe &&
         strcmp(pare_type_name(options->type), method->format) != 0)
         return pare_fail(PARE_INVALID_ARGUMENT, "the method %s stores %s, not %s", method->name,
@@ -171,9 +183,11 @@ pare_status pare_quantize(const pare_model *model, const pare_quantize_options *
     PARE_TRY(check_options(model, options));
     PARE_TRY(check_method(method, options));
     PARE_TRY(pare_quantize_make_plan(model, options, result));
+    if (method->rescales)
+        PARE_TRY(pare_quantize_add_scales(model, result));
     PARE_TRY(pare_quantize_describe(model, options, method, result, &writer));
     for (size_t i = 0; i < result->count; i++) {
-        const pare_tensor *tensor = pare_quantize_tensor(model, i);
+        const pare_tensor *tensor = tensor_at(model, result, i);
         pare_gguf_add_tensor(&writer, tensor->name, result->items[i].type, tensor->dims,
                              tensor->shape);
         work.total += (double)result->items[i].elements;

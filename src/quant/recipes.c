@@ -67,6 +67,8 @@ static const pare_recipe recipes[] = {
      .method = "ort_dynamic",
      .options = {.per_channel = true}},
     {.name = "w8a8", .base = T(I8_CH), .method = "w8a8"},
+    {.name = "smoothquant-w8a8", .base = T(I8_CH), .method = "smoothquant"},
+    {.name = "awq-4bit-g128", .base = T(I4_G128_ASYM), .method = "awq"},
     {.name = "gptq-4bit-g128", .base = T(I4_G128_ASYM), .method = "gptq"},
 };
 enum { RECIPE_COUNT = sizeof recipes / sizeof *recipes };

@@ -21,9 +21,9 @@ def result_of(*arguments):
     return json.loads(done.stdout)
 
 
-def refused(words, *arguments):
+def refused(words, *arguments, code=2):
     done = run(*arguments)
-    assert done.returncode == 2 and all(word in done.stderr for word in words), (arguments, done.returncode, done.stderr)
+    assert done.returncode == code and all(word in done.stderr for word in words), (arguments, done.returncode, done.stderr)
 
 
 with tempfile.TemporaryDirectory() as folder:
@@ -59,6 +59,16 @@ with tempfile.TemporaryDirectory() as folder:
     result_of("quantize", path("llm"), "-o", path("other"), "--format", "q8_0")
     assert evaluate("other")["input_rounding"] == "exact"
 
+    calibration = ["--calibration", text, "--length", "128", "--sequences", "16"]
+    made = result_of("quantize", model, "-o", path("smooth"), "--recipe", "smoothquant-w8a8", "--alpha", "0.6", *calibration)
+    assert made["method"] == "smoothquant"
+    assert evaluate("smooth")["input_rounding"] == "w8a8"
+    result_of("quantize", model, "-o", path("rounded"), "--format", "i4_g64")
+    result_of("quantize", model, "-o", path("awq"), "--format", "i4_g64", "--method", "awq", *calibration)
+    assert evaluate("awq")["kld_mean"] < 0.9 * evaluate("rounded")["kld_mean"]
+    refused(["scaled"], "quantize", path("awq"), "-o", path("none"), "--format", "i4_g64", "--method", "awq", *calibration,
+            code=1)
+
     out = ["quantize", model, "-o", path("none")]
     refused(["threshold"], *out, "--method", "llm_int8", "--threshold", "-3")
     refused(["threshold", "llm_int8", "w8a8"], *out, "--method", "w8a8", "--threshold", "6")
@@ -66,6 +76,12 @@ with tempfile.TemporaryDirectory() as folder:
     refused(["i8_ch", "q4_0"], *out, "--method", "ort_dynamic", "--format", "q4_0")
     refused(["bnb-int8", "llm_int8"], *out, "--recipe", "bnb-int8", "--method", "gptq")
     refused(["no method", "llm_int8"], *out, "--method", "llm-int8", "--format", "i8_ch")
+    refused(["alpha", "1.5"], *out, "--method", "smoothquant", "--alpha", "1.5", *calibration)
+    refused(["alpha", "x"], *out, "--method", "smoothquant", "--alpha", "x", *calibration)
+    refused(["alpha", "smoothquant"], *out, "--method", "w8a8", "--alpha", "auto")
+    refused(["calibration"], *out, "--method", "smoothquant")
+    refused(["calibration"], *out, "--recipe", "awq-4bit-g128")
+    refused(["f16", "codes"], *out, "--format", "f16", "--method", "awq", *calibration, code=1)
     refused(["format"], *out, "--method", "rtn")
     refused(["calibration"], *out, "--recipe", "gptq-4bit-g128")
     assert not os.path.exists(path("none"))

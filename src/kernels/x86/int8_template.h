@@ -27,15 +27,15 @@ static void int8_prepare(void *prepared, const pare_int8_rule *rule, const float
                          int64_t last)
 {
     pare_tiles_q8 to = pare_tiles_q8_of(prepared, tokens, columns);
-    uint16_t *kept = pare_int8_outliers(prepared, tokens, columns);
+    float *kept = pare_int8_outliers(prepared, tokens, columns);
     for (int64_t t = first; t < last; t++) {
         pare_tile tile = pare_tile_of(t, tokens, PARE_TILE);
         const float *row = x + t * x_stride;
         int8_prepare_token(to, rule, row, columns, tile.first * pare_subs(columns), tile.width,
                            t - tile.first);
         for (int64_t i = 0; i < rule->outlier_count; i++)
-            kept[t * rule->outlier_count + i] =
-                _cvtss_sh(pare_int8_kept(row[rule->outlier_columns[i]]), _MM_FROUND_TO_NEAREST_INT);
+            kept[t * rule->outlier_count + i] = _cvtsh_ss(_cvtss_sh(
+                pare_int8_kept(row[rule->outlier_columns[i]]), _MM_FROUND_TO_NEAREST_INT));
     }
 }
 
@@ -49,27 +49,50 @@ static void int8_column(const uint8_t *panel, int64_t c, float values[PARE_PANEL
         values[r] = scales[r] * (float)(codes[4 * r] - 128);
 }
 
-/* For the rows of one panel, so many outliers at a time: their columns stay in the cache. */
-static void int8_add_outliers(float *y, int64_t y_stride, const uint8_t *panel,
-                              const uint16_t *kept, const pare_int8_rule *rule, int64_t tokens,
-                              int64_t rows)
+/* sums [width][32] of columns times `width` tokens' outliers, `stride` apart. One chain of fused
+ * multiply-adds for each element, whatever the width. */
+PARE_INLINE void int8_sum_outliers(int width, const float (*columns)[PARE_PANEL], int64_t n,
+                                   const float *x, int64_t stride, float (*sums)[PARE_PANEL])
 {
-    enum { AT_A_TIME = 64 };
-    _Alignas(64) float columns[AT_A_TIME][PARE_PANEL];
-    for (int64_t o = 0; o < rule->outlier_count; o += AT_A_TIME) {
-        int64_t n = rule->outlier_count - o < AT_A_TIME ? rule->outlier_count - o : AT_A_TIME;
+    enum { LANES = 8 };
+    for (int part = 0; part < PARE_PANEL; part += LANES) {
+        __m256 total[4];
+#pragma GCC unroll 4
+        for (int t = 0; t < width; t++)
+            total[t] = _mm256_setzero_ps();
+        for (int64_t i = 0; i < n; i++) {
+            __m256 column = _mm256_load_ps(columns[i] + part);
+#pragma GCC unroll 4
+            for (int t = 0; t < width; t++)
+                total[t] = _mm256_fmadd_ps(_mm256_set1_ps(x[t * stride + i]), column, total[t]);
+        }
+#pragma GCC unroll 4
+        for (int t = 0; t < width; t++)
+            _mm256_store_ps(sums[t] + part, total[t]);
+    }
+}
+
+/* For the rows of one panel, so many outliers at a time: their columns stay in the cache. */
+static void int8_add_outliers(float *y, int64_t y_stride, const uint8_t *panel, const float *kept,
+                              const pare_int8_rule *rule, int64_t tokens, int64_t rows)
+{
+    enum { AT_A_TIME = 64, WIDTH = 4 };
+    _Alignas(64) float columns[AT_A_TIME][PARE_PANEL], sums[WIDTH][PARE_PANEL];
+    const int64_t stride = rule->outlier_count;
+    for (int64_t o = 0; o < stride; o += AT_A_TIME) {
+        int64_t n = stride - o < AT_A_TIME ? stride - o : AT_A_TIME;
         for (int64_t i = 0; i < n; i++)
             int8_column(panel, rule->outlier_columns[o + i], columns[i]);
-        for (int64_t t = 0; t < tokens; t++) {
-            const uint16_t *x = kept + t * rule->outlier_count + o;
-            float sums[PARE_PANEL] = {0};
-            for (int64_t i = 0; i < n; i++) {
-                float value = _cvtsh_ss(x[i]);
-                for (int r = 0; r < PARE_PANEL; r++)
-                    sums[r] += value * columns[i][r];
-            }
-            for (int64_t r = 0; r < rows; r++)
-                y[t * y_stride + r] += sums[r];
+        for (int64_t t = 0, width; t < tokens; t += width) {
+            const float *x = kept + t * stride + o;
+            width = tokens - t < WIDTH ? 1 : WIDTH;
+            if (width == WIDTH)
+                int8_sum_outliers(WIDTH, columns, n, x, stride, sums);
+            else
+                int8_sum_outliers(1, columns, n, x, stride, sums);
+            for (int64_t k = 0; k < width; k++)
+                for (int64_t r = 0; r < rows; r++)
+                    y[(t + k) * y_stride + r] += sums[k][r];
         }
     }
 }

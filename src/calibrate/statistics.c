@@ -1,0 +1,172 @@
+#include "calibrate/statistics.h"
+
+#include "base/fail.h"
+#include "base/memory.h"
+#include "calibrate/walk.h"
+#include "quant/linalg.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct walk {
+    const pare_model *model;
+    const pare_quantize_options *options;
+    const pare_calibration *calibration;
+    const pare_statistics_wish *wish;
+    pare_statistics now;
+    float *hidden; /* [sequences][length] rows of `stride` floats */
+    size_t hidden_bytes;
+    int64_t stride, sequence;
+    int64_t seen[PARE_BLOCK_INPUTS]; /* tokens of the present sequence */
+} walk;
+
+static void free_statistics(pare_statistics *statistics)
+{
+    for (int i = 0; i < PARE_BLOCK_INPUTS; i++) {
+        pare_input_statistics *s = &statistics->inputs[i];
+        free(s->means);
+        free(s->largest);
+        free(s->gram);
+        free(s->sample);
+        *s = (pare_input_statistics){0};
+    }
+}
+
+static pare_status allocate_statistics(walk *w, pare_block *block)
+{
+    int count;
+    const pare_block_matrix *matrices = pare_block_get_matrices(block, &count);
+    const int64_t tokens = w->calibration->sequences * w->calibration->length;
+    pare_status status = PARE_OK;
+    for (int m = 0; m < count; m++)
+        w->now.inputs[matrices[m].input].columns = matrices[m].columns;
+    for (int i = 0; i < PARE_BLOCK_INPUTS; i++) {
+        pare_input_statistics *s = &w->now.inputs[i];
+        size_t n = (size_t)s->columns;
+        s->sample_rows = tokens < PARE_SAMPLE_ROWS ? tokens : PARE_SAMPLE_ROWS;
+        PARE_TRY(pare_allocate(n, sizeof *s->means, "statistics", &s->means));
+        PARE_TRY(pare_allocate(n, sizeof *s->largest, "statistics", &s->largest));
+        if (w->wish->grams)
+            PARE_TRY(pare_allocate(n, n * sizeof *s->gram, "a Gram matrix", &s->gram));
+        if (w->wish->samples)
+            PARE_TRY(pare_allocate((size_t)s->sample_rows, n * sizeof *s->sample,
+                                   "a sample of tokens", &s->sample));
+    }
+fail:
+    return status;
+}
+
+/* Row k of the sample is token k * tokens / sample_rows of the text. */
+static void keep_sample(const walk *w, pare_input_statistics *s, int64_t first, const float *x,
+                        int64_t stride, int64_t tokens)
+{
+    const int64_t all = w->calibration->sequences * w->calibration->length;
+    for (int64_t k = (first * s->sample_rows + all - 1) / all; k < s->sample_rows; k++) {
+        int64_t token = k * all / s->sample_rows - first;
+        if (token >= tokens)
+            return;
+        if (token >= 0)
+            memcpy(s->sample + k * s->columns, x + token * stride,
+                   (size_t)s->columns * sizeof(float));
+    }
+}
+
+/* Columns are shared: no sum depends on the number of threads. */
+static void observe(void *user, pare_block_input input, const float *x, int64_t stride,
+                    int64_t tokens, int64_t columns, int index, int count)
+{
+    walk *w = user;
+    pare_input_statistics *s = &w->now.inputs[input];
+    const pare_range share = pare_share(columns, 16, index, count);
+    for (int64_t t = 0; t < tokens; t++)
+        for (int64_t c = share.first; c < share.last; c++) {
+            float magnitude = fabsf(x[t * stride + c]);
+            s->means[c] += (double)magnitude;
+            s->largest[c] = magnitude > s->largest[c] ? magnitude : s->largest[c];
+        }
+    if (s->gram)
+        pare_add_gram_share(s->gram, x, stride, tokens, columns, index, count);
+    if (index > 0)
+        return;
+    if (s->sample)
+        keep_sample(w, s, w->sequence * w->calibration->length + w->seen[input], x, stride, tokens);
+    w->seen[input] += tokens;
+}
+
+static void finish_statistics(walk *w)
+{
+    const double tokens = (double)(w->calibration->sequences * w->calibration->length);
+    for (int i = 0; i < PARE_BLOCK_INPUTS; i++) {
+        pare_input_statistics *s = &w->now.inputs[i];
+        for (int64_t c = 0; c < s->columns; c++)
+            s->means[c] /= tokens;
+        if (!s->gram)
+            continue;
+        pare_mirror(s->gram, s->columns);
+        for (int64_t c = 0; c < s->columns * s->columns; c++)
+            s->gram[c] = (float)((double)s->gram[c] / tokens);
+    }
+}
+
+static pare_status advance(const walk *w, int64_t done)
+{
+    const pare_progress *progress = w->options->progress;
+    char what[64];
+    if (!progress)
+        return PARE_OK;
+    snprintf(what, sizeof what, "%s, block %lld of %lld", w->wish->what,
+             (long long)w->now.layer + 1, (long long)w->model->decoder.layers);
+    if (!progress->update(progress->user, (double)done,
+                          (double)(w->model->decoder.layers * w->calibration->sequences), what))
+        return pare_fail(PARE_CANCELLED, "stopped at %s", what);
+    return PARE_OK;
+}
+
+static pare_status do_block(walk *w, int64_t layer, pare_statistics_visit visit, void *user)
+{
+    const pare_calibration *c = w->calibration;
+    pare_block *block;
+    pare_status status;
+    w->now.layer = layer;
+    PARE_TRY(pare_block_create(w->model, layer, w->options->threads, c->length, &block));
+    PARE_TRY(allocate_statistics(w, block));
+    for (w->sequence = 0; w->sequence < c->sequences; w->sequence++) {
+        memset(w->seen, 0, sizeof w->seen);
+        pare_block_forward(block, w->hidden + w->sequence * c->length * w->stride, w->stride,
+                           c->length, PARE_BLOCK_INPUTS, observe, w);
+        PARE_TRY(advance(w, layer * c->sequences + w->sequence + 1));
+    }
+    finish_statistics(w);
+    status = visit(user, block, &w->now);
+fail:
+    pare_block_free(block);
+    free_statistics(&w->now);
+    return status;
+}
+
+pare_status pare_statistics_walk(const pare_model *model, const pare_quantize_options *options,
+                                 const pare_statistics_wish *wish, pare_statistics_visit visit,
+                                 void *user)
+{
+    walk w = {
+        .model = model, .options = options, .calibration = options->calibration, .wish = wish};
+    const pare_calibration *c = options->calibration;
+    pare_status status;
+    PARE_TRY(pare_calibration_check(model, c));
+    w.stride = (model->decoder.hidden + 15) / 16 * 16;
+    if (__builtin_mul_overflow((size_t)(c->sequences * c->length), (size_t)w.stride * sizeof(float),
+                               &w.hidden_bytes))
+        return pare_fail_memory(SIZE_MAX, "hidden states of the calibration text");
+    PARE_TRY(
+        pare_pages_allocate(w.hidden_bytes, "hidden states of the calibration text", &w.hidden));
+    for (int64_t s = 0; s < c->sequences; s++)
+        PARE_TRY(pare_block_embed(model, c->ids + s * c->length, c->length,
+                                  w.hidden + s * c->length * w.stride, w.stride));
+    for (int64_t layer = 0; layer < model->decoder.layers; layer++)
+        PARE_TRY(do_block(&w, layer, visit, user));
+fail:
+    pare_pages_free(w.hidden, w.hidden_bytes);
+    return status;
+}
