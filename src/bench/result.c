@@ -99,7 +99,14 @@ static void add_percentiles(pare_bench_builder *b, const pare_bench_entry *entry
         pare_metric *metric = pare_bench_add_metric(b, names[i], "ms");
         metric->measure = (pare_measure){value, value, value, false};
         metric->sample_count = (int64_t)n;
-        metric->samples = i == 0 ? samples : NULL; /* once is enough */
+        if (i > 0)
+            continue; /* the samples once are enough */
+        metric->samples = samples;
+        size_t each = (size_t)entry->config->n_gen;
+        pare_estimate median;
+        if (each && n % each == 0 &&
+            pare_grouped_median(samples, n / each, each, 1, &median) == PARE_OK)
+            metric->measure = (pare_measure){value, median.low, median.high, false};
     }
 }
 

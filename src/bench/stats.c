@@ -157,3 +157,47 @@ fail:
     free(ratios);
     return status;
 }
+
+/* ---- groups ---- */
+
+/* Quantile 0.975 of Student's t, by Cornish and Fisher's expansion; 1 % too low at 3 degrees of
+ * freedom, exact to four digits from 6 on. */
+static double student(double v)
+{
+    double z = 1.959964, z3 = z * z * z, z5 = z3 * z * z, z7 = z5 * z * z;
+    return z + (z3 + z) / (4 * v) + (5 * z5 + 16 * z3 + 3 * z) / (96 * v * v) +
+           (3 * z7 + 19 * z5 + 17 * z3 - 15 * z) / (384 * v * v * v);
+}
+
+pare_status pare_grouped_median(const double *samples, size_t groups, size_t each, uint64_t seed,
+                                pare_estimate *out)
+{
+    enum { TIMES = 200, LEAST_GROUPS = 4 };
+    size_t n = groups * each;
+    double *scratch = NULL, sum = 0, squares = 0;
+    pare_random random = {seed};
+    pare_status status;
+    PARE_TRY(check(samples, n, 1, -INFINITY));
+    PARE_TRY(pare_allocate(n, sizeof *scratch, "samples", &scratch));
+    memcpy(scratch, samples, n * sizeof *scratch);
+    pare_sort(scratch, n);
+    double value = pare_percentile(scratch, n, 50);
+    *out = (pare_estimate){value, value, value, 0};
+    for (int i = 0; i < TIMES && groups >= LEAST_GROUPS; i++) {
+        for (size_t g = 0; g < groups; g++)
+            memcpy(scratch + g * each, samples + pare_random_below(&random, groups) * each,
+                   each * sizeof *scratch);
+        pare_sort(scratch, n);
+        double resampled = pare_percentile(scratch, n, 50) - value;
+        sum += resampled;
+        squares += resampled * resampled;
+    }
+    if (groups >= LEAST_GROUPS) {
+        double g = (double)groups, variance = (squares - sum * sum / TIMES) / (TIMES - 1);
+        double half = student(g - 1) * sqrt(fmax(variance, 0) * g / (g - 1));
+        *out = (pare_estimate){value, value - half, value + half, CONFIDENCE};
+    }
+fail:
+    free(scratch);
+    return status;
+}

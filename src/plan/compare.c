@@ -181,7 +181,9 @@ static bool change_of_samples(const pare_metric *x, const pare_metric *y, pare_d
 {
     double a[MOST_RESAMPLED], b[MOST_RESAMPLED];
     pare_estimate e;
-    if (!d->is_ratio || x->sample_count < 6 || y->sample_count < 6)
+    /* Tokens of one repetition are not independent: their median has an interval of its own. */
+    if (!d->is_ratio || x->sample_count < 6 || y->sample_count < 6 ||
+        strcmp(d->metric, "itl_ms_p50") == 0)
         return false;
     size_t na = thin(x, a), nb = thin(y, b);
     if (pare_ratio_of_medians(b, nb, a, na, 1, &e) != PARE_OK)
