@@ -40,15 +40,16 @@ enum { PARE_PANEL = 32, PARE_SUB = 32 };
  *   nf4_dq fp4_dq  two blocks of 64: codes of absmax u8 [2][32]
  *   mxfp4          two blocks of 32: exponent u8 [2][32]
  *   nvfp4          scales UE4M3 u8 [4][32]
- *   q4_k q5_k      d f16 [32], dmin f16 [32], the 12 bytes of 6-bit scales as words [3][32]
- *   q6_k           d f16 [32], scales i8 [16][32]
- *   q3_k           d f16 [32], the 12 bytes of 6-bit scales as words [3][32]
- *   q2_k           d f16 [32], dmin f16 [32], scale (low) and minimum (high nibble) u8 [16][32]
- *   iq4_xs         d f16 [32], high bits of scales u16 [32], low bits as words [32]
- * A sub holds, in order: q5_*: 1 bit, 4 bits. q6_k: 2 bits, 4 bits. q3_k, i3_g*: 2 bits, 1 bit.
- * f8_*: bytes [32 columns][32 rows]. Others: their codes. i8_ch, f8_* and nvfp4 have the rows'
- * scales, f32 [32], at the start of the panel, nf4_dq and fp4_dq f32 [32] and their offsets after
- * them. Ternary and one-bit formats are i2_*_asym with a zero point of 1. */
+ *   iq1 iq2 iq3_*  d f16 [32], multipliers u8 [16][32]; codes are places in pare_iq_sets: as large
+ * as iq4_xs, which the codebooks' speed costs q4_k q5_k      d f16 [32], dmin f16 [32], the 12
+ * bytes of 6-bit scales as words [3][32] q6_k           d f16 [32], scales i8 [16][32] q3_k d f16
+ * [32], the 12 bytes of 6-bit scales as words [3][32] q2_k           d f16 [32], dmin f16 [32],
+ * scale (low) and minimum (high nibble) u8 [16][32] iq4_xs         d f16 [32], high bits of scales
+ * u16 [32], low bits as words [32] A sub holds, in order: q5_*: 1 bit, 4 bits. q6_k: 2 bits, 4
+ * bits. q3_k, i3_g*: 2 bits, 1 bit. f8_*: bytes [32 columns][32 rows]. Others: their codes. i8_ch,
+ * f8_* and nvfp4 have the rows' scales, f32 [32], at the start of the panel, nf4_dq and fp4_dq f32
+ * [32] and their offsets after them. Ternary and one-bit formats are i2_*_asym with a zero point
+ * of 1. */
 /* Integer codes. */
 #define PARE_CODE_LAYOUT_LIST(X)                                                                   \
     X(I8_CH, "i8_ch/32", 128, 32, 0, 1024, 32, 7, false)                                           \
@@ -82,7 +83,11 @@ enum { PARE_PANEL = 32, PARE_SUB = 32 };
     X(I2_G64_ASYM, "i2_g64_asym/32", 0, 128, 192, 256, 32, 0, true)                                \
     X(I2_G128_ASYM, "i2_g128_asym/32", 0, 256, 192, 256, 32, 0, true)                              \
     X(MXFP4, "mxfp4/32", 0, 64, 64, 512, 32, 4, false)                                             \
-    X(NVFP4, "nvfp4/32", 128, 64, 128, 512, 16, 4, false)
+    X(NVFP4, "nvfp4/32", 128, 64, 128, 512, 16, 4, false)                                          \
+    X(IQ3_S, "iq3_s/32", 0, 256, 576, 512, 16, 4, false)                                           \
+    X(IQ3_XXS, "iq3_xxs/32", 0, 256, 576, 512, 16, 6, false)                                       \
+    X(IQ2, "iq2/32", 0, 256, 576, 512, 16, 6, false)                                               \
+    X(IQ1, "iq1/32", 0, 256, 576, 512, 16, 4, false)
 /* Floating-point numbers, or codes of any values. */
 #define PARE_VALUE_LAYOUT_LIST(X)                                                                  \
     X(F32, "f32/32", 0, 32, 0, 4096, 32, 0, false)                                                 \
@@ -135,6 +140,23 @@ static inline int pare_layout_asym_subs(pare_layout layout)
         return 4;
     default:
         return 0;
+    }
+}
+
+/* The set of numbers that the codes of an i-quant below four bits stand for; -1 for the others. */
+static inline int pare_layout_iq_set(pare_layout layout)
+{
+    switch (layout) {
+    case PARE_LAYOUT_IQ3_S:
+        return 0;
+    case PARE_LAYOUT_IQ3_XXS:
+        return 1;
+    case PARE_LAYOUT_IQ2:
+        return 2;
+    case PARE_LAYOUT_IQ1:
+        return 3;
+    default:
+        return -1;
     }
 }
 

@@ -152,6 +152,40 @@ void pare_pack_q2_0(uint8_t *block, int row, const uint8_t *from, int subs)
     }
 }
 
+/* ---- i-quants below four bits ---- */
+
+static void pack_iq(uint8_t *block, int row, const uint8_t *from, int subs, pare_type type)
+{
+    const int8_t *set = pare_iq_sets[pare_iq_set_of(type)];
+    pare_iq_block b;
+    pare_unpack_iq(type, from, &b);
+    put_half(block, row, b.d);
+    for (int g = 0; g < 16; g++)
+        block[64 + g * PARE_PANEL + row] = b.multipliers[g];
+    for (int s = 0; s < subs; s++) {
+        uint8_t codes[PARE_SUB];
+        for (int i = 0; i < PARE_SUB; i++) {
+            codes[i] = 0;
+            while (codes[i] < 15 && set[codes[i]] != b.values[PARE_SUB * s + i])
+                codes[i]++;
+        }
+        put_nibbles(block + 576 + 512 * s, row, codes);
+    }
+}
+
+#define IQ(name, TYPE)                                                                             \
+    void pare_pack_##name(uint8_t *block, int row, const uint8_t *from, int subs)                  \
+    {                                                                                              \
+        pack_iq(block, row, from, subs, PARE_TYPE_##TYPE);                                         \
+    }
+IQ(iq3_s, IQ3_S)
+IQ(iq3_xxs, IQ3_XXS)
+IQ(iq2_xxs, IQ2_XXS)
+IQ(iq2_xs, IQ2_XS)
+IQ(iq2_s, IQ2_S)
+IQ(iq1_s, IQ1_S)
+IQ(iq1_m, IQ1_M)
+
 /* ---- 4-bit floating point ---- */
 
 void pare_pack_nf4(uint8_t *block, int row, const uint8_t *from, int subs)

@@ -71,6 +71,8 @@ pare_pack_block pare_pack_i4_g32_asym, pare_pack_i4_g64_asym, pare_pack_i4_g128_
 pare_pack_block pare_pack_i3_g32_asym, pare_pack_i3_g64_asym, pare_pack_i3_g128_asym;
 pare_pack_block pare_pack_i2_g32_asym, pare_pack_i2_g64_asym, pare_pack_i2_g128_asym;
 pare_pack_block pare_pack_tq1_0, pare_pack_tq2_0, pare_pack_q1_0, pare_pack_q2_0;
+pare_pack_block pare_pack_iq3_s, pare_pack_iq3_xxs, pare_pack_iq2_xxs, pare_pack_iq2_xs,
+    pare_pack_iq2_s, pare_pack_iq1_s, pare_pack_iq1_m;
 pare_pack_row pare_pack_bytes_row, pare_pack_f8_row, pare_pack_nf4_dq_row, pare_pack_nvfp4_row,
     pare_pack_nvfp4_ch_row;
 

@@ -187,3 +187,88 @@ void pare_decode_iq1_m(const void *stored, float *values, int64_t n)
         }
     }
 }
+
+/* ---- all of them as small whole numbers ---- */
+
+const int8_t pare_iq_sets[4][16] = {
+    {-15, -13, -11, -9, -7, -5, -3, -1, 1, 3, 5, 7, 9, 11, 13, 15},
+    {-62, -52, -44, -36, -28, -20, -12, -4, 4, 12, 20, 28, 36, 44, 52, 62},
+    {-43, -25, -8, 0, 8, 25, 43},
+    {-9, -7, -1, 1, 7, 9},
+};
+const float pare_iq_units[4] = {1, 0.25f, 0.125f, 0.125f};
+
+pare_iq_set pare_iq_set_of(pare_type type)
+{
+    switch (type) {
+    case PARE_TYPE_IQ3_S:
+        return PARE_IQ_SET_3_S;
+    case PARE_TYPE_IQ3_XXS:
+        return PARE_IQ_SET_3_XXS;
+    case PARE_TYPE_IQ1_S:
+    case PARE_TYPE_IQ1_M:
+        return PARE_IQ_SET_1;
+    default:
+        return PARE_IQ_SET_2;
+    }
+}
+
+/* The scale code of each 16, of which twice and one more is the multiplier. */
+static unsigned scale_code(pare_type type, const void *stored, int g)
+{
+    const block_iq1_m *iq1_m = stored;
+    uint16_t word;
+    switch (type) {
+    case PARE_TYPE_IQ3_S:
+        return ((const block_iq3_s *)stored)->scales[g / 4] >> (g % 4 / 2 * 4) & 15;
+    case PARE_TYPE_IQ3_XXS:
+        return load_u32(((const block_iq3_xxs *)stored)->scales_signs + g / 2 * 4) >> 28;
+    case PARE_TYPE_IQ2_XXS:
+        return load_u32(((const block_iq2_xxs *)stored)->q + g / 2 * 8 + 4) >> 28;
+    case PARE_TYPE_IQ2_XS:
+        return ((const block_iq2_xs *)stored)->scales[g / 2] >> (g % 2 * 4) & 15;
+    case PARE_TYPE_IQ2_S:
+        return ((const block_iq2_s *)stored)->scales[g / 2] >> (g % 2 * 4) & 15;
+    case PARE_TYPE_IQ1_S:
+        return ((const block_iq1_s *)stored)->high[g / 2] >> 12 & 7;
+    default:
+        memcpy(&word, iq1_m->scales + g / 4 * 2, sizeof word);
+        return word >> (g % 4 * 3) & 7;
+    }
+}
+
+/* The block's d becomes 1, as it is stored; returns what it was. */
+static uint16_t take_scale(pare_type type, void *block)
+{
+    const uint16_t one = 0x3c00;
+    uint16_t half = 0;
+    if (type != PARE_TYPE_IQ1_M) {
+        memcpy(&half, block, sizeof half);
+        memcpy(block, &one, sizeof one);
+        return half;
+    }
+    for (int i = 0; i < 4; i++) {
+        uint8_t *top = &((block_iq1_m *)block)->scales[2 * i + 1];
+        half |= (uint16_t)(*top >> 4 << (4 * i));
+        *top = (uint8_t)((*top & 15) | (one >> (4 * i) & 15) << 4);
+    }
+    return half;
+}
+
+/* By the decoder itself, for d = 1. */
+void pare_unpack_iq(pare_type type, const void *block, pare_iq_block *unpacked)
+{
+    const pare_type_traits *traits = pare_type_get_traits(type);
+    uint8_t copy[sizeof(block_iq3_s)];
+    float values[256];
+    memcpy(copy, block, traits->block_bytes);
+    unpacked->d = take_scale(type, copy);
+    traits->decode(copy, values, 256);
+    for (int g = 0; g < 16; g++) {
+        unsigned multiplier = 2 * scale_code(type, copy, g) + 1;
+        float inverse = 1 / (pare_iq_units[pare_iq_set_of(type)] * (float)multiplier);
+        unpacked->multipliers[g] = (uint8_t)multiplier;
+        for (int i = 16 * g; i < 16 * g + 16; i++)
+            unpacked->values[i] = (int8_t)lrintf(values[i] * inverse);
+    }
+}

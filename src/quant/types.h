@@ -81,6 +81,19 @@ typedef struct PARE_PACKED { uint16_t d; uint8_t q[16]; } pare_block_q2_0;
 /* The codes of a block in element order: 0, 1, 2 for -d, 0, d. */
 void pare_unpack_tq1_0(const pare_block_tq1_0 *block, uint8_t codes[256]);
 
+/* The i-quants of three bits and less as what they all are: 256 small whole numbers out of a set of
+ * at most 16, a multiplier for each 16 of them, and d: w = d unit multiplier value. */
+typedef struct pare_iq_block {
+    uint16_t d;
+    uint8_t multipliers[16];
+    int8_t values[256];
+} pare_iq_block;
+typedef enum pare_iq_set { PARE_IQ_SET_3_S, PARE_IQ_SET_3_XXS, PARE_IQ_SET_2, PARE_IQ_SET_1 } pare_iq_set;
+extern const int8_t pare_iq_sets[4][16]; /* rising; unused entries at the end are 0 */
+extern const float pare_iq_units[4];
+void pare_unpack_iq(pare_type type, const void *block, pare_iq_block *unpacked);
+pare_iq_set pare_iq_set_of(pare_type type);
+
 /* Codes of n values as i8_ch and i8_tensor store them, for a given scale. */
 void pare_encode_i8_scaled(const float *values, void *stored, int64_t n, float scale);
 

@@ -13,14 +13,17 @@ typedef struct setup {
     int64_t count;
 } setup;
 
-/* The KL divergence from the model as it is to its copy in `format`. */
-static double divergence(const setup *s, const char *format)
+/* The KL divergence from the model as it is to its copy in `format`. importance NULL: rounded. */
+static double divergence(const setup *s, const char *format, const pare_calibration *importance)
 {
     char path[] = "/tmp/pare-golden-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
-    pare_quantize_options options = {.type = pare_type_from_name(format), .output = path};
+    pare_quantize_options options = {.type = pare_type_from_name(format),
+                                     .output = path,
+                                     .method = importance ? "imatrix" : NULL,
+                                     .calibration = importance};
     pare_quantize_result written;
     pare_model *copy = NULL;
     golden_ok(pare_quantize(s->model, &options, &written));
@@ -39,13 +42,17 @@ static double divergence(const setup *s, const char *format)
     return r.kld_mean;
 }
 
-static void expect(const setup *s, const char *format, double expected, double tolerance)
+static void expect_kld(const char *format, double kld, double expected, double tolerance)
 {
-    double kld = divergence(s, format);
     print_message("%s: KL divergence %.6f, expected %.6f (%+.2f %%)\n", format, kld, expected,
                   100 * (kld / expected - 1));
     if (!(fabs(kld / expected - 1) <= tolerance))
         fail_msg("%s: KL divergence %g, expected %g", format, kld, expected);
+}
+
+static void expect(const setup *s, const char *format, double expected, double tolerance)
+{
+    expect_kld(format, divergence(s, format, NULL), expected, tolerance);
 }
 
 static double golden_kld(const char *file, const char *group, const char *name)
@@ -70,6 +77,9 @@ static double golden_kld(const char *file, const char *group, const char *name)
 static void rounding_formats(void **state)
 {
     expect(*state, "i8_ch", golden_kld("quant_reference.json", NULL, "w8_channel_sym"), 0.05);
+    expect(*state, "i8_tensor", golden_kld("quant_reference.json", NULL, "w8_tensor_sym"), 0.05);
+    expect(*state, "i3_g128_asym", golden_kld("quant_reference.json", NULL, "w3_g128_asym_rtn"),
+           0.02);
     expect(*state, "i4_g64_asym", golden_kld("quant_reference.json", NULL, "w4_g64_asym_rtn"),
            0.05);
 }
@@ -78,6 +88,33 @@ static void rounding_formats(void **state)
 static void llama_cpp_formats(void **state)
 {
     expect(*state, "q3_k", golden_kld("llamacpp_quality.json", "types", "Q3_K_S"), 0.002);
+}
+
+/* bitsandbytes' double quantization; ours has the second scale for a row. */
+static void bitsandbytes_formats(void **state)
+{
+    expect(*state, "nf4_dq", golden_kld("bnb_reference.json", NULL, "nf4_double"), 0.05);
+}
+
+/* With an importance matrix of the same text: llama.cpp's was measured in chunks of its own. */
+static void importance(void **state)
+{
+    const setup *s = *state;
+    size_t length, count;
+    int32_t *ids = NULL;
+    char path[GOLDEN_PATH], *text;
+    pare_tokenizer *tokenizer;
+    golden_path(path, "data/calibration.txt");
+    golden_ok(pare_read_file(path, 64 << 20, &text, &length));
+    golden_ok(pare_tokenizer_open(s->model_path, &tokenizer));
+    golden_ok(pare_tokenizer_encode(tokenizer, text, length, 0, &ids, &count));
+    pare_calibration calibration = {
+        .ids = ids, .count = count, .sequences = 64, .length = 1024, .source = "calibration.txt"};
+    expect_kld("iq4_xs, imatrix", divergence(s, "iq4_xs", &calibration),
+               golden_kld("llamacpp_quality.json", "types", "IQ4_XS_imatrix"), 0.03);
+    pare_tokenizer_close(tokenizer);
+    free(ids);
+    free(text);
 }
 
 static int start(void **state)
@@ -108,6 +145,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rounding_formats),
         cmocka_unit_test(llama_cpp_formats),
+        cmocka_unit_test(bitsandbytes_formats),
+        cmocka_unit_test(importance),
     };
     return cmocka_run_group_tests(tests, start, end);
 }

@@ -11,6 +11,7 @@
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
 #include "model/export.h"
+#include "quant/imatrix.h"
 #include "quant/plan.h"
 #include "quant/types.h"
 
@@ -313,6 +314,52 @@ static void unusable_weights_are_named(void **state)
     }
 }
 
+/* Whatever the format. */
+static void no_format_takes_what_is_no_number(void **state)
+{
+    const float bad[] = {NAN, INFINITY, -INFINITY};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        fixture f;
+        start(&f, (flaw){true, bad[i]});
+        for (int type = 0; type < PARE_TYPE_COUNT; type++) {
+            pare_quantize_options options = {
+                .type = (pare_type)type, .output = f.output, .threads = 1};
+            if (!pare_type_writable((pare_type)type))
+                continue;
+            expect_refusal(&f, &options, "row 5, column 7");
+            assert_non_null(strstr(pare_error_message(), "blk.0.ffn_up.weight"));
+        }
+        end(&f);
+    }
+}
+
+/* An importance matrix that is not this model's, and options of other methods. */
+static void importance_has_to_fit(void **state)
+{
+    fixture f;
+    char path[128];
+    pare_imatrix matrix = {0};
+    pare_imatrix_entry *entry;
+    start(&f, (flaw){0});
+    snprintf(path, sizeof path, "%s.imatrix", f.folder);
+    assert_int_equal(pare_imatrix_add(&matrix, "blk.0.attn_q.weight", 32, &entry), PARE_OK);
+    assert_int_equal(pare_imatrix_write(&matrix, path), PARE_OK);
+    pare_quantize_options options = {
+        .type = PARE_TYPE_Q4_0, .output = f.output, .method = "imatrix", .imatrix = path};
+    expect_refusal(&f, &options, "'blk.0.attn_q.weight' has 32 columns, the matrix 96");
+    options.method = "rtn";
+    expect_refusal(&f, &options, "'imatrix' is an option of the method imatrix, not of rtn");
+    options =
+        (pare_quantize_options){.type = PARE_TYPE_Q4_0, .output = f.output, .method = "imatrix"};
+    expect_refusal(&f, &options, "needs an importance matrix or a calibration text");
+    options = (pare_quantize_options){
+        .type = PARE_TYPE_Q4_0, .output = f.output, .method = "hqq", .search_scales = true};
+    expect_refusal(&f, &options, "'scale' is an option of the method rtn, not of hqq");
+    pare_imatrix_free(&matrix);
+    remove(path);
+    end(&f);
+}
+
 static bool stop_halfway(void *user, double done, double total, const char *what)
 {
     return done < total / 2;
@@ -385,6 +432,8 @@ int main(void)
         cmocka_unit_test(last_matching_rule_wins),
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(unusable_weights_are_named),
+        cmocka_unit_test(no_format_takes_what_is_no_number),
+        cmocka_unit_test(importance_has_to_fit),
         cmocka_unit_test(cancelling_leaves_the_old_file),
         cmocka_unit_test(a_quantized_source_works),
     };

@@ -89,6 +89,14 @@ PARE_INLINE __m256i e2m1_bytes(__m256i codes)
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), codes);
 }
 
+/* The numbers of an i-quant's set. */
+PARE_INLINE __m256i iq_set_bytes(pare_layout layout, __m256i codes)
+{
+    const __m128i table =
+        _mm_loadu_si128((const __m128i *)pare_iq_sets[pare_layout_iq_set(layout)]);
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), codes);
+}
+
 /* Quad q of a sub: 8 rows x 4 unsigned codes (for iq4 and E2M1: plus 128 and 16, as the layout's
  * zero point says). */
 PARE_INLINE __m256i load_quad(pare_layout layout, const uint8_t *sub, int q, int part)
@@ -103,6 +111,12 @@ PARE_INLINE __m256i load_quad(pare_layout layout, const uint8_t *sub, int q, int
     case PARE_LAYOUT_MXFP4:
     case PARE_LAYOUT_NVFP4:
         return _mm256_add_epi8(e2m1_bytes(nibbles(sub, q, part)), repeat(0x10101010));
+    case PARE_LAYOUT_IQ3_S:
+    case PARE_LAYOUT_IQ3_XXS:
+    case PARE_LAYOUT_IQ2:
+    case PARE_LAYOUT_IQ1:
+        return _mm256_add_epi8(iq_set_bytes(layout, nibbles(sub, q, part)),
+                               _mm256_set1_epi8((char)(1 << pare_layouts[layout].zero_bits)));
     case PARE_LAYOUT_Q5_0:
     case PARE_LAYOUT_Q5_1:
     case PARE_LAYOUT_Q5_K:
@@ -145,6 +159,8 @@ PARE_INLINE __m256i load_signed_quad(pare_layout layout, const uint8_t *sub, int
         return iq4_bytes(nibbles(sub, q, part));
     if (layout == PARE_LAYOUT_MXFP4 || layout == PARE_LAYOUT_NVFP4)
         return e2m1_bytes(nibbles(sub, q, part));
+    if (pare_layout_iq_set(layout) >= 0)
+        return iq_set_bytes(layout, nibbles(sub, q, part));
     __m256i codes = load_quad(layout, sub, q, part);
     int bits = pare_layouts[layout].zero_bits;
     return bits ? _mm256_sub_epi8(codes, _mm256_set1_epi8((char)(1 << bits))) : codes;
@@ -264,6 +280,14 @@ PARE_INLINE __m256 load_scale(pare_layout layout, const uint8_t *panel, const ui
     case PARE_LAYOUT_NF4_DQ:
     case PARE_LAYOUT_FP4_DQ:
         return nested_absmax(panel, block + s / 2 * 32 + part * 8, part);
+    case PARE_LAYOUT_IQ3_S:
+    case PARE_LAYOUT_IQ3_XXS:
+    case PARE_LAYOUT_IQ2:
+    case PARE_LAYOUT_IQ1:
+        return _mm256_mul_ps(_mm256_mul_ps(load_halves(block + part * 16),
+                                           _mm256_cvtepi32_ps(load_bytes(
+                                               block + 64 + (2 * s + group) * 32 + part * 8))),
+                             _mm256_set1_ps(pare_iq_units[pare_layout_iq_set(layout)]));
     case PARE_LAYOUT_MXFP4:
         return half_e8m0(block + s * 32 + part * 8);
     case PARE_LAYOUT_NVFP4:

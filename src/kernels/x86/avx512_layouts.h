@@ -100,6 +100,15 @@ PARE_INLINE __m512i e2m1_bytes(__m512i codes)
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), codes);
 }
 
+/* The numbers of an i-quant's set, plus the layout's zero point. */
+PARE_INLINE __m512i iq_set_bytes(pare_layout layout, __m512i codes)
+{
+    const __m128i table =
+        _mm_add_epi8(_mm_loadu_si128((const __m128i *)pare_iq_sets[pare_layout_iq_set(layout)]),
+                     _mm_set1_epi8((char)(1 << pare_layouts[layout].zero_bits)));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), codes);
+}
+
 /* Quad q of a sub: 16 rows x 4 unsigned codes. */
 PARE_INLINE __m512i load_quad(pare_layout layout, const uint8_t *sub, int q, int half)
 {
@@ -113,6 +122,11 @@ PARE_INLINE __m512i load_quad(pare_layout layout, const uint8_t *sub, int q, int
     case PARE_LAYOUT_MXFP4:
     case PARE_LAYOUT_NVFP4:
         return e2m1_bytes(nibbles(sub, q, half));
+    case PARE_LAYOUT_IQ3_S:
+    case PARE_LAYOUT_IQ3_XXS:
+    case PARE_LAYOUT_IQ2:
+    case PARE_LAYOUT_IQ1:
+        return iq_set_bytes(layout, nibbles(sub, q, half));
     case PARE_LAYOUT_Q5_0:
     case PARE_LAYOUT_Q5_1:
     case PARE_LAYOUT_Q5_K:
@@ -275,6 +289,14 @@ PARE_INLINE __m512 load_scale(pare_layout layout, const uint8_t *panel, const ui
     case PARE_LAYOUT_NF4_DQ:
     case PARE_LAYOUT_FP4_DQ:
         return nested_absmax(panel, block + s / 2 * 32 + half * 16, half);
+    case PARE_LAYOUT_IQ3_S:
+    case PARE_LAYOUT_IQ3_XXS:
+    case PARE_LAYOUT_IQ2:
+    case PARE_LAYOUT_IQ1:
+        return _mm512_mul_ps(
+            _mm512_mul_ps(load_halves(block + half * 32),
+                          load_bytes(block + 64 + (2 * s + group) * 32 + half * 16)),
+            _mm512_set1_ps(pare_iq_units[pare_layout_iq_set(layout)]));
     case PARE_LAYOUT_MXFP4:
         return half_e8m0(block + s * 32 + half * 16);
     case PARE_LAYOUT_NVFP4:
@@ -353,6 +375,11 @@ PARE_INLINE __m512 value_table(pare_layout layout)
     case PARE_LAYOUT_MXFP4:
     case PARE_LAYOUT_NVFP4:
         return load_signed_bytes((const uint8_t *)pare_e2m1_values);
+    case PARE_LAYOUT_IQ3_S:
+    case PARE_LAYOUT_IQ3_XXS:
+    case PARE_LAYOUT_IQ2:
+    case PARE_LAYOUT_IQ1:
+        return load_signed_bytes((const uint8_t *)pare_iq_sets[pare_layout_iq_set(layout)]);
     case PARE_LAYOUT_I2_G32:
     case PARE_LAYOUT_I2_G64:
     case PARE_LAYOUT_I2_G128:

@@ -34,6 +34,8 @@ PARE_INLINE int series_of(pare_layout layout)
     case PARE_LAYOUT_Q8_0:
     case PARE_LAYOUT_IQ4_NL:
     case PARE_LAYOUT_IQ4_XS:
+    case PARE_LAYOUT_IQ3_XXS:
+    case PARE_LAYOUT_IQ2:
         return 0;
     case PARE_LAYOUT_Q6_K:
         return 2;
@@ -42,6 +44,8 @@ PARE_INLINE int series_of(pare_layout layout)
     case PARE_LAYOUT_Q5_K:
     case PARE_LAYOUT_MXFP4: /* at most 28 */
     case PARE_LAYOUT_NVFP4:
+    case PARE_LAYOUT_IQ3_S: /* 31 */
+    case PARE_LAYOUT_IQ1:   /* 25 */
         return 4;
     default:
         return 8;
@@ -410,6 +414,7 @@ TILES(32, 0, 4)
 TILES(32, 0, 8)
 TILES(32, 1, 4)
 TILES(32, 1, 8)
+TILES(16, 0, 0)
 TILES(16, 0, 2)
 TILES(16, 0, 4)
 TILES(16, 1, 4)
@@ -425,6 +430,7 @@ static const tile_row tile_rows[] = {
     ROW(32, 0, 8),
     ROW(32, 1, 4),
     ROW(32, 1, 8),
+    ROW(16, 0, 0),
     ROW(16, 0, 2),
     ROW(16, 0, 4),
     ROW(16, 1, 4),
