@@ -264,6 +264,7 @@ typedef struct pare_tree {
     pare_tree_node *nodes; /* the root first */
     int count;
     int cases, right_cases, settings; /* of the whole fit */
+    int without_quality;              /* settings where only speed, memory and energy decided */
     double cross_validated; /* share that is right when a setting's own results are left out; NaN
                                with a single setting */
     void *memory;

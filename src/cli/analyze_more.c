@@ -151,13 +151,18 @@ int cli_analyze_tree(const cli_common *common, const pare_tree *tree)
     char share[PARE_NUMBER_BYTES];
     double v = tree->cross_validated;
     if (common->json)
-        return cli_print_json(
-            json_pack("{s:i, s:i, s:i, s:o, s:o}", "cases", tree->cases, "right_cases",
-                      tree->right_cases, "settings", tree->settings, "cross_validated",
-                      isfinite(v) ? json_real(v) : json_null(), "tree", node_json(tree, 0)));
+        return cli_print_json(json_pack("{s:i, s:i, s:i, s:i, s:o, s:o}", "without_quality",
+                                        tree->without_quality, "cases", tree->cases, "right_cases",
+                                        tree->right_cases, "settings", tree->settings,
+                                        "cross_validated", isfinite(v) ? json_real(v) : json_null(),
+                                        "tree", node_json(tree, 0)));
     print_node(tree, 0, 0, "");
     printf("fitted to %d situations in %d measured settings, %d of them are answered as measured\n",
            tree->cases, tree->settings, tree->right_cases);
+    if (tree->without_quality)
+        printf("quality is not known in %d of them (random weights, or not evaluated): there only "
+               "speed, memory and energy decided\n",
+               tree->without_quality);
     if (isfinite(v))
         printf("%s are where the setting's own results are left out\n",
                pare_number(share, (pare_measure){v, v, v, false}, PARE_UNIT_PERCENT, false));

@@ -150,6 +150,7 @@ static pare_status add_grid(fit *f, const pare_advice *all, const pare_wish *bas
         known_loss = known_loss || (!c->loss.absent && c->cell != c->baseline);
         known_energy = known_energy && !c->joules.absent;
     }
+    f->tree.without_quality += !known_loss;
     for (int p = 0; p < PARE_PREFERENCES; p++) {
         if (p == PARE_PREFER_ENERGY && !known_energy)
             continue;

@@ -453,6 +453,7 @@ static void the_tree_repeats_what_was_advised(void **state)
     pare_tree *tree;
     assert_int_equal(pare_tree_fit(f->results, &tree), PARE_OK);
     assert_int_equal(tree->settings, 2);
+    assert_int_equal(tree->without_quality, 1);
     /* small: 4 preferences (energy was measured) x 3 memory limits and none x 4 losses; large: 3 x
      * one and none, no quality. */
     assert_int_equal(tree->cases, 4 * 16 + 3 * 2);
