@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 PARE = build/release/src/cli/pare
 SMOLLM2 = models/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: all bootstrap check demo smollm2 asan tsan fuzz bench install clean
+.PHONY: all bootstrap check demo smollm2 asan tsan fuzz bench cuda check-gpu bench-gpu install clean
 
 all: bootstrap
 	@cmake --preset release --log-level=WARNING
@@ -41,6 +41,17 @@ fuzz:
 
 bench: all
 	@$(PARE) bench models/ref-llama-11m
+
+# The GPU plug-in (needs nvcc), its tests and its speed (need a GPU).
+cuda: bootstrap
+	@cmake --preset cuda --log-level=WARNING
+	@cmake --build --preset cuda
+
+check-gpu: cuda
+	@scripts/gpu.sh check
+
+bench-gpu: cuda
+	@scripts/gpu.sh bench build/cuda/bench-gpu.jsonl
 
 install: all
 	@DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)"

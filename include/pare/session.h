@@ -26,7 +26,8 @@ typedef enum pare_activations { PARE_ACTIVATIONS_F32, PARE_ACTIVATIONS_FAST } pa
 typedef struct pare_session_options {
     int threads;        /* 0: all cores */
     const char *isa;    /* NULL: the best tier of this machine; see pare/hw.h */
-    const char *device; /* NULL or "cpu" */
+    const char *device; /* NULL or "cpu"; "cuda", "cuda:N"; "auto": a GPU where one can be used,
+                           otherwise the CPU */
     int64_t context;    /* positions in the KV cache; 0: the model's, at most 8192 */
     pare_type kv_type;  /* PARE_TYPE_F32, F16; Q8_0 or Q4_0 where heads are multiples of 32 */
     pare_activations activations;
@@ -46,6 +47,10 @@ typedef struct pare_session_memory {
                              embeddings */
 } pare_session_memory;
 
+/* PARE_OK where sessions can be created on this device; otherwise the message says what is missing: the
+ * plug-in pare_cuda.so, a driver, a device. */
+pare_status pare_device_check(const char *device);
+
 /* The model must outlive the session. */
 pare_status pare_session_create(const pare_model *model, const pare_session_options *options,
                                 pare_session **out);
@@ -55,6 +60,11 @@ void pare_session_free(pare_session *session); /* accepts NULL */
  * PARE_INVALID_ARGUMENT for an id outside the vocabulary; the session is then as before. The final
  * hidden states of these n positions stay until the next forward, for pare_session_logits. */
 pare_status pare_session_forward(pare_session *session, const int32_t *ids, int64_t n);
+
+/* Runs `id`, then the most probable token (of equal ones the lowest id), and so on: n passes. Their n
+ * choices go to ids; the last one is not run. On a GPU nothing is copied between tokens. Errors as
+ * of forward. */
+pare_status pare_session_greedy(pare_session *session, int32_t id, int64_t n, int32_t *ids);
 
 /* FP32 logits, [count, vocab] row by row, of positions first .. first+count-1 counted within the
  * last forward. */

@@ -142,11 +142,18 @@ static int32_t choose(const float *logits, int64_t vocab)
 static pare_status forward_and_choose(child *c, const int32_t *ids, int64_t n, double *seconds)
 {
     double start = pare_seconds();
-    pare_status status = pare_session_forward(c->session, ids, n);
-    if (status == PARE_OK)
-        status = pare_session_logits(c->session, n - 1, 1, c->logits);
-    if (status == PARE_OK)
-        c->chosen = choose(c->logits, pare_model_get_info(c->model)->vocab);
+    int32_t chosen = 0;
+    pare_status status;
+    if (n == 1 && strcmp(pare_session_backend(c->session), "cuda") == 0) {
+        status = pare_session_greedy(c->session, ids[0], 1, &chosen); /* chooses on the device */
+    } else {
+        status = pare_session_forward(c->session, ids, n);
+        if (status == PARE_OK)
+            status = pare_session_logits(c->session, n - 1, 1, c->logits);
+        if (status == PARE_OK)
+            chosen = choose(c->logits, pare_model_get_info(c->model)->vocab);
+    }
+    c->chosen = chosen;
     *seconds = pare_seconds() - start;
     return status;
 }

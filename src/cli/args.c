@@ -13,7 +13,7 @@ static int common_options(cli_common *common, cli_option *rows)
         {"threads|t", CLI_INT, &common->threads, "N", "threads (default: all cores)"},
         {"isa", CLI_TEXT, &common->isa, "TIER",
          "instruction set: ref, avx2, avxvnni, avx512, avx512vnni (default: the best here)"},
-        {"device", CLI_TEXT, &common->device, "D", "cpu (default)"},
+        {"device", CLI_TEXT, &common->device, "D", "cpu (default), cuda, cuda:N, or auto"},
         {"store", CLI_TEXT, &common->store, "FILE",
          "results database (default: $PARE_STORE or ~/.local/share/pare/results.db)"},
         {"json", CLI_FLAG, &common->json, NULL, "print JSON for machines"},

@@ -336,7 +336,7 @@ static int run(int argc, char **argv, const cli_command *command)
         return cli_usage_error(command, "which model?");
     session.threads = (int)common.threads;
     session.isa = common.isa;
-    session.device = common.device;
+    session.device = cli_device(&common);
     int code = check(command, &a, &session);
     return code ? code : measure(command, &common, &a, &models, &session);
 }

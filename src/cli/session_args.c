@@ -15,13 +15,24 @@ int cli_kv_cache(const cli_command *command, const char *kv_cache, bool no_kv_ca
     return 0;
 }
 
+const char *cli_device(const cli_common *common)
+{
+    if (!common->device || strcmp(common->device, "auto") != 0)
+        return common->device;
+    if (pare_device_check("cuda") == PARE_OK)
+        return "cuda";
+    if (!common->quiet)
+        fprintf(stderr, "pare: running on the CPU: %s\n", pare_error_message());
+    return "cpu";
+}
+
 int cli_session_options(const cli_command *command, const cli_session_args *args,
                         const cli_common *common, pare_session_options *options)
 {
     *options = pare_session_options_default();
     options->threads = (int)common->threads;
     options->isa = common->isa;
-    options->device = common->device;
+    options->device = cli_device(common);
     options->context = args->context;
     int code = cli_kv_cache(command, args->kv_cache, args->no_kv_cache, &options->no_kv_cache);
     if (code)

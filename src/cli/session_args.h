@@ -29,6 +29,9 @@ typedef struct cli_session_args {
             "they have 16"                                                                         \
     }
 
+/* The device asked for; "auto" becomes "cuda", or "cpu" after telling why. */
+const char *cli_device(const cli_common *common);
+
 /* Prints a usage error and gives 2 where an option's value is not known; 0 otherwise. */
 int cli_session_options(const cli_command *command, const cli_session_args *args,
                         const cli_common *common, pare_session_options *options);

@@ -200,7 +200,7 @@ static pare_status set_up(evaluation *e, const pare_model *model, const pare_mod
         PARE_TRY(pare_pages_allocate(e->logits_bytes, "logits", &e->logits[i]));
     }
     PARE_TRY(pare_pool_create(session.threads, &e->pool));
-    PARE_TRY(pare_isa_from_name(pare_session_isa(e->sessions[0]), &isa));
+    PARE_TRY(pare_isa_from_name(session.isa, &isa));
     e->kernels = pare_kernels_get(isa);
     PARE_TRY(pare_allocate((size_t)e->context, sizeof *e->input, "token ids", &e->input));
     PARE_TRY(allocate_sums(e));

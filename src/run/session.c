@@ -43,9 +43,6 @@ static pare_status check_options(const pare_model *model, const pare_session_opt
         options->kv_type != PARE_TYPE_Q8_0 && options->kv_type != PARE_TYPE_Q4_0)
         return pare_fail(PARE_INVALID_ARGUMENT, "a KV cache of %s: use f32, f16, q8_0 or q4_0",
                          pare_type_name(options->kv_type));
-    if (options->device && strcmp(options->device, "cpu") != 0)
-        return pare_fail(PARE_UNSUPPORTED, "device '%s' is not available: use cpu",
-                         options->device);
     if (options->context < 0 || options->context > CONTEXT_LIMIT)
         return pare_fail(PARE_INVALID_ARGUMENT,
                          "a context of %lld tokens: use 1 to %d, or 0 for the model's",
@@ -55,6 +52,14 @@ static pare_status check_options(const pare_model *model, const pare_session_opt
                          "a context of %lld tokens: the model has learned positions for %lld",
                          (long long)options->context, (long long)d->context);
     return PARE_OK;
+}
+
+/* Brings a plug-in's message here. */
+static pare_status told(const pare_backend_functions *backend, pare_status status)
+{
+    if (status != PARE_OK && backend->message)
+        pare_set_message("%s", backend->message());
+    return status;
 }
 
 pare_status pare_session_create(const pare_model *model, const pare_session_options *options,
@@ -70,12 +75,12 @@ pare_status pare_session_create(const pare_model *model, const pare_session_opti
         used.context =
             model->decoder.context < DEFAULT_CONTEXT ? model->decoder.context : DEFAULT_CONTEXT;
     session->model = model;
-    session->backend = &pare_backend_cpu;
+    PARE_TRY(pare_backend_find(options->device, &session->backend, &used.device));
     session->context = used.context;
     session->no_kv_cache = used.no_kv_cache;
     session->ids_bytes = (size_t)used.context * sizeof *session->ids;
     PARE_TRY(pare_pages_allocate(session->ids_bytes, "token ids", &session->ids));
-    PARE_TRY(session->backend->create(model, &used, &session->state));
+    PARE_TRY(told(session->backend, session->backend->create(model, &used, &session->state)));
     *out = session;
     return PARE_OK;
 fail:
@@ -118,7 +123,51 @@ pare_status pare_session_forward(pare_session *session, const int32_t *ids, int6
     } else {
         session->last = 0;
     }
+    return told(session->backend, status);
+}
+
+/* By forward and logits. */
+static pare_status greedy_steps(pare_session *session, int32_t id, int64_t n, int32_t *ids)
+{
+    int64_t vocab = session->model->decoder.vocab;
+    float *logits = NULL;
+    pare_status status;
+    PARE_TRY(pare_allocate((size_t)vocab, sizeof *logits, "logits", &logits));
+    for (int64_t i = 0; i < n; i++) {
+        int64_t best = 0;
+        PARE_TRY(pare_session_forward(session, &id, 1));
+        PARE_TRY(pare_session_logits(session, 0, 1, logits));
+        for (int64_t v = 1; v < vocab; v++)
+            if (logits[v] > logits[best])
+                best = v;
+        ids[i] = id = (int32_t)best;
+    }
+fail:
+    free(logits);
     return status;
+}
+
+pare_status pare_session_greedy(pare_session *session, int32_t id, int64_t n, int32_t *ids)
+{
+    int64_t past = session->position;
+    if (n < 1 || id < 0 || id >= session->model->decoder.vocab)
+        return pare_fail(PARE_INVALID_ARGUMENT, "%lld tokens after id %d of %lld", (long long)n, id,
+                         (long long)session->model->decoder.vocab);
+    if (n > session->context - past)
+        return pare_fail(PARE_LIMIT,
+                         "the context of %lld tokens is full: %lld are held, %lld more are wanted",
+                         (long long)session->context, (long long)past, (long long)n);
+    if (!session->backend->greedy || session->no_kv_cache)
+        return greedy_steps(session, id, n, ids);
+    pare_status status = session->backend->greedy(session->state, id, n, past, ids);
+    session->last = status == PARE_OK;
+    session->skipped = 0;
+    if (status != PARE_OK)
+        return told(session->backend, status);
+    session->ids[past] = id;
+    memcpy(session->ids + past + 1, ids, (size_t)(n - 1) * sizeof *ids);
+    session->position = past + n;
+    return PARE_OK;
 }
 
 pare_status pare_session_logits(pare_session *session, int64_t first, int64_t count, float *logits)
@@ -128,7 +177,8 @@ pare_status pare_session_logits(pare_session *session, int64_t first, int64_t co
                          "logits of positions %lld to %lld: the last forward pass had %lld",
                          (long long)first, (long long)(first + count - 1),
                          (long long)session->last);
-    return session->backend->logits(session->state, session->skipped + first, count, logits);
+    return told(session->backend, session->backend->logits(session->state, session->skipped + first,
+                                                           count, logits));
 }
 
 int64_t pare_session_position(const pare_session *session)
@@ -162,7 +212,8 @@ pare_status pare_session_snapshot(const pare_session *session, pare_snapshot **o
     memcpy(snapshot->ids, session->ids, n * sizeof *snapshot->ids);
     if (bytes) {
         PARE_TRY(pare_allocate(bytes, 1, "a snapshot", &snapshot->cache));
-        PARE_TRY(session->backend->cache_save(session->state, session->position, snapshot->cache));
+        PARE_TRY(told(session->backend, session->backend->cache_save(
+                                            session->state, session->position, snapshot->cache)));
     }
     *out = snapshot;
     return PARE_OK;
@@ -177,7 +228,8 @@ pare_status pare_session_restore(pare_session *session, const pare_snapshot *sna
         return pare_fail(PARE_INVALID_ARGUMENT, "the snapshot was taken of another session");
     pare_status status = PARE_OK;
     if (snapshot->cache)
-        status = session->backend->cache_load(session->state, snapshot->position, snapshot->cache);
+        status = told(session->backend, session->backend->cache_load(
+                                            session->state, snapshot->position, snapshot->cache));
     if (status != PARE_OK)
         return status;
     memcpy(session->ids, snapshot->ids, (size_t)snapshot->position * sizeof *session->ids);

@@ -66,13 +66,14 @@ static inline float *golden_floats(const char *name, int64_t count)
     return (float *)data;
 }
 
-/* FP32 throughout. */
+/* FP32 throughout. On a GPU where PARE_TEST_DEVICE names one (tests/gpu/check.sh). */
 static inline pare_session *golden_session(const pare_model *model, const char *isa,
                                            pare_type kv_type, int64_t context)
 {
     pare_session_options options = pare_session_options_default();
     pare_session *session = NULL;
     options.isa = isa;
+    options.device = getenv("PARE_TEST_DEVICE");
     options.kv_type = kv_type;
     options.context = context;
     golden_ok(pare_session_create(model, &options, &session));
@@ -197,7 +198,9 @@ static inline void golden_perplexity(const pare_model *model, const int32_t *ids
                                      int64_t tokens, double tolerance, const char *what)
 {
     pare_eval_result r;
-    golden_ok(pare_eval_run(model, NULL, ids, count, options, NULL, &r));
+    pare_eval_options on_device = *options;
+    on_device.session.device = getenv("PARE_TEST_DEVICE");
+    golden_ok(pare_eval_run(model, NULL, ids, count, &on_device, NULL, &r));
     print_message("%s: perplexity %.6f, expected %.6f (%+.5f %%), %lld tokens, %.1f s\n", what,
                   r.perplexity, expected, 100 * (r.perplexity / expected - 1), (long long)r.tokens,
                   r.seconds);

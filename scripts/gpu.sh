@@ -1,0 +1,31 @@
+#!/bin/sh
+# scripts/gpu.sh check | bench [OUT.jsonl]: the GPU's tests, or its speed, with what `make cuda` built.
+set -eu
+cd "$(dirname "$0")/.."
+build=build/cuda
+export PARE_PLUGINS="$PWD/$build/src/cli"
+case "$1" in
+check)
+    nvidia-smi -L
+    $build/tests/gpu/test_gpu_kernels
+    $build/tests/gpu/test_gpu_session
+    PARE_TEST_DEVICE=cuda $build/tests/golden/test_golden_models
+    if command -v compute-sanitizer >/dev/null; then
+        for tool in memcheck racecheck initcheck; do
+            PARE_TEST_BRIEF=1 compute-sanitizer --tool $tool --error-exitcode 1 $build/tests/gpu/test_gpu_kernels
+        done
+    fi
+    ;;
+bench)
+    card=$(nvidia-smi --query-gpu=name --format=csv,noheader -i 0)
+    driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader -i 0)
+    echo "{\"card\":\"$card\",\"driver\":\"$driver\",\"activations\":\"fast\",\"n_prompt\":512,\"n_gen\":128,\"repetitions\":5,\"ring_kib\":12,\"ahead\":0}" |
+        tee "${2:-/dev/null}"
+    $build/tests/gpu/bench_gpu -r 5 distilgpt2 f16 q8_0 q4_0 dialogpt-small f16 llama-3.2-1b bf16 q8_0 q4_0 q4_k nf4 i8_ch \
+        tinyllama-1.1b f16 q8_0 q4_0 q4_k llama-2-7b f16 q8_0 q4_0 q4_k | tee -a "${2:-/dev/null}"
+    ;;
+*)
+    echo "scripts/gpu.sh check | bench [OUT.jsonl]" >&2
+    exit 2
+    ;;
+esac

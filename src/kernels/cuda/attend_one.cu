@@ -1,0 +1,286 @@
+/* Attention of one token, split over the cache.
+ *
+ * grid.x: a KV head and up to G of the query heads that share it; grid.y: a part of the positions.
+ * A group of lanes takes a key, 8 elements each, and keeps a running maximum, sum and output for
+ * every query head; groups, warps and parts are combined in that order, the parts by whichever
+ * block ends last (always in the same order, so the bits do not depend on it). */
+#include "kernels/cuda/heads.cuh"
+
+#include <cfloat>
+
+enum { ONE_WARPS = 8, ONE_THREADS = ONE_WARPS * GPU_WARP, ONE_LEAST = 64 };
+
+struct one_args {
+    gpu_heads heads;
+    const float *qkv;
+    const gpu_control *control;
+    float *out;
+    float *partial; /* [heads][parts][2 + head_dim] */
+    int *done;      /* [grid.x] */
+    int per_kv;     /* blocks in x for one KV head */
+    int key_lanes;  /* lanes of a key: a power of 2 */
+    gpu_link link;
+};
+
+/* Adds another running softmax to this one. */
+template <int N>
+__device__ inline void one_merge(float &m, float &l, float o[N], float m2, float l2,
+                                 const float o2[N])
+{
+    float most = fmaxf(m, m2), a = exp2f(m - most), b = exp2f(m2 - most);
+    m = most;
+    l = l * a + l2 * b;
+    for (int i = 0; i < N; i++)
+        o[i] = o[i] * a + o2[i] * b;
+}
+
+template <int G> struct one_state {
+    float m[G], l[G], o[G][8];
+};
+
+/* The keys begin + first, + step, ... below end. */
+template <class T, int G>
+__device__ inline void one_walk(const one_args &a, const float (*q)[GPU_HEAD_DIM_MAX],
+                                size_t base, int begin, int end, one_state<G> &s)
+{
+    int lane = threadIdx.x % GPU_WARP, sub = lane % a.key_lanes, each = GPU_WARP / a.key_lanes;
+    int step = ONE_WARPS * each;
+    bool holds = 8 * sub < a.heads.cache_dim;
+    const T *keys = (const T *)a.heads.keys + base + 8 * sub;
+    const T *values = (const T *)a.heads.values + base + 8 * sub;
+    float query[G][8];
+#pragma unroll
+    for (int g = 0; g < G; g++)
+        for (int i = 0; i < 8; i++)
+            query[g][i] = holds ? q[g][8 * sub + i] : 0;
+    int first = begin + (int)(threadIdx.x / GPU_WARP) * each;
+#pragma unroll 2
+    for (int at = first; at < end; at += step) { /* the same for a warp: it shuffles */
+        int position = at + lane / a.key_lanes;
+        bool live = position < end;
+        float k[8] = {}, v[8] = {};
+        if (live && holds) {
+            gpu_load8(keys + (size_t)position * a.heads.cache_dim, k);
+            gpu_load8(values + (size_t)position * a.heads.cache_dim, v);
+        }
+#pragma unroll
+        for (int g = 0; g < G; g++) {
+            float score = 0;
+            for (int i = 0; i < 8; i++)
+                score += query[g][i] * k[i];
+            for (int i = a.key_lanes / 2; i; i >>= 1)
+                score += __shfl_xor_sync(GPU_ALL, score, i);
+            if (!live)
+                continue;
+            float most = fmaxf(s.m[g], score), keep = exp2f(s.m[g] - most);
+            float p = exp2f(score - most);
+            s.m[g] = most;
+            s.l[g] = s.l[g] * keep + p;
+            for (int i = 0; i < 8; i++)
+                s.o[g][i] = s.o[g][i] * keep + p * v[i];
+        }
+    }
+    for (int off = a.key_lanes; off < GPU_WARP; off <<= 1)
+#pragma unroll
+        for (int g = 0; g < G; g++) {
+            float o2[8], m2 = __shfl_xor_sync(GPU_ALL, s.m[g], off);
+            float l2 = __shfl_xor_sync(GPU_ALL, s.l[g], off);
+            for (int i = 0; i < 8; i++)
+                o2[i] = __shfl_xor_sync(GPU_ALL, s.o[g][i], off);
+            /* the lower lanes first, on both sides: equal bits in both */
+            bool upper = lane & off;
+            float m1 = upper ? m2 : s.m[g], l1 = upper ? l2 : s.l[g];
+            float mb = upper ? s.m[g] : m2, lb = upper ? s.l[g] : l2, o1[8], ob[8];
+            for (int i = 0; i < 8; i++) {
+                o1[i] = upper ? o2[i] : s.o[g][i];
+                ob[i] = upper ? s.o[g][i] : o2[i];
+            }
+            one_merge<8>(m1, l1, o1, mb, lb, ob);
+            s.m[g] = m1, s.l[g] = l1;
+            for (int i = 0; i < 8; i++)
+                s.o[g][i] = o1[i];
+        }
+}
+
+template <class T, int G> __device__ inline void one_part(const one_args &a)
+{
+    extern __shared__ float outputs[]; /* [warps][G][cache_dim] */
+    __shared__ float q[G][GPU_HEAD_DIM_MAX], fresh[2][GPU_HEAD_DIM_MAX];
+    __shared__ float maxima[ONE_WARPS][G], sums[ONE_WARPS][G];
+    __shared__ int last;
+    const gpu_heads &h = a.heads;
+    int dim = h.head_dim, warp = threadIdx.x / GPU_WARP, lane = threadIdx.x % GPU_WARP;
+    int kv = blockIdx.x / a.per_kv, group = h.heads / h.kv_heads;
+    int first_head = blockIdx.x % a.per_kv * G, count = min(G, group - first_head);
+    /* Only the last kernel of a token changes control, and no kernel starts before the token in front
+     * is complete: the position and the keys and values before it may be read already. */
+    int position = a.control->position;
+    int low = h.window && position - h.window + 1 > 0 ? position - h.window + 1 : 0;
+    int length = position + 1 - low;
+    int part = (length + (int)gridDim.y - 1) / (int)gridDim.y;
+    part = part < ONE_LEAST ? ONE_LEAST : part;
+    int parts = (length + part - 1) / part;
+    int begin = low + (int)blockIdx.y * part, end = min(begin + part, position + 1);
+    if (begin > position)
+        return;
+    size_t base = (size_t)kv * h.capacity * h.cache_dim;
+#if __CUDA_ARCH__ >= 900
+    if (threadIdx.x < 2) {
+        uint32_t row = h.cache_dim * (uint32_t)sizeof(T); /* a multiple of 16 */
+        const char *cache = (const char *)(threadIdx.x ? h.values : h.keys);
+        gpu_prefetch_bulk(cache + (base + (size_t)begin * h.cache_dim) * sizeof(T),
+                          row * (uint32_t)(end - begin));
+    }
+#endif
+    gpu_await(a.link);
+    const float *heads = a.qkv + (kv * group + first_head) * dim;
+    for (int i = warp; i < G + 2; i += ONE_WARPS) {
+        if (i < count) {
+            gpu_take_head(h, heads + i * dim, false, h.q_norm, position, q[i]);
+            for (int d = lane; d < h.cache_dim; d += GPU_WARP)
+                q[i][d] = d < dim ? q[i][d] * h.scale * 1.4426950408889634f : 0;
+        } else if (i < G) {
+            for (int d = lane; d < h.cache_dim; d += GPU_WARP)
+                q[i][d] = 0;
+        } else if (end == position + 1) { /* this block sees the new position: it stores it */
+            bool is_v = i == G + 1;
+            gpu_take_head(h, a.qkv + (h.heads + (is_v ? h.kv_heads : 0) + kv) * dim, is_v, h.k_norm,
+                          position, fresh[is_v]);
+            /* Several blocks of one KV head write the same bytes, each before it reads them. */
+            gpu_store_head(h, kv, is_v, position, fresh[is_v]);
+        }
+    }
+    __syncthreads();
+
+    one_state<G> s;
+#pragma unroll
+    for (int g = 0; g < G; g++) {
+        s.m[g] = -FLT_MAX;
+        s.l[g] = 0;
+        for (int i = 0; i < 8; i++)
+            s.o[g][i] = 0;
+    }
+    one_walk<T, G>(a, q, base, begin, end, s);
+    if (lane < a.key_lanes && 8 * lane < h.cache_dim)
+#pragma unroll
+        for (int g = 0; g < G; g++)
+            for (int i = 0; i < 8; i++)
+                outputs[(warp * G + g) * h.cache_dim + 8 * lane + i] = s.o[g][i];
+    if (lane == 0)
+#pragma unroll
+        for (int g = 0; g < G; g++) {
+            maxima[warp][g] = s.m[g];
+            sums[warp][g] = s.l[g];
+        }
+    __syncthreads();
+
+    for (int i = threadIdx.x; i < count * dim; i += ONE_THREADS) {
+        int g = i / dim, d = i % dim, head = kv * group + first_head + g;
+        float m = -FLT_MAX, l = 0, o[1] = {0};
+        for (int w = 0; w < ONE_WARPS; w++) {
+            float o2[1] = {outputs[(w * G + g) * h.cache_dim + d]};
+            one_merge<1>(m, l, o, maxima[w][g], sums[w][g], o2);
+        }
+        if (parts == 1) {
+            a.out[head * dim + d] = o[0] / l;
+            continue;
+        }
+        float *to = a.partial + ((size_t)head * gridDim.y + blockIdx.y) * (2 + dim);
+        __stcg(to + 2 + d, o[0]);
+        if (d == 0) {
+            __stcg(to, m);
+            __stcg(to + 1, l);
+        }
+    }
+    if (parts == 1)
+        return;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0)
+        last = atomicAdd(&a.done[blockIdx.x], 1) == parts - 1;
+    __syncthreads();
+    if (!last)
+        return;
+    __threadfence();
+    for (int i = threadIdx.x; i < count * dim; i += ONE_THREADS) {
+        int g = i / dim, d = i % dim, head = kv * group + first_head + g;
+        float m = -FLT_MAX, l = 0, o[1] = {0};
+        const float *from = a.partial + (size_t)head * gridDim.y * (2 + dim);
+        for (int p = 0; p < parts; p++, from += 2 + dim) {
+            float o2[1] = {__ldcg(from + 2 + d)};
+            one_merge<1>(m, l, o, __ldcg(from), __ldcg(from + 1), o2);
+        }
+        a.out[head * dim + d] = o[0] / l;
+    }
+    if (threadIdx.x == 0)
+        a.done[blockIdx.x] = 0;
+}
+
+template <class T, int G>
+__global__ void __launch_bounds__(ONE_THREADS) one_kernel(const __grid_constant__ one_args a)
+{
+    gpu_release_next();
+    one_part<T, G>(a);
+    gpu_finish(a.link);
+}
+
+static int heads_of_block(const gpu_heads *h)
+{
+    int group = h->heads / h->kv_heads;
+    return group >= 5 ? 8 : group >= 3 ? 4 : group;
+}
+
+static int blocks_of_kv(const gpu_heads *h)
+{
+    int each = heads_of_block(h);
+    return (h->heads / h->kv_heads + each - 1) / each;
+}
+
+static int parts_of(const gpu_context *context, const gpu_heads *h)
+{
+    int parts = context->multiprocessors / (h->kv_heads * blocks_of_kv(h));
+    return parts < 1 ? 1 : parts > 64 ? 64 : parts;
+}
+
+extern "C" size_t gpu_attention_scratch(const gpu_context *context, const gpu_heads *h)
+{
+    size_t blocks = (size_t)(h->kv_heads * blocks_of_kv(h));
+    return blocks * sizeof(int) +
+           (size_t)h->heads * (size_t)parts_of(context, h) * (2 + h->head_dim) * sizeof(float);
+}
+
+template <class T, int G>
+static pare_status attend_one(gpu_context *context, one_args &a)
+{
+    const gpu_heads *h = &a.heads;
+    dim3 grid((unsigned)(h->kv_heads * a.per_kv), (unsigned)parts_of(context, h));
+    a.link = gpu_next_link(context, grid);
+    return gpu_launch(context, "attention", true, one_kernel<T, G>, grid, dim3(ONE_THREADS),
+                      sizeof(float) * ONE_WARPS * G * (size_t)h->cache_dim, a);
+}
+
+template <class T> static pare_status attend_typed(gpu_context *context, one_args &a)
+{
+    switch (heads_of_block(&a.heads)) {
+    case 1:
+        return attend_one<T, 1>(context, a);
+    case 2:
+        return attend_one<T, 2>(context, a);
+    case 4:
+        return attend_one<T, 4>(context, a);
+    default:
+        return attend_one<T, 8>(context, a);
+    }
+}
+
+extern "C" pare_status gpu_attend_one(gpu_context *context, const gpu_heads *heads,
+                                      const float *qkv, const gpu_control *control, float *out,
+                                      void *scratch)
+{
+    one_args a = {*heads, qkv, control, out, NULL, (int *)scratch, blocks_of_kv(heads), 1, {}};
+    a.partial = (float *)((int *)scratch + heads->kv_heads * a.per_kv);
+    while (8 * a.key_lanes < heads->cache_dim)
+        a.key_lanes *= 2;
+    return heads->cache_type == PARE_TYPE_F16 ? attend_typed<__half>(context, a)
+                                              : attend_typed<float>(context, a);
+}

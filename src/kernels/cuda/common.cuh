@@ -1,0 +1,201 @@
+/* What all kernels use: launching, dependent launch, asynchronous copies, sums over a warp. */
+#ifndef PARE_KERNELS_CUDA_COMMON_CUH
+#define PARE_KERNELS_CUDA_COMMON_CUH
+
+#include "kernels/cuda/gpu.h"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+enum { GPU_WARP = 32, GPU_ALL = 0xffffffff };
+
+/* Launches on the context's stream. `chain`: the kernel calls gpu_depend() before it reads what
+ * others wrote and may start before they end. */
+template <class... P, class... A>
+static pare_status gpu_launch(gpu_context *context, const char *what, bool chain,
+                              void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
+                              A... arguments)
+{
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared;
+    config.stream = context->stream;
+    config.attrs = &attribute;
+    config.numAttrs = chain && context->chained ? 1 : 0;
+    if (shared > 48 << 10) {
+        pare_status status = gpu_check(
+            cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 (int)shared),
+            what);
+        if (status != PARE_OK)
+            return status;
+    }
+    return gpu_check(cudaLaunchKernelEx(&config, kernel, P(arguments)...), what);
+}
+
+/* The next kernel of the chain may be started. */
+__device__ inline void gpu_release_next()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+/* The link of the next kernel, which has `blocks` blocks. */
+static inline gpu_link gpu_next_link(gpu_context *context, dim3 grid)
+{
+    gpu_link link = {NULL, 0, NULL};
+    if (!context->links || !context->chained || context->link >= GPU_LINKS)
+        return link;
+    if (context->link > 0) {
+        link.ready = context->links + context->link - 1;
+        link.expected = context->link_blocks;
+    }
+    link.done = context->links + context->link++;
+    context->link_blocks = (int)(grid.x * grid.y * grid.z);
+    return link;
+}
+
+/* All kernels in front of this one are complete and what they wrote is visible. */
+__device__ inline void gpu_depend()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* What the kernel in front wrote is visible. All threads of the block. */
+__device__ inline void gpu_await(const gpu_link &link)
+{
+    if (!link.ready) {
+        gpu_depend();
+        return;
+    }
+    if (threadIdx.x == 0) {
+        int count;
+        do {
+            asm volatile("ld.acquire.gpu.global.s32 %0, [%1];"
+                         : "=r"(count)
+                         : "l"(link.ready)
+                         : "memory");
+        } while (count < link.expected);
+    }
+    __syncthreads();
+}
+
+/* What this block wrote is complete. All threads of the block; the kernel ends after the one in front
+ * of it, so that the end of the last one is the end of all. */
+__device__ inline void gpu_finish(const gpu_link &link)
+{
+    if (link.done) {
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            __threadfence();
+            atomicAdd(link.done, 1);
+        }
+    }
+    gpu_depend();
+}
+
+__device__ inline float gpu_warp_sum(float v)
+{
+#pragma unroll
+    for (int i = 16; i; i >>= 1)
+        v += __shfl_xor_sync(GPU_ALL, v, i);
+    return v;
+}
+
+/* The same sum for every thread of the block; scratch: 32 floats that are free on both sides. */
+__device__ inline float gpu_block_sum(float v, float *scratch)
+{
+    int warps = blockDim.x / GPU_WARP, lane = threadIdx.x % GPU_WARP;
+    v = gpu_warp_sum(v);
+    if (lane == 0)
+        scratch[threadIdx.x / GPU_WARP] = v;
+    __syncthreads();
+    v = gpu_warp_sum(lane < warps ? scratch[lane] : 0);
+    __syncthreads();
+    return v;
+}
+
+__device__ inline uint32_t gpu_shared_address(const void *p)
+{
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+
+__device__ inline void gpu_prefetch(const void *p)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
+
+#if __CUDA_ARCH__ >= 900
+/* Into the L2 cache; 16-byte aligned, a multiple of 16 bytes. */
+__device__ inline void gpu_prefetch_bulk(const void *from, uint32_t bytes)
+{
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
+
+/* ---- a barrier in shared memory that counts bytes, and the copy engine ---- */
+
+__device__ inline void gpu_barrier_init(uint64_t *barrier)
+{
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(gpu_shared_address(barrier))
+                 : "memory");
+}
+
+__device__ inline void gpu_barrier_fence()
+{
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+__device__ inline void gpu_barrier_expect(uint64_t *barrier, uint32_t bytes)
+{
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
+                     gpu_shared_address(barrier)),
+                 "r"(bytes)
+                 : "memory");
+}
+
+__device__ inline void gpu_barrier_wait(uint64_t *barrier, uint32_t phase)
+{
+    asm volatile("{\n"
+                 ".reg .pred p;\n"
+                 "again:\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
+                 "@!p bra again;\n"
+                 "}" ::"r"(gpu_shared_address(barrier)),
+                 "r"(phase)
+                 : "memory");
+}
+
+/* 16-byte aligned, a multiple of 16 bytes. */
+__device__ inline void gpu_copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
+                 "[%3];" ::"r"(gpu_shared_address(to)),
+                 "l"(from), "r"(bytes), "r"(gpu_shared_address(barrier))
+                 : "memory");
+}
+#endif
+
+/* ---- activation functions, as the CPU's reference computes them ---- */
+
+__device__ inline float gpu_activate(float x, gpu_activation f)
+{
+    switch (f) {
+    case GPU_SILU:
+        return x / (1 + expf(-x));
+    case GPU_GELU:
+        return 0.5f * x * erfcf(-x * 0.70710678118654752f);
+    case GPU_GELU_TANH:
+        return x / (1 + expf(-1.5957691216057308f * (x + 0.044715f * x * x * x)));
+    default:
+        return x > 0 ? x : 0;
+    }
+}
+
+#endif

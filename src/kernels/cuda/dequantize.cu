@@ -1,0 +1,146 @@
+/* Packed rows as numbers: embeddings, and the tensor cores' operand. */
+#include "kernels/cuda/common.cuh"
+#include "kernels/cuda/formats.cuh"
+#include "kernels/cuda/numbers.cuh"
+
+enum { DEQUANTIZE_THREADS = 128 };
+
+/* A thread's 8 columns of a row. */
+template <class F>
+__device__ inline void row_values(const gpu_weights &w, int64_t row, int piece, float v[8])
+{
+    const uint8_t *data = w.data + (size_t)row * w.row_bytes;
+    int groups = (int)(w.columns + 31) / 32, group = piece / 4, chunk = group / GPU_CHUNK_GROUPS;
+    int in_chunk = groups - chunk * GPU_CHUNK_GROUPS;
+    in_chunk = in_chunk < GPU_CHUNK_GROUPS ? in_chunk : GPU_CHUNK_GROUPS;
+    gpu_eight_values<F>(data + (size_t)chunk * F::chunk_bytes(GPU_CHUNK_GROUPS), in_chunk,
+                        group % GPU_CHUNK_GROUPS, piece % 4, v);
+}
+#define X(TYPE, F)                                                                                 \
+    template <>                                                                                    \
+    __device__ inline void row_values<F>(const gpu_weights &w, int64_t row, int piece, float v[8]) \
+    {                                                                                              \
+        F::load8(w.data + (size_t)row * w.row_bytes + piece * 8 * F::BYTES, v);                    \
+    }
+GPU_DENSE_LIST(X)
+#undef X
+
+static int64_t pieces_of(const gpu_weights *w)
+{
+    return (w->columns + 31) / 32 * 4;
+}
+
+struct dequantize_args {
+    gpu_weights weights;
+    int64_t first, rows;
+    gpu_planes to;
+};
+
+template <class F> __global__ void dequantize_kernel(const dequantize_args a)
+{
+    int piece = (int)(blockIdx.x * DEQUANTIZE_THREADS + threadIdx.x);
+    if (piece >= (int)(a.weights.columns + 31) / 32 * 4)
+        return;
+    for (int64_t r = blockIdx.y; r < a.rows; r += gridDim.y) {
+        float v[8];
+        row_values<F>(a.weights, a.first + r, piece, v);
+        gpu_put8(a.to, r, 8 * piece, v);
+    }
+}
+
+extern "C" pare_status gpu_dequantize(gpu_context *context, const gpu_weights *weights,
+                                      int64_t first, int64_t rows, const gpu_planes *to)
+{
+    dequantize_args a = {*weights, first, rows, *to};
+    dim3 grid((unsigned)((pieces_of(weights) + DEQUANTIZE_THREADS - 1) / DEQUANTIZE_THREADS),
+              (unsigned)(rows < 16384 ? rows : 16384));
+    switch (weights->type) {
+#define X(TYPE, F)                                                                                 \
+    case PARE_TYPE_##TYPE:                                                                         \
+        return gpu_launch(context, "dequantizing", false, dequantize_kernel<F>, grid,              \
+                          dim3(DEQUANTIZE_THREADS), 0, a);
+        GPU_CODED_LIST(X)
+        GPU_DENSE_LIST(X)
+#undef X
+    default:
+        return gpu_check(cudaErrorNotSupported, pare_type_name(weights->type));
+    }
+}
+
+/* ---- embeddings ---- */
+
+struct embed_args {
+    gpu_weights table, positions;
+    const int32_t *ids; /* NULL: control's token and position */
+    const gpu_control *control;
+    int64_t past, stride;
+    float *x;
+    gpu_link link;
+};
+
+template <class F>
+__device__ inline void add_row(const gpu_weights &w, int64_t row, int piece, float *x, bool add)
+{
+    float v[8];
+    row_values<F>(w, row, piece, v);
+    for (int i = 0; i < 8 && 8 * piece + i < w.columns; i++)
+        x[8 * piece + i] = add ? x[8 * piece + i] + v[i] : v[i];
+}
+
+__device__ inline void add_any_row(const gpu_weights &w, int64_t row, int piece, float *x, bool add)
+{
+    switch (w.type) {
+#define X(TYPE, F)                                                                                 \
+    case PARE_TYPE_##TYPE:                                                                         \
+        add_row<F>(w, row, piece, x, add);                                                         \
+        break;
+        GPU_CODED_LIST(X)
+        GPU_DENSE_LIST(X)
+#undef X
+    default:
+        break;
+    }
+}
+
+__device__ inline void embed_piece(const embed_args &a, int piece)
+{
+    int64_t t = blockIdx.y, token = a.ids ? a.ids[t] : a.control->token;
+    float *x = a.x + t * a.stride;
+    add_any_row(a.table, token, piece, x, false);
+    if (a.positions.data)
+        add_any_row(a.positions, a.ids ? a.past + t : a.control->position, piece, x, true);
+}
+
+__global__ void embed_kernel(const embed_args a)
+{
+    int piece = (int)(blockIdx.x * DEQUANTIZE_THREADS + threadIdx.x);
+    gpu_release_next();
+    gpu_await(a.link);
+    if (piece < (int)(a.table.columns + 31) / 32 * 4)
+        embed_piece(a, piece);
+    gpu_finish(a.link);
+}
+
+static pare_status embed(gpu_context *context, embed_args a, int64_t tokens, bool chain)
+{
+    int64_t pieces = pieces_of(&a.table);
+    dim3 grid((unsigned)((pieces + DEQUANTIZE_THREADS - 1) / DEQUANTIZE_THREADS), (unsigned)tokens);
+    if (chain)
+        a.link = gpu_next_link(context, grid);
+    return gpu_launch(context, "embedding", chain, embed_kernel, grid, dim3(DEQUANTIZE_THREADS), 0,
+                      a);
+}
+
+extern "C" pare_status gpu_embed_one(gpu_context *context, const gpu_weights *table,
+                                     const gpu_weights *positions, const gpu_control *control,
+                                     float *x)
+{
+    return embed(context, {*table, *positions, NULL, control, 0, 0, x, {}}, 1, true);
+}
+
+extern "C" pare_status gpu_embed(gpu_context *context, const gpu_weights *table,
+                                 const gpu_weights *positions, const int32_t *ids, int64_t tokens,
+                                 int64_t past, float *x, int64_t stride)
+{
+    return embed(context, {*table, *positions, ids, NULL, past, stride, x, {}}, tokens, false);
+}

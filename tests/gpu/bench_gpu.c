@@ -1,0 +1,133 @@
+/* Speed of exact shapes with random weights: bench_gpu [-p PROMPT] [-n TOKENS] [-r REPETITIONS] [-d DEPTH]
+ * SHAPE FORMAT[+HEAD]... One JSON object a line. Wall clock; greedy choice included; the median of
+ * the repetitions with the lowest and highest. */
+#include "base/clock.h"
+#include "gpu/shape_model.h"
+
+#include <pare/session.h>
+
+enum { MOST = 64 };
+
+typedef struct bench {
+    int prompt, tokens, repetitions, depth;
+    pare_activations activations;
+} bench;
+
+typedef struct spread {
+    double median, low, high;
+} spread;
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static spread summarize(double *v, int n)
+{
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    return (spread){v[n / 2], v[0], v[n - 1]};
+}
+
+static pare_status measure(const bench *b, pare_session *session, int64_t vocab, spread *prefill,
+                           spread *decode)
+{
+    double first[MOST], second[MOST];
+    int32_t *ids = malloc((size_t)(b->depth + b->prompt + b->tokens) * sizeof *ids);
+    float *logits = malloc((size_t)vocab * sizeof *logits);
+    pare_random random = {3};
+    pare_status status = PARE_OK;
+    for (int i = 0; i < b->depth + b->prompt; i++)
+        ids[i] = (int32_t)pare_random_below(&random, (uint64_t)vocab);
+    if (b->depth)
+        status = pare_session_forward(session, ids, b->depth);
+    for (int r = -1; r < b->repetitions && status == PARE_OK; r++) { /* -1: warm-up */
+        double start = pare_seconds(), took = 0;
+        status = pare_session_rollback(session, b->depth);
+        if (status == PARE_OK && b->prompt)
+            status = pare_session_forward(session, ids + b->depth, b->prompt);
+        if (status == PARE_OK && b->prompt)
+            status = pare_session_logits(session, b->prompt - 1, 1, logits);
+        took = pare_seconds() - start;
+        start = pare_seconds();
+        if (status == PARE_OK)
+            status = pare_session_greedy(session, 1, b->tokens, ids + b->depth + b->prompt);
+        if (r >= 0) {
+            first[r] = took;
+            second[r] = (pare_seconds() - start) / b->tokens;
+        }
+    }
+    *prefill = summarize(first, b->repetitions);
+    *decode = summarize(second, b->repetitions);
+    free(ids);
+    free(logits);
+    return status;
+}
+
+static void run(const bench *b, const char *shape, const char *formats)
+{
+    char name[32];
+    const char *plus = strchr(formats, '+');
+    snprintf(name, sizeof name, "%.*s", plus ? (int)(plus - formats) : 31, formats);
+    pare_type type = pare_type_from_name(name), head = pare_type_from_name(plus ? plus + 1 : name);
+    shape_model model;
+    pare_session *session = NULL;
+    pare_session_options options = pare_session_options_default();
+    spread prefill, decode;
+    pare_status status = shape_model_create(&model, shape, type, head);
+    if (status != PARE_OK) {
+        printf("{\"shape\":\"%s\",\"format\":\"%s\",\"error\":\"does not fit\"}\n", shape, formats);
+        return;
+    }
+    options.device = "cuda";
+    options.activations = b->activations;
+    options.context = b->depth + b->prompt + b->tokens;
+    double start = pare_seconds();
+    status = pare_session_create(&model.model, &options, &session);
+    double load = pare_seconds() - start;
+    if (status == PARE_OK)
+        status = measure(b, session, model.model.decoder.vocab, &prefill, &decode);
+    if (status != PARE_OK) {
+        printf("{\"shape\":\"%s\",\"format\":\"%s\",\"error\":\"%s\"}\n", shape, formats,
+               pare_error_message());
+    } else {
+        double bytes = (double)pare_session_get_memory(session).decode_bytes;
+        printf("{\"shape\":\"%s\",\"format\":\"%s\",\"activations\":\"%s\",\"depth\":%d,\"n_prompt\":%d,"
+               "\"decode_ms\":%.4f,\"decode_ms_low\":%.4f,\"decode_ms_high\":%.4f,"
+               "\"decode_tokens_per_s\":%.1f,\"decode_bytes\":%.0f,\"decode_bytes_per_s\":%.4g,"
+               "\"prefill_ms\":%.3f,\"prefill_ms_low\":%.3f,\"prefill_tokens_per_s\":%.0f,"
+               "\"load_s\":%.2f}\n",
+               shape, formats, b->activations ? "fast" : "f32", b->depth, b->prompt,
+               1e3 * decode.median, 1e3 * decode.low, 1e3 * decode.high, 1 / decode.median, bytes,
+               bytes / decode.median, 1e3 * prefill.median, 1e3 * prefill.low,
+               b->prompt / prefill.median, load);
+    }
+    fflush(stdout);
+    pare_session_free(session);
+    shape_model_free(&model);
+}
+
+int main(int argc, char **argv)
+{
+    bench b = {512, 128, 5, 0, PARE_ACTIVATIONS_FAST};
+    const char *shape = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "-p") == 0 && i + 1 < argc)
+            b.prompt = atoi(argv[++i]);
+        else if (strcmp(argv[i], "-n") == 0 && i + 1 < argc)
+            b.tokens = atoi(argv[++i]);
+        else if (strcmp(argv[i], "-r") == 0 && i + 1 < argc)
+            b.repetitions = atoi(argv[++i]);
+        else if (strcmp(argv[i], "-d") == 0 && i + 1 < argc)
+            b.depth = atoi(argv[++i]);
+        else if (strcmp(argv[i], "-e") == 0)
+            b.activations = PARE_ACTIVATIONS_F32;
+        else if (!shape || pare_shape_config(argv[i]))
+            shape = argv[i];
+        else
+            run(&b, shape, argv[i]);
+        if (b.repetitions > MOST || b.repetitions < 1 || b.tokens < 1)
+            return 2;
+    }
+    return 0;
+}
