@@ -24,8 +24,8 @@ typedef struct pare_backend_functions {
      * hidden states. */
     pare_status (*forward)(void *state, const int32_t *ids, int64_t n, int64_t past);
     pare_status (*logits)(void *state, int64_t first, int64_t count, float *logits);
-    /* Runs `id` at position past, then the most probable token, and so on: n passes, n choices. NULL:
-     * the session does it by forward and logits. */
+    /* Runs `id` at position past, then the most probable token, and so on: n passes, n choices.
+     * NULL: the session does it by forward and logits. */
     pare_status (*greedy)(void *state, int32_t id, int64_t n, int64_t past, int32_t *ids);
     /* Copies the cache of the first `positions` positions out and in; bytes for it. */
     size_t (*cache_bytes)(void *state, int64_t positions);
@@ -52,8 +52,8 @@ typedef struct pare_backend_abi {
 typedef const pare_backend_functions *pare_backend_entry(const pare_backend_abi *abi);
 #define PARE_CUDA_ENTRY "pare_cuda_backend"
 
-/* The backend of a device: NULL or "cpu", "cuda", "cuda:N", "auto" (a GPU where there is one). *used
- * is the device for its create. */
+/* The backend of a device: NULL or "cpu", "cuda", "cuda:N", "auto" (a GPU where there is one).
+ * *used is the device for its create. */
 pare_status pare_backend_find(const char *device, const pare_backend_functions **backend,
                               const char **used);
 

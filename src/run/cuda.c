@@ -31,9 +31,9 @@ static pare_status parse_device(const char *device, int *number)
         long value = strtol(device + 5, &end, 10);
         *number = value > 1 << 20 ? 1 << 20 : (int)value;
     }
-    return end && !*end ? PARE_OK
-                        : pare_fail(PARE_INVALID_ARGUMENT, "device '%s': use cuda or cuda:N",
-                                    device);
+    return end && !*end
+               ? PARE_OK
+               : pare_fail(PARE_INVALID_ARGUMENT, "device '%s': use cuda or cuda:N", device);
 }
 
 static pare_status cuda_check(const char *device)
@@ -84,8 +84,8 @@ static void set_strides(cuda_state *cuda)
     if (cuda->up_offset > cuda->widest)
         cuda->widest = cuda->up_offset;
     cuda->cache_dim = (d->head_dim + 7) / 8 * 8;
-    cuda->kv_row_bytes =
-        (size_t)cuda->cache_dim * (cuda->kv_type == PARE_TYPE_F16 ? sizeof(uint16_t) : sizeof(float));
+    cuda->kv_row_bytes = (size_t)cuda->cache_dim *
+                         (cuda->kv_type == PARE_TYPE_F16 ? sizeof(uint16_t) : sizeof(float));
 }
 
 static pare_status allocate_cache(cuda_state *cuda)
@@ -142,7 +142,8 @@ static pare_status allocate_scratch(cuda_state *cuda)
     PARE_TRY(cuda_hold(cuda, chunk * (size_t)cuda->attention_stride * number, "scratch",
                        &cuda->attended));
     PARE_TRY(cuda_hold(cuda, chunk * (size_t)cuda->mlp_stride * number, "scratch", &cuda->mlp));
-    PARE_TRY(cuda_hold(cuda, (size_t)(rows * cuda->vocab_stride) * number, "logits", &cuda->logits));
+    PARE_TRY(
+        cuda_hold(cuda, (size_t)(rows * cuda->vocab_stride) * number, "logits", &cuda->logits));
     PARE_TRY(cuda_hold(cuda, 3 * chunk * (size_t)cuda->widest * 2, "scratch", &cuda->x_planes));
     if (cuda->context > 1)
         PARE_TRY(cuda_hold(cuda, (size_t)cuda_plane_numbers(cuda) * sizeof(uint16_t), "scratch",
@@ -150,7 +151,6 @@ static pare_status allocate_scratch(cuda_state *cuda)
     PARE_TRY(cuda_hold(cuda, gpu_attention_scratch(&cuda->gpu, &heads), "scratch",
                        &cuda->attention_scratch));
     PARE_TRY(cuda_hold(cuda, sizeof *cuda->control, "scratch", &cuda->control));
-    PARE_TRY(cuda_hold(cuda, GPU_LINKS * sizeof *cuda->links, "scratch", &cuda->links));
     PARE_TRY(cuda_hold(cuda, (size_t)gpu_best_count(&cuda->gpu) * sizeof *cuda->best, "scratch",
                        &cuda->best));
     PARE_TRY(cuda_hold(cuda, (size_t)cuda->context * sizeof *cuda->ids, "token ids", &cuda->ids));
@@ -158,9 +158,9 @@ static pare_status allocate_scratch(cuda_state *cuda)
     cuda->memory.scratch_bytes = (int64_t)(cuda->gpu.allocated - before);
     PARE_TRY(cuda_hold(cuda, (size_t)(cuda->context * cuda->hidden_stride) * number,
                        "hidden states", &cuda->hidden));
-    PARE_TRY(gpu_check(cudaMallocHost((void **)&cuda->logits_host,
-                                      (size_t)cuda->decoder->vocab * number),
-                       "pinned memory"));
+    PARE_TRY(gpu_check(
+        cudaMallocHost((void **)&cuda->logits_host, (size_t)cuda->decoder->vocab * number),
+        "pinned memory"));
 fail:
     return status;
 }
@@ -260,9 +260,9 @@ static pare_status decode_each(cuda_state *cuda, const int32_t *ids, int64_t n, 
     for (int64_t t = 0; t < n; t++) {
         float *to = t ? cuda->hidden + t * cuda->hidden_stride : (float *)cuda->x_planes;
         PARE_TRY(decode(cuda, ids[t], past + t));
-        PARE_TRY(gpu_check(cudaMemcpyAsync(to, cuda->hidden, bytes, cudaMemcpyDeviceToDevice,
-                                           cuda->gpu.stream),
-                           "keeping a hidden state"));
+        PARE_TRY(gpu_check(
+            cudaMemcpyAsync(to, cuda->hidden, bytes, cudaMemcpyDeviceToDevice, cuda->gpu.stream),
+            "keeping a hidden state"));
     }
     PARE_TRY(gpu_check(cudaMemcpyAsync(cuda->hidden, cuda->x_planes, bytes,
                                        cudaMemcpyDeviceToDevice, cuda->gpu.stream),
@@ -327,9 +327,9 @@ static pare_status cuda_greedy(void *state, int32_t id, int64_t n, int64_t past,
     for (int64_t i = 0; i < n; i++)
         PARE_TRY(launch_token(cuda));
     PARE_TRY(gpu_wait(&cuda->gpu));
-    PARE_TRY(gpu_check(cudaMemcpy(ids, cuda->ids + past, (size_t)n * sizeof *ids,
-                                  cudaMemcpyDeviceToHost),
-                       "copying token ids"));
+    PARE_TRY(gpu_check(
+        cudaMemcpy(ids, cuda->ids + past, (size_t)n * sizeof *ids, cudaMemcpyDeviceToHost),
+        "copying token ids"));
     cuda->decoded = true;
 fail:
     return status;
@@ -353,11 +353,10 @@ static pare_status copy_cache(cuda_state *cuda, int64_t positions, char *host, b
         return PARE_OK;
     for (int i = 0; i < 2; i++, host += width * rows) {
         char *device = i ? cuda->values : cuda->keys;
-        PARE_TRY(gpu_check(save ? cudaMemcpy2D(host, width, device, pitch, width, rows,
-                                               cudaMemcpyDeviceToHost)
-                                : cudaMemcpy2D(device, pitch, host, width, width, rows,
-                                               cudaMemcpyHostToDevice),
-                           "copying the KV cache"));
+        PARE_TRY(gpu_check(
+            save ? cudaMemcpy2D(host, width, device, pitch, width, rows, cudaMemcpyDeviceToHost)
+                 : cudaMemcpy2D(device, pitch, host, width, width, rows, cudaMemcpyHostToDevice),
+            "copying the KV cache"));
     }
 fail:
     return status;

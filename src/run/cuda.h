@@ -7,11 +7,11 @@
 #include "run/backend.h"
 
 enum {
-    CUDA_CHUNK = 2048,           /* tokens that go through the layers together */
-    CUDA_GROUP = 3,              /* q, k, v */
-    CUDA_LOGITS = 256,           /* rows of logits at a time */
-    CUDA_SLICE = 64 << 20,       /* weights that are made numbers at a time */
-    CUDA_STAGING = 64 << 20,     /* bytes of stored weights on the device while they are packed */
+    CUDA_CHUNK = 2048,       /* tokens that go through the layers together */
+    CUDA_GROUP = 3,          /* q, k, v */
+    CUDA_LOGITS = 256,       /* rows of logits at a time */
+    CUDA_SLICE = 64 << 20,   /* weights that are made numbers at a time */
+    CUDA_STAGING = 64 << 20, /* bytes of stored weights on the device while they are packed */
 };
 
 typedef struct cuda_memory {
@@ -67,16 +67,16 @@ typedef struct cuda_state {
 
     /* Strides in floats. hidden: the residual stream of each position of the last forward, before
      * the final norm. */
-    int64_t hidden_stride, qkv_stride, attention_stride, mlp_stride, up_offset, vocab_stride, widest;
+    int64_t hidden_stride, qkv_stride, attention_stride, mlp_stride, up_offset, vocab_stride,
+        widest;
     float *hidden, *qkv, *attended, *mlp, *logits;
     void *x_planes, *w_planes, *attention_scratch;
     gpu_control *control;
     gpu_best *best;
-    int *links;           /* [GPU_LINKS] */
-    int32_t *ids;         /* [context]: a prompt's, or the choices of greedy decoding */
-    float *logits_host;   /* pinned, [vocab] */
+    int32_t *ids;          /* [context]: a prompt's, or the choices of greedy decoding */
+    float *logits_host;    /* pinned, [vocab] */
     cudaGraphExec_t token; /* decodes one token */
-    bool decoded;         /* the logits of the last forward are computed */
+    bool decoded;          /* the logits of the last forward are computed */
 } cuda_state;
 
 /* The plug-in's one symbol (run/backend.h). */

@@ -76,8 +76,8 @@ static pare_status queue_up(cuda_state *cuda, const cuda_layer *layer)
     const cuda_group *up = &layer->up;
     gpu_epilogue first = up->gated ? GPU_GATED : GPU_ACTIVATE;
     pare_status status;
-    PARE_TRY(multiply_one(cuda, &up->items[0], cuda->hidden, &layer->mlp_norm, cuda->mlp, first,
-                          NULL));
+    PARE_TRY(
+        multiply_one(cuda, &up->items[0], cuda->hidden, &layer->mlp_norm, cuda->mlp, first, NULL));
     if (up->count > 1)
         PARE_TRY(multiply_one(cuda, &up->items[1], cuda->hidden, &layer->mlp_norm, cuda->mlp,
                               GPU_MULTIPLY, NULL));
@@ -98,8 +98,8 @@ static pare_status queue_layer(cuda_state *cuda, int64_t l)
     PARE_TRY(multiply_one(cuda, &layer->output.items[0], cuda->attended, NULL, cuda->hidden,
                           GPU_ADD, NULL));
     PARE_TRY(queue_up(cuda, layer));
-    PARE_TRY(multiply_one(cuda, &layer->down.items[0], cuda->mlp, NULL, cuda->hidden, GPU_ADD,
-                          NULL));
+    PARE_TRY(
+        multiply_one(cuda, &layer->down.items[0], cuda->mlp, NULL, cuda->hidden, GPU_ADD, NULL));
 fail:
     return status;
 }
@@ -107,17 +107,15 @@ fail:
 pare_status cuda_queue_token(cuda_state *cuda)
 {
     pare_status status;
-    gpu_begin_links(&cuda->gpu, cuda->links);
-    PARE_TRY(gpu_embed_one(&cuda->gpu, &cuda->embedding, &cuda->positions, cuda->control,
-                           cuda->hidden));
+    PARE_TRY(
+        gpu_embed_one(&cuda->gpu, &cuda->embedding, &cuda->positions, cuda->control, cuda->hidden));
     for (int64_t l = 0; l < cuda->decoder->layers; l++)
         PARE_TRY(queue_layer(cuda, l));
     PARE_TRY(multiply_one(cuda, &cuda->head.items[0], cuda->hidden, &cuda->final_norm, cuda->logits,
                           GPU_STORE, cuda->best));
-    PARE_TRY(gpu_choose(&cuda->gpu, cuda->best, gpu_best_count(&cuda->gpu), cuda->control,
-                        cuda->ids));
+    PARE_TRY(
+        gpu_choose(&cuda->gpu, cuda->best, gpu_best_count(&cuda->gpu), cuda->control, cuda->ids));
 fail:
-    gpu_begin_links(&cuda->gpu, NULL);
     return status;
 }
 
@@ -185,8 +183,11 @@ static pare_status multiply(cuda_state *cuda, const cuda_matrix *matrix, operand
     const gpu_weights *w = &matrix->weights;
     int64_t stride = cuda_stride(w->columns), slice = o.direct ? w->rows : slice_rows(w);
     pare_status status = PARE_OK;
-    gpu_gemm_args args = {.x = x_planes(cuda, o, w->columns), .tokens = n, .columns = w->columns,
-                          .y_stride = y_stride, .add = add};
+    gpu_gemm_args args = {.x = x_planes(cuda, o, w->columns),
+                          .tokens = n,
+                          .columns = w->columns,
+                          .y_stride = y_stride,
+                          .add = add};
     for (int64_t first = 0; first < w->rows; first += slice) {
         args.rows = w->rows - first < slice ? w->rows - first : slice;
         args.w = (gpu_planes){cuda->w_planes, o.number, o.w_planes, args.rows, stride};
@@ -237,8 +238,8 @@ static pare_status mlp_chunk(cuda_state *cuda, const cuda_layer *layer, float *x
         up = cuda->mlp + (layer->up.gated ? 1 : cuda->up_offset);
     PARE_TRY(multiply_group(cuda, &layer->up, x, cuda->hidden_stride, &layer->mlp_norm, n,
                             cuda->mlp, cuda->mlp_stride, false));
-    PARE_TRY(gpu_activate_rows(&cuda->gpu, cuda->mlp, up, layer->up.gated ? 2 : 1,
-                               cuda->mlp_stride, n, d->mlp_hidden, activation_kind(cuda), &to));
+    PARE_TRY(gpu_activate_rows(&cuda->gpu, cuda->mlp, up, layer->up.gated ? 2 : 1, cuda->mlp_stride,
+                               n, d->mlp_hidden, activation_kind(cuda), &to));
     PARE_TRY(multiply(cuda, down, o, n, x, cuda->hidden_stride, true));
 fail:
     return status;

@@ -11,8 +11,8 @@
 /* While weights are loaded. */
 typedef struct loader {
     cuda_state *cuda;
-    void *staging;   /* device, CUDA_STAGING bytes */
-    uint16_t *rows;  /* host: decoded rows of formats that have no layout */
+    void *staging;  /* device, CUDA_STAGING bytes */
+    uint16_t *rows; /* host: decoded rows of formats that have no layout */
     size_t rows_capacity;
     float *values; /* host: one decoded row */
     size_t values_capacity;
@@ -99,7 +99,8 @@ static pare_status decode_rows(loader *load, const pare_tensor *tensor, int64_t 
     PARE_TRY(pare_grow(&load->values, &load->values_capacity, (size_t)columns, sizeof *load->values,
                        "weights"));
     for (int64_t r = 0; r < n; r++) {
-        traits->decode((const char *)tensor->data + row * (size_t)(first + r), load->values, columns);
+        traits->decode((const char *)tensor->data + row * (size_t)(first + r), load->values,
+                       columns);
         for (int64_t c = 0; c < columns; c++)
             load->rows[r * columns + c] = pare_f32_to_f16(load->values[c]);
     }
@@ -130,7 +131,8 @@ static pare_status pack_tensor(loader *load, const pare_tensor *tensor, const gp
             from = load->rows;
         }
         PARE_TRY(gpu_upload(&cuda->gpu, load->staging, from, row * (size_t)n));
-        PARE_TRY(gpu_pack(&cuda->gpu, load->staging, row, packed, n, to, first + done * step, step));
+        PARE_TRY(
+            gpu_pack(&cuda->gpu, load->staging, row, packed, n, to, first + done * step, step));
         done += packed;
     }
 fail:
@@ -166,8 +168,8 @@ static pare_status load_weights(loader *load, const part *parts, int count, int6
     PARE_TRY(cuda_hold(cuda, bytes, "weights", &weights->data));
     cuda->memory.weights_bytes += (int64_t)bytes;
     for (int i = 0; i < count; i++) {
-        PARE_TRY(pack_tensor(load, parts[i].tensor, weights, alternate ? i : at,
-                             alternate ? count : 1));
+        PARE_TRY(
+            pack_tensor(load, parts[i].tensor, weights, alternate ? i : at, alternate ? count : 1));
         at += parts[i].rows;
     }
 fail:
@@ -229,13 +231,13 @@ static pare_status load_layer(loader *load, cuda_layer *to, const pare_layer *fr
 {
     const pare_decoder *d = load->cuda->decoder;
     int64_t q = d->heads * d->head_dim, kv = d->kv_heads * d->head_dim;
-    part apart[3] = {{from->q, from->q_bias, q}, {from->k, from->k_bias, kv},
-                     {from->v, from->v_bias, kv}};
+    part apart[3] = {
+        {from->q, from->q_bias, q}, {from->k, from->k_bias, kv}, {from->v, from->v_bias, kv}};
     part joined = {from->qkv, from->qkv_bias, q + 2 * kv};
     pare_status status;
     PARE_TRY(add_group(load, &to->qkv, from->qkv ? &joined : apart, from->qkv ? 1 : 3, d->hidden));
-    PARE_TRY(add_group(load, &to->output,
-                       &(part){from->output, from->output_bias, d->hidden}, 1, q));
+    PARE_TRY(
+        add_group(load, &to->output, &(part){from->output, from->output_bias, d->hidden}, 1, q));
     PARE_TRY(add_up(load, to, from));
     PARE_TRY(add_group(load, &to->down, &(part){from->down, from->down_bias, d->hidden}, 1,
                        d->mlp_hidden));
@@ -293,11 +295,12 @@ static pare_status check_room(const cuda_state *cuda)
     }
     pare_status status = gpu_check(cudaMemGetInfo(&free_bytes, &total), "asking for free memory");
     if (status == PARE_OK && wanted > free_bytes)
-        return pare_fail(PARE_OUT_OF_MEMORY,
-                         "GPU: out of memory: %s needs %.2f GB for its weights, %.2f of %.2f GB are "
-                         "free: quantize it to at most %.1f of its bits",
-                         cuda->model->info.path, (double)wanted / 1e9, (double)free_bytes / 1e9,
-                         (double)total / 1e9, (double)free_bytes / (double)wanted);
+        return pare_fail(
+            PARE_OUT_OF_MEMORY,
+            "GPU: out of memory: %s needs %.2f GB for its weights, %.2f of %.2f GB are "
+            "free: quantize it to at most %.1f of its bits",
+            cuda->model->info.path, (double)wanted / 1e9, (double)free_bytes / 1e9,
+            (double)total / 1e9, (double)free_bytes / (double)wanted);
     return status;
 }
 

@@ -12,8 +12,8 @@
 enum { PATH_MOST = 4096 };
 #define PLUGIN "pare_cuda.so"
 
-/* $PARE_PLUGINS, beside the program, in the library folder of the installed tree. `error` says why the
- * last file that exists could not be loaded. */
+/* $PARE_PLUGINS, beside the program, in the library folder of the installed tree. `error` says why
+ * the last file that exists could not be loaded. */
 static void *open_plugin(char error[512])
 {
     const char *places[3] = {getenv("PARE_PLUGINS"), NULL, NULL};

@@ -177,8 +177,8 @@ pare_status pare_session_logits(pare_session *session, int64_t first, int64_t co
                          "logits of positions %lld to %lld: the last forward pass had %lld",
                          (long long)first, (long long)(first + count - 1),
                          (long long)session->last);
-    return told(session->backend, session->backend->logits(session->state, session->skipped + first,
-                                                           count, logits));
+    return told(session->backend,
+                session->backend->logits(session->state, session->skipped + first, count, logits));
 }
 
 int64_t pare_session_position(const pare_session *session)
@@ -228,8 +228,9 @@ pare_status pare_session_restore(pare_session *session, const pare_snapshot *sna
         return pare_fail(PARE_INVALID_ARGUMENT, "the snapshot was taken of another session");
     pare_status status = PARE_OK;
     if (snapshot->cache)
-        status = told(session->backend, session->backend->cache_load(
-                                            session->state, snapshot->position, snapshot->cache));
+        status =
+            told(session->backend,
+                 session->backend->cache_load(session->state, snapshot->position, snapshot->cache));
     if (status != PARE_OK)
         return status;
     memcpy(session->ids, snapshot->ids, (size_t)snapshot->position * sizeof *session->ids);

@@ -1,6 +1,6 @@
-/* Speed of exact shapes with random weights: bench_gpu [-p PROMPT] [-n TOKENS] [-r REPETITIONS] [-d DEPTH]
- * SHAPE FORMAT[+HEAD]... One JSON object a line. Wall clock; greedy choice included; the median of
- * the repetitions with the lowest and highest. */
+/* Speed of exact shapes with random weights: bench_gpu [-p PROMPT] [-n TOKENS] [-r REPETITIONS] [-d
+ * DEPTH] SHAPE FORMAT[+HEAD]... One JSON object a line. Wall clock; greedy choice included; the
+ * median of the repetitions with the lowest and highest. */
 #include "base/clock.h"
 #include "gpu/shape_model.h"
 
@@ -92,7 +92,8 @@ static void run(const bench *b, const char *shape, const char *formats)
                pare_error_message());
     } else {
         double bytes = (double)pare_session_get_memory(session).decode_bytes;
-        printf("{\"shape\":\"%s\",\"format\":\"%s\",\"activations\":\"%s\",\"depth\":%d,\"n_prompt\":%d,"
+        printf("{\"shape\":\"%s\",\"format\":\"%s\",\"activations\":\"%s\",\"depth\":%d,\"n_"
+               "prompt\":%d,"
                "\"decode_ms\":%.4f,\"decode_ms_low\":%.4f,\"decode_ms_high\":%.4f,"
                "\"decode_tokens_per_s\":%.1f,\"decode_bytes\":%.0f,\"decode_bytes_per_s\":%.4g,"
                "\"prefill_ms\":%.3f,\"prefill_ms_low\":%.3f,\"prefill_tokens_per_s\":%.0f,"

@@ -1,5 +1,5 @@
-/* Models of exact shapes with random weights, in memory: each matrix holds TILE_ROWS rows, which the
- * GPU's loader repeats. */
+/* Models of exact shapes with random weights, in memory: each matrix holds TILE_ROWS rows, which
+ * the GPU's loader repeats. */
 #ifndef PARE_TESTS_SHAPE_MODEL_H
 #define PARE_TESTS_SHAPE_MODEL_H
 
@@ -132,8 +132,8 @@ static inline pare_status shape_model_create(shape_model *s, const char *shape, 
     m->layers = s->layers;
     m->tensors = s->tensors;
     m->private = &s->private;
-    m->info = (pare_model_info){.path = shape, .name = shape, .vocab = d->vocab,
-                                .context = d->context, .synthetic = true};
+    m->info = (pare_model_info){
+        .path = shape, .name = shape, .vocab = d->vocab, .context = d->context, .synthetic = true};
     m->token_embedding = shape_matrix(s, head_type, d->vocab, d->hidden);
     m->head = d->tied_head ? m->token_embedding : shape_matrix(s, head_type, d->vocab, d->hidden);
     if (d->position == PARE_POSITION_LEARNED)

@@ -108,6 +108,7 @@ static inline pare_model *small_model_create(small_model *s, bool llama, pare_ty
     if (type != PARE_TYPE_F32 && type != PARE_TYPE_BF16) { /* widths of whole blocks */
         d->hidden = 256;
         d->heads = 8;
+        d->kv_heads = llama ? 2 : 8;
         d->head_dim = 32;
         d->mlp_hidden = 512;
     }

@@ -37,7 +37,7 @@ template <class T, int DIM>
 __global__ void __launch_bounds__(ATTEND_THREADS) attend_kernel(const attend_args a)
 {
     constexpr int PIECES = DIM / 4 / ATTEND_SHARE;
-    extern __shared__ float4 tiles[];
+    GPU_SHARED(float4, 16, tiles);
     float *keys = (float *)tiles, *values = keys + ATTEND_KEYS * DIM;
     const gpu_heads &h = a.heads;
     int head = blockIdx.x, kv = head / (h.heads / h.kv_heads), dim = h.head_dim;
@@ -53,9 +53,9 @@ __global__ void __launch_bounds__(ATTEND_THREADS) attend_kernel(const attend_arg
     for (int j = 0; j < PIECES; j++)
         for (int i = 0; i < 4; i++) {
             int d = 4 * (ATTEND_SHARE * j + sub) + i;
-            q[j][i] = live && d < dim ? a.qkv[t * a.stride + head * dim + d] * h.scale *
-                                            1.4426950408889634f
-                                      : 0;
+            q[j][i] = live && d < dim
+                          ? a.qkv[t * a.stride + head * dim + d] * h.scale * 1.4426950408889634f
+                          : 0;
         }
     for (int tile = start / ATTEND_KEYS * ATTEND_KEYS; tile < last; tile += ATTEND_KEYS) {
         __syncthreads();
@@ -112,8 +112,7 @@ __global__ void __launch_bounds__(ATTEND_THREADS) attend_kernel(const attend_arg
         }
 }
 
-template <class T, int DIM>
-static pare_status attend(gpu_context *context, const attend_args &a)
+template <class T, int DIM> static pare_status attend(gpu_context *context, const attend_args &a)
 {
     dim3 grid((unsigned)a.heads.heads,
               (unsigned)((a.tokens + ATTEND_QUERIES - 1) / ATTEND_QUERIES));

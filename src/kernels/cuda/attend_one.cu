@@ -19,7 +19,6 @@ struct one_args {
     int *done;      /* [grid.x] */
     int per_kv;     /* blocks in x for one KV head */
     int key_lanes;  /* lanes of a key: a power of 2 */
-    gpu_link link;
 };
 
 /* Adds another running softmax to this one. */
@@ -40,8 +39,8 @@ template <int G> struct one_state {
 
 /* The keys begin + first, + step, ... below end. */
 template <class T, int G>
-__device__ inline void one_walk(const one_args &a, const float (*q)[GPU_HEAD_DIM_MAX],
-                                size_t base, int begin, int end, one_state<G> &s)
+__device__ inline void one_walk(const one_args &a, const float (*q)[GPU_HEAD_DIM_MAX], size_t base,
+                                int begin, int end, one_state<G> &s)
 {
     int lane = threadIdx.x % GPU_WARP, sub = lane % a.key_lanes, each = GPU_WARP / a.key_lanes;
     int step = ONE_WARPS * each;
@@ -102,9 +101,10 @@ __device__ inline void one_walk(const one_args &a, const float (*q)[GPU_HEAD_DIM
         }
 }
 
-template <class T, int G> __device__ inline void one_part(const one_args &a)
+template <class T, int G>
+__global__ void __launch_bounds__(ONE_THREADS) one_kernel(const __grid_constant__ one_args a)
 {
-    extern __shared__ float outputs[]; /* [warps][G][cache_dim] */
+    GPU_SHARED(float, 16, outputs); /* [warps][G][cache_dim] */
     __shared__ float q[G][GPU_HEAD_DIM_MAX], fresh[2][GPU_HEAD_DIM_MAX];
     __shared__ float maxima[ONE_WARPS][G], sums[ONE_WARPS][G];
     __shared__ int last;
@@ -112,8 +112,9 @@ template <class T, int G> __device__ inline void one_part(const one_args &a)
     int dim = h.head_dim, warp = threadIdx.x / GPU_WARP, lane = threadIdx.x % GPU_WARP;
     int kv = blockIdx.x / a.per_kv, group = h.heads / h.kv_heads;
     int first_head = blockIdx.x % a.per_kv * G, count = min(G, group - first_head);
-    /* Only the last kernel of a token changes control, and no kernel starts before the token in front
-     * is complete: the position and the keys and values before it may be read already. */
+    gpu_release_next();
+    /* Only the last kernel of a token changes control, and no kernel starts before the token in
+     * front is complete: the position and the keys and values before it may be read already. */
     int position = a.control->position;
     int low = h.window && position - h.window + 1 > 0 ? position - h.window + 1 : 0;
     int length = position + 1 - low;
@@ -121,8 +122,10 @@ template <class T, int G> __device__ inline void one_part(const one_args &a)
     part = part < ONE_LEAST ? ONE_LEAST : part;
     int parts = (length + part - 1) / part;
     int begin = low + (int)blockIdx.y * part, end = min(begin + part, position + 1);
-    if (begin > position)
+    if (begin > position) {
+        gpu_depend();
         return;
+    }
     size_t base = (size_t)kv * h.capacity * h.cache_dim;
 #if __CUDA_ARCH__ >= 900
     if (threadIdx.x < 2) {
@@ -132,7 +135,7 @@ template <class T, int G> __device__ inline void one_part(const one_args &a)
                           row * (uint32_t)(end - begin));
     }
 #endif
-    gpu_await(a.link);
+    gpu_depend();
     const float *heads = a.qkv + (kv * group + first_head) * dim;
     for (int i = warp; i < G + 2; i += ONE_WARPS) {
         if (i < count) {
@@ -216,14 +219,6 @@ template <class T, int G> __device__ inline void one_part(const one_args &a)
         a.done[blockIdx.x] = 0;
 }
 
-template <class T, int G>
-__global__ void __launch_bounds__(ONE_THREADS) one_kernel(const __grid_constant__ one_args a)
-{
-    gpu_release_next();
-    one_part<T, G>(a);
-    gpu_finish(a.link);
-}
-
 static int heads_of_block(const gpu_heads *h)
 {
     int group = h->heads / h->kv_heads;
@@ -249,17 +244,15 @@ extern "C" size_t gpu_attention_scratch(const gpu_context *context, const gpu_he
            (size_t)h->heads * (size_t)parts_of(context, h) * (2 + h->head_dim) * sizeof(float);
 }
 
-template <class T, int G>
-static pare_status attend_one(gpu_context *context, one_args &a)
+template <class T, int G> static pare_status attend_one(gpu_context *context, const one_args &a)
 {
     const gpu_heads *h = &a.heads;
     dim3 grid((unsigned)(h->kv_heads * a.per_kv), (unsigned)parts_of(context, h));
-    a.link = gpu_next_link(context, grid);
     return gpu_launch(context, "attention", true, one_kernel<T, G>, grid, dim3(ONE_THREADS),
                       sizeof(float) * ONE_WARPS * G * (size_t)h->cache_dim, a);
 }
 
-template <class T> static pare_status attend_typed(gpu_context *context, one_args &a)
+template <class T> static pare_status attend_typed(gpu_context *context, const one_args &a)
 {
     switch (heads_of_block(&a.heads)) {
     case 1:
@@ -277,7 +270,7 @@ extern "C" pare_status gpu_attend_one(gpu_context *context, const gpu_heads *hea
                                       const float *qkv, const gpu_control *control, float *out,
                                       void *scratch)
 {
-    one_args a = {*heads, qkv, control, out, NULL, (int *)scratch, blocks_of_kv(heads), 1, {}};
+    one_args a = {*heads, qkv, control, out, NULL, (int *)scratch, blocks_of_kv(heads), 1};
     a.partial = (float *)((int *)scratch + heads->kv_heads * a.per_kv);
     while (8 * a.key_lanes < heads->cache_dim)
         a.key_lanes *= 2;

@@ -7,7 +7,8 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-enum { GPU_WARP = 32, GPU_ALL = 0xffffffff };
+enum { GPU_WARP = 32 };
+constexpr unsigned GPU_ALL = 0xffffffff; /* lanes */
 
 /* Launches on the context's stream. `chain`: the kernel calls gpu_depend() before it reads what
  * others wrote and may start before they end. */
@@ -45,60 +46,12 @@ __device__ inline void gpu_release_next()
 #endif
 }
 
-/* The link of the next kernel, which has `blocks` blocks. */
-static inline gpu_link gpu_next_link(gpu_context *context, dim3 grid)
-{
-    gpu_link link = {NULL, 0, NULL};
-    if (!context->links || !context->chained || context->link >= GPU_LINKS)
-        return link;
-    if (context->link > 0) {
-        link.ready = context->links + context->link - 1;
-        link.expected = context->link_blocks;
-    }
-    link.done = context->links + context->link++;
-    context->link_blocks = (int)(grid.x * grid.y * grid.z);
-    return link;
-}
-
 /* All kernels in front of this one are complete and what they wrote is visible. */
 __device__ inline void gpu_depend()
 {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
-}
-
-/* What the kernel in front wrote is visible. All threads of the block. */
-__device__ inline void gpu_await(const gpu_link &link)
-{
-    if (!link.ready) {
-        gpu_depend();
-        return;
-    }
-    if (threadIdx.x == 0) {
-        int count;
-        do {
-            asm volatile("ld.acquire.gpu.global.s32 %0, [%1];"
-                         : "=r"(count)
-                         : "l"(link.ready)
-                         : "memory");
-        } while (count < link.expected);
-    }
-    __syncthreads();
-}
-
-/* What this block wrote is complete. All threads of the block; the kernel ends after the one in front
- * of it, so that the end of the last one is the end of all. */
-__device__ inline void gpu_finish(const gpu_link &link)
-{
-    if (link.done) {
-        __syncthreads();
-        if (threadIdx.x == 0) {
-            __threadfence();
-            atomicAdd(link.done, 1);
-        }
-    }
-    gpu_depend();
 }
 
 __device__ inline float gpu_warp_sum(float v)
@@ -112,7 +65,7 @@ __device__ inline float gpu_warp_sum(float v)
 /* The same sum for every thread of the block; scratch: 32 floats that are free on both sides. */
 __device__ inline float gpu_block_sum(float v, float *scratch)
 {
-    int warps = blockDim.x / GPU_WARP, lane = threadIdx.x % GPU_WARP;
+    int warps = (int)blockDim.x / GPU_WARP, lane = threadIdx.x % GPU_WARP;
     v = gpu_warp_sum(v);
     if (lane == 0)
         scratch[threadIdx.x / GPU_WARP] = v;
@@ -122,15 +75,28 @@ __device__ inline float gpu_block_sum(float v, float *scratch)
     return v;
 }
 
+#if __CUDA_ARCH__ >= 800
 __device__ inline uint32_t gpu_shared_address(const void *p)
 {
     return (uint32_t)__cvta_generic_to_shared(p);
 }
+#endif
 
 __device__ inline void gpu_prefetch(const void *p)
 {
+#ifndef GPU_EMULATE
     asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+#endif
 }
+
+/* Dynamic shared memory under a name. */
+#ifdef GPU_EMULATE
+#define GPU_SHARED(type, alignment, name) type *name = (type *)emulated_shared
+#else
+#define GPU_SHARED(type, alignment, name)                                                          \
+    extern __shared__ __align__(alignment)                                                         \
+    type name[]
+#endif
 
 #if __CUDA_ARCH__ >= 900
 /* Into the L2 cache; 16-byte aligned, a multiple of 16 bytes. */
@@ -154,10 +120,10 @@ __device__ inline void gpu_barrier_fence()
 
 __device__ inline void gpu_barrier_expect(uint64_t *barrier, uint32_t bytes)
 {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
-                     gpu_shared_address(barrier)),
-                 "r"(bytes)
-                 : "memory");
+    asm volatile(
+        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(gpu_shared_address(barrier)),
+        "r"(bytes)
+        : "memory");
 }
 
 __device__ inline void gpu_barrier_wait(uint64_t *barrier, uint32_t phase)
@@ -175,10 +141,11 @@ __device__ inline void gpu_barrier_wait(uint64_t *barrier, uint32_t phase)
 /* 16-byte aligned, a multiple of 16 bytes. */
 __device__ inline void gpu_copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier)
 {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
-                 "[%3];" ::"r"(gpu_shared_address(to)),
-                 "l"(from), "r"(bytes), "r"(gpu_shared_address(barrier))
-                 : "memory");
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
+        "[%3];" ::"r"(gpu_shared_address(to)),
+        "l"(from), "r"(bytes), "r"(gpu_shared_address(barrier))
+        : "memory");
 }
 #endif
 

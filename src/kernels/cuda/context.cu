@@ -5,6 +5,7 @@ extern "C" {
 #include "base/fail.h"
 }
 
+#include <cstdio>
 #include <cstring>
 
 pare_status gpu_check(cudaError_t error, const char *what)
@@ -23,10 +24,9 @@ static pare_status find_device(int device)
         cudaDriverGetVersion(&driver);
         if (driver == 0)
             return pare_fail(PARE_NOT_FOUND, "no NVIDIA driver is installed (libcuda.so.1)");
-        return pare_fail(PARE_UNSUPPORTED,
-                         "the NVIDIA driver is too old: it knows CUDA %d.%d, %d.%d is needed",
-                         driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000,
-                         CUDART_VERSION % 1000 / 10);
+        return pare_fail(
+            PARE_UNSUPPORTED, "the NVIDIA driver is too old: it knows CUDA %d.%d, %d.%d is needed",
+            driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
     }
     if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
         return pare_fail(PARE_NOT_FOUND, "there is no NVIDIA GPU");
@@ -52,14 +52,14 @@ extern "C" pare_status gpu_open(gpu_context *context, int device)
     context->minor = properties.minor;
     context->shared_most = properties.sharedMemPerBlockOptin;
     context->chained = properties.major >= 9;
-    strncpy(context->name, properties.name, sizeof context->name - 1);
+    snprintf(context->name, sizeof context->name, "%s", properties.name);
     if (10 * properties.major + properties.minor < 75) {
         status = pare_fail(PARE_UNSUPPORTED, "%s has compute capability %d.%d, 7.5 is needed",
                            properties.name, properties.major, properties.minor);
         goto fail;
     }
-    PARE_TRY(gpu_check(cudaStreamCreateWithFlags(&context->stream, cudaStreamNonBlocking),
-                       "a stream"));
+    PARE_TRY(
+        gpu_check(cudaStreamCreateWithFlags(&context->stream, cudaStreamNonBlocking), "a stream"));
 fail:
     return status;
 }
@@ -81,11 +81,12 @@ extern "C" pare_status gpu_allocate(gpu_context *context, size_t bytes, const ch
     if (error == cudaErrorMemoryAllocation) {
         (void)cudaGetLastError();
         cudaMemGetInfo(&free, &total);
-        return pare_fail(PARE_OUT_OF_MEMORY,
-                         "GPU: out of memory: %.2f GB for %s, %.2f of %.2f GB are free (%.2f GB are "
-                         "held by this session): use fewer bits or a shorter --context",
-                         (double)bytes / 1e9, what, (double)free / 1e9, (double)total / 1e9,
-                         (double)context->allocated / 1e9);
+        return pare_fail(
+            PARE_OUT_OF_MEMORY,
+            "GPU: out of memory: %.2f GB for %s, %.2f of %.2f GB are free (%.2f GB are "
+            "held by this session): use fewer bits or a shorter --context",
+            (double)bytes / 1e9, what, (double)free / 1e9, (double)total / 1e9,
+            (double)context->allocated / 1e9);
     }
     pare_status status = gpu_check(error, what);
     if (status == PARE_OK)
@@ -118,10 +119,4 @@ extern "C" pare_status gpu_upload(gpu_context *context, void *to, const void *fr
 extern "C" pare_status gpu_wait(gpu_context *context)
 {
     return gpu_check(cudaStreamSynchronize(context->stream), "waiting for the kernels");
-}
-
-extern "C" void gpu_begin_links(gpu_context *context, int *counters)
-{
-    context->links = counters;
-    context->link = context->link_blocks = 0;
 }

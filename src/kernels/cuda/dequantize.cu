@@ -75,7 +75,6 @@ struct embed_args {
     const gpu_control *control;
     int64_t past, stride;
     float *x;
-    gpu_link link;
 };
 
 template <class F>
@@ -102,8 +101,13 @@ __device__ inline void add_any_row(const gpu_weights &w, int64_t row, int piece,
     }
 }
 
-__device__ inline void embed_piece(const embed_args &a, int piece)
+__global__ void embed_kernel(const embed_args a)
 {
+    int piece = (int)(blockIdx.x * DEQUANTIZE_THREADS + threadIdx.x);
+    gpu_release_next();
+    gpu_depend();
+    if (piece >= (int)(a.table.columns + 31) / 32 * 4)
+        return;
     int64_t t = blockIdx.y, token = a.ids ? a.ids[t] : a.control->token;
     float *x = a.x + t * a.stride;
     add_any_row(a.table, token, piece, x, false);
@@ -111,22 +115,10 @@ __device__ inline void embed_piece(const embed_args &a, int piece)
         add_any_row(a.positions, a.ids ? a.past + t : a.control->position, piece, x, true);
 }
 
-__global__ void embed_kernel(const embed_args a)
-{
-    int piece = (int)(blockIdx.x * DEQUANTIZE_THREADS + threadIdx.x);
-    gpu_release_next();
-    gpu_await(a.link);
-    if (piece < (int)(a.table.columns + 31) / 32 * 4)
-        embed_piece(a, piece);
-    gpu_finish(a.link);
-}
-
-static pare_status embed(gpu_context *context, embed_args a, int64_t tokens, bool chain)
+static pare_status embed(gpu_context *context, const embed_args &a, int64_t tokens, bool chain)
 {
     int64_t pieces = pieces_of(&a.table);
     dim3 grid((unsigned)((pieces + DEQUANTIZE_THREADS - 1) / DEQUANTIZE_THREADS), (unsigned)tokens);
-    if (chain)
-        a.link = gpu_next_link(context, grid);
     return gpu_launch(context, "embedding", chain, embed_kernel, grid, dim3(DEQUANTIZE_THREADS), 0,
                       a);
 }
@@ -135,12 +127,12 @@ extern "C" pare_status gpu_embed_one(gpu_context *context, const gpu_weights *ta
                                      const gpu_weights *positions, const gpu_control *control,
                                      float *x)
 {
-    return embed(context, {*table, *positions, NULL, control, 0, 0, x, {}}, 1, true);
+    return embed(context, {*table, *positions, NULL, control, 0, 0, x}, 1, true);
 }
 
 extern "C" pare_status gpu_embed(gpu_context *context, const gpu_weights *table,
                                  const gpu_weights *positions, const int32_t *ids, int64_t tokens,
                                  int64_t past, float *x, int64_t stride)
 {
-    return embed(context, {*table, *positions, ids, NULL, past, stride, x, {}}, tokens, false);
+    return embed(context, {*table, *positions, ids, NULL, past, stride, x}, tokens, false);
 }

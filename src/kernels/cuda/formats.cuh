@@ -1,8 +1,8 @@
 /* How each format's weights lie on the device, and how a lane gets its codes and scales. A new
  * format is one struct here, its unpacking in pack.cu, and one row in GPU_CODED_LIST.
  *
- * A chunk is 1024 columns, 32 groups of 32; lane l owns group l. With G groups (32, fewer in a row's
- * last chunk) it is
+ * A chunk is 1024 columns, 32 groups of 32; lane l owns group l. With G groups (32, fewer in a
+ * row's last chunk) it is
  *
  *     8 bits   columns 0..15 of all groups, [G][16 bytes]; columns 16..31, [G][16]
  *     4 bits   [G][4 words]: word j has columns 8j..8j+3 in the low and 8j+4..8j+7 in the high
@@ -87,7 +87,8 @@ template <int LOW, int HIGH> struct gpu_codes {
         }
     }
 
-    /* Words 2q and 2q + 1 of load(): eight columns, q = 0..3. Neighbouring q read neighbouring memory. */
+    /* Words 2q and 2q + 1 of load(): eight columns, q = 0..3. Neighbouring q read neighbouring
+     * memory. */
     __device__ static void load2(const uint8_t *chunk, int groups, int lane, int q, uint32_t w[2])
     {
         const uint8_t *high = chunk + low_bytes(groups);
@@ -270,8 +271,8 @@ __device__ inline void gpu_look_up(const uint32_t t[4], uint32_t q, uint32_t *ev
 {
     uint32_t index = q & 0x77777777, choose = 0x32103210 | (q >> 1 & 0x44444444);
     /* PRMT takes 4 nibbles of its selector: columns 0, 4, 1, 5, then 2, 6, 3, 7. */
-    uint32_t a = __byte_perm(__byte_perm(t[0], t[1], index), __byte_perm(t[2], t[3], index),
-                             choose);
+    uint32_t a =
+        __byte_perm(__byte_perm(t[0], t[1], index), __byte_perm(t[2], t[3], index), choose);
     uint32_t b = __byte_perm(__byte_perm(t[0], t[1], index >> 16),
                              __byte_perm(t[2], t[3], index >> 16), choose >> 16);
     *even = __byte_perm(a, b, 0x6420); /* columns 0..3 */
@@ -285,7 +286,9 @@ struct gpu_table_iq4 {
     {
         t[0] = 0xbfad9881, t[1] = 0xf6eaddcf, t[2] = 0x26190d01, t[3] = 0x71594535;
     }
-    __device__ static void low(uint32_t t[4]) {}
+    __device__ static void low(uint32_t t[4])
+    {
+    }
 };
 
 /* nf4 and fp4 as 16-bit integers: value = (256 high + low) / 32767, off by at most 1.6e-5 of the
@@ -294,8 +297,8 @@ struct gpu_table_iq4 {
     ((uint32_t)((a) >> 8 & 255) | (uint32_t)((b) >> 8 & 255) << 8 |                                \
      (uint32_t)((c) >> 8 & 255) << 16 | (uint32_t)((d) >> 8 & 255) << 24)
 #define GPU_LOW(a, b, c, d)                                                                        \
-    ((uint32_t)((a) & 255) | (uint32_t)((b) & 255) << 8 | (uint32_t)((c) & 255) << 16 |            \
-     (uint32_t)((d) & 255) << 24)
+    ((uint32_t)((a)&255) | (uint32_t)((b)&255) << 8 | (uint32_t)((c)&255) << 16 |                  \
+     (uint32_t)((d)&255) << 24)
 #define GPU_WIDE_TABLE(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)                             \
     static constexpr bool WIDE = true;                                                             \
     __device__ static void high(uint32_t t[4])                                                     \
@@ -411,7 +414,7 @@ template <class TABLE> __device__ inline float gpu_table_value(int code);
 template <> __device__ inline float gpu_table_value<gpu_table_iq4>(int code)
 {
     static const float v[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                             1,    13,   25,  38,  53,  69,  89,  113};
+                                1,    13,   25,  38,  53,  69,  89,  113};
     return v[code];
 }
 template <> __device__ inline float gpu_table_value<gpu_table_nf4>(int code)
@@ -439,8 +442,9 @@ template <> __device__ inline float gpu_table_value<gpu_table_nf4>(int code)
 template <> __device__ inline float gpu_table_value<gpu_table_fp4>(int code)
 {
     static const float v[16] = {
-        0.0f,  0.0625f / 12,  8.0f / 12,  12.0f / 12,  4.0f / 12,  6.0f / 12,  2.0f / 12,  3.0f / 12,
-        -0.0f, -0.0625f / 12, -8.0f / 12, -12.0f / 12, -4.0f / 12, -6.0f / 12, -2.0f / 12, -3.0f / 12,
+        0.0f,       0.0625f / 12, 8.0f / 12,  12.0f / 12,    4.0f / 12,  6.0f / 12,
+        2.0f / 12,  3.0f / 12,    -0.0f,      -0.0625f / 12, -8.0f / 12, -12.0f / 12,
+        -4.0f / 12, -6.0f / 12,   -2.0f / 12, -3.0f / 12,
     };
     return v[code];
 }
@@ -468,8 +472,7 @@ __device__ inline void gpu_eight_values(const uint8_t *chunk, int groups, int la
         if constexpr (F::HAS_TABLE)
             code = gpu_table_value<typename F::table>(w[i / 4] >> (i % 4 * 8) & 255);
         else
-            code = gpu_code_value<F::ZERO>(F::ZERO == GPU_SIGNED ? w[i / 4] ^ 0x80808080
-                                                                 : w[i / 4],
+            code = gpu_code_value<F::ZERO>(F::ZERO == GPU_SIGNED ? w[i / 4] ^ 0x80808080 : w[i / 4],
                                            i % 4);
         v[i] = __fmul_rn(scale, code);
         if (F::MINIMUM)

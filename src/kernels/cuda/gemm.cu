@@ -2,7 +2,6 @@
  * 32 rows. */
 #include "kernels/cuda/gemm.cuh"
 
-
 enum { GEMM_STAGES = 3 };
 
 #if __CUDA_ARCH__ >= 800
@@ -34,7 +33,7 @@ template <bool BF16>
 __global__ void __launch_bounds__(GEMM_THREADS, 2) gemm_kernel(const __grid_constant__ gemm_args a)
 {
 #if __CUDA_ARCH__ >= 800
-    extern __shared__ __align__(128) char shared[];
+    GPU_SHARED(char, 128, shared);
     uint32_t base = gpu_shared_address(shared);
     int lane = threadIdx.x % GPU_WARP, warp = threadIdx.x / GPU_WARP;
     int warp_token = warp % 2 * 64, warp_row = warp / 2 * 32;
@@ -65,7 +64,8 @@ __global__ void __launch_bounds__(GEMM_THREADS, 2) gemm_kernel(const __grid_cons
             for (int i = 0; i < 4; i++)
 #pragma unroll
                 for (int j = 0; j < 4; j++)
-                    gemm_mma<BF16>(acc[i][j], xa[i], wb[j / 2][j % 2 * 2], wb[j / 2][j % 2 * 2 + 1]);
+                    gemm_mma<BF16>(acc[i][j], xa[i], wb[j / 2][j % 2 * 2],
+                                   wb[j / 2][j % 2 * 2 + 1]);
         }
     }
 #pragma unroll

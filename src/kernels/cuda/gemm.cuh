@@ -19,7 +19,8 @@ struct gemm_args {
 
 pare_status gemm_hopper(gpu_context *context, const gemm_args &a, dim3 grid);
 
-/* The steps of a tile, and a thread's place in the copies: 4 pieces of x and of w, 32 rows apart. */
+/* The steps of a tile, and a thread's place in the copies: 4 pieces of x and of w, 32 rows apart.
+ */
 struct gemm_walk {
     int64_t first_token, first_row;
     int columns, steps;
@@ -76,7 +77,8 @@ __device__ inline void gemm_fetch_step(const gemm_args &a, gemm_walk &w, uint32_
 #endif
 
 /* Two neighbours of a row of y; row is even. */
-__device__ inline void gemm_store(const gemm_args &a, int64_t token, int64_t row, float v0, float v1)
+__device__ inline void gemm_store(const gemm_args &a, int64_t token, int64_t row, float v0,
+                                  float v1)
 {
     if (token >= a.g.tokens || row >= a.g.rows)
         return;

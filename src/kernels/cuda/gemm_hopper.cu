@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(GEMM_THREADS, 2)
     gemm_hopper_kernel(const __grid_constant__ gemm_args a)
 {
 #if __CUDA_ARCH_FEAT_SM90_ALL
-    extern __shared__ __align__(1024) char shared[];
+    GPU_SHARED(char, 1024, shared);
     uint32_t base = (gpu_shared_address(shared) + 1023) & ~1023u;
     int lane = threadIdx.x % GPU_WARP, warp = threadIdx.x / GPU_WARP;
     gemm_walk walk = gemm_walk_of(a);

@@ -6,9 +6,9 @@
 #ifndef PARE_KERNELS_CUDA_GPU_H
 #define PARE_KERNELS_CUDA_GPU_H
 
+#include <cuda_runtime_api.h>
 #include <pare/error.h>
 #include <pare/types.h>
-#include <cuda_runtime_api.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,9 +18,9 @@ extern "C" {
 #endif
 
 enum {
-    GPU_PAD = 32,          /* floats: rows of activations */
+    GPU_PAD = 32, /* floats: rows of activations */
     GPU_HEAD_DIM_MAX = 256,
-    GPU_ROWS_MAX = 65535,  /* tokens of one launch */
+    GPU_ROWS_MAX = 65535, /* tokens of one launch */
 };
 
 typedef struct gpu_context {
@@ -28,25 +28,9 @@ typedef struct gpu_context {
     size_t shared_most;                        /* bytes of shared memory that a block may have */
     char name[64];
     cudaStream_t stream;
-    bool chained;    /* launches may start while the one before still runs (sm_90, PDL) */
+    bool chained;     /* launches may start while the one before still runs (sm_90, PDL) */
     size_t allocated; /* bytes held */
-    /* While a token is queued: how its kernels wait for each other (gpu_begin_links). */
-    int *links;
-    int link, link_blocks;
 } gpu_context;
-
-/* How a kernel of a token waits for the one in front of it without waiting for its end: every block
- * adds one to `done` when its results are written; the next kernel, which is on the device already,
- * spins until `ready` has counted `expected` blocks. NULL: it waits for the end. */
-typedef struct gpu_link {
-    const int *ready;
-    int expected;
-    int *done;
-} gpu_link;
-
-enum { GPU_LINKS = 4096 }; /* kernels of a token, at most; more wait for the end */
-/* counters: GPU_LINKS ints, zero; NULL ends it. Kernels that take a link are then queued in order. */
-void gpu_begin_links(gpu_context *context, int *counters);
 
 /* A device number that does not exist, a driver that is absent or too old: PARE_NOT_FOUND or
  * PARE_UNSUPPORTED with a message that says which. *context starts as {0}. */
@@ -55,7 +39,8 @@ void gpu_close(gpu_context *context);
 /* PARE_OUT_OF_MEMORY says how much was needed, what is free, what is held. Zeroed. */
 pare_status gpu_allocate(gpu_context *context, size_t bytes, const char *what, void *out);
 void gpu_release(gpu_context *context, void *memory, size_t bytes);
-/* Copies from ordinary host memory, in the order of the stream; `from` may be changed afterwards. */
+/* Copies from ordinary host memory, in the order of the stream; `from` may be changed afterwards.
+ */
 pare_status gpu_upload(gpu_context *context, void *to, const void *from, size_t bytes);
 /* PARE_OK, or the failure of a CUDA call with its name. */
 pare_status gpu_check(cudaError_t error, const char *what);
@@ -129,7 +114,6 @@ typedef struct gpu_matvec_args {
     float *y;
     gpu_epilogue epilogue;
     gpu_activation activation;
-    gpu_link link;  /* filled in by gpu_matvec */
     gpu_best *best; /* not NULL: each warp writes its largest v and the row; gpu_best_count() */
 } gpu_matvec_args;
 
@@ -143,7 +127,7 @@ pare_status gpu_embed_one(gpu_context *context, const gpu_weights *table,
 
 typedef struct gpu_heads {
     int heads, kv_heads, head_dim;
-    int cache_dim; /* head_dim padded to 8: elements of a row of the cache */
+    int cache_dim;                /* head_dim padded to 8: elements of a row of the cache */
     const float *q_norm, *k_norm; /* [head_dim] or NULL */
     float epsilon;
     const float *cosines, *sines; /* [positions][rope_dims / 2]; NULL: no rotation */

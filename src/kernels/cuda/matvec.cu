@@ -21,7 +21,8 @@ extern "C" pare_status gpu_matvec(gpu_context *context, const gpu_matvec_args *a
     if (args->norm != GPU_NORM_NONE && args->weights.columns > MATVEC_NORM_MOST)
         return gpu_check(cudaErrorNotSupported, "a norm over more than 8192 values");
     if (matvec_dense_run(context, args, &status) || matvec_int_run(context, args, fast, &status) ||
-        matvec_k_run(context, args, fast, &status) || matvec_table_run(context, args, fast, &status))
+        matvec_k_run(context, args, fast, &status) ||
+        matvec_table_run(context, args, fast, &status))
         return status;
     return gpu_check(cudaErrorNotSupported, pare_type_name(args->weights.type));
 }

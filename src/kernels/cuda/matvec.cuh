@@ -1,10 +1,10 @@
 /* One token: y = W norm(x), fused with what follows.
  *
  * Bandwidth decides, so everything serves one stream of weights that never stops. A block a
- * multiprocessor, 16 warps; a warp multiplies two rows at a time and reads their chunks through a
- * ring in shared memory that the copy engine fills (sm_90; elsewhere straight from memory). The ring
- * is filled before the kernel waits for the one in front of it (gpu_depend): while that one ends and
- * the input is normalized, rounded and laid out, weights keep coming. */
+ * multiprocessor, 8 warps; a warp multiplies two rows at a time and reads their chunks through a
+ * ring in shared memory that the copy engine fills (sm_90; elsewhere straight from memory). The
+ * ring is filled before the kernel waits for the one in front of it (gpu_depend): while that one
+ * ends and the input is normalized, rounded and laid out, weights keep coming. */
 #ifndef PARE_KERNELS_CUDA_MATVEC_CUH
 #define PARE_KERNELS_CUDA_MATVEC_CUH
 
@@ -12,25 +12,18 @@
 #include "kernels/cuda/formats.cuh"
 
 enum {
-    MATVEC_WARPS = 16,
+    MATVEC_WARPS = 8,
     MATVEC_THREADS = MATVEC_WARPS * GPU_WARP,
-    MATVEC_RING = 6 << 10,     /* bytes of a warp, at most */
-    MATVEC_SHARED = 112 << 10, /* of a block: two kernels of the chain fit side by side */
-    MATVEC_STAGES = 6,         /* at most */
-    MATVEC_BEYOND = 0, /* stages behind the ring that are brought to the L2 cache in advance */
-    MATVEC_KEPT = 2,   /* pieces of 8 inputs that a thread keeps while they are normalized */
+    MATVEC_RING = 12 << 10, /* bytes of a warp */
+    MATVEC_STAGES = 8,      /* at most */
+    MATVEC_KEPT = 4,        /* pieces of 8 inputs that a thread keeps while they are normalized */
     MATVEC_NORM_MOST = MATVEC_KEPT * 8 * MATVEC_THREADS,
 };
-
-static inline size_t gpu_pad128(size_t bytes)
-{
-    return (bytes + 127) / 128 * 128;
-}
 
 /* ---- how a lane's columns lie in a chunk ---- */
 
 template <class F> struct matvec_dense {
-    static constexpr int LANE = 8;                    /* consecutive columns of a lane */
+    static constexpr int LANE = 8; /* consecutive columns of a lane */
     static constexpr int CHUNK = F::BYTES == 2 ? 512 : 256;
     static constexpr int SPAN = 1; /* chunks of a stage of the ring */
     static constexpr bool SUMS = false, QUANTIZED = false;
@@ -295,9 +288,15 @@ __device__ inline int matvec_dp4a(uint32_t codes, uint32_t x, int sum)
 
 __device__ inline int matvec_dp4a_unsigned(uint32_t codes, uint32_t x, int sum)
 {
+#ifdef GPU_EMULATE
+    for (int i = 0; i < 4; i++)
+        sum += (int)(codes >> (8 * i) & 255) * (int8_t)(x >> (8 * i));
+    return sum;
+#else
     int d;
     asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(codes), "r"(x), "r"(sum));
     return d;
+#endif
 }
 
 /* 8-bit inputs. */
@@ -359,7 +358,8 @@ template <class F> struct matvec_fast_dot {
             constexpr int ZERO = F::ZERO == GPU_SIGNED ? 0 : F::ZERO;
             constexpr float UNIT = unit();
             if (F::HALVES == 1) {
-                float product = s.scale[0] * UNIT * (float)(dot[0] + dot[1] - ZERO * (sum[0] + sum[1]));
+                float product =
+                    s.scale[0] * UNIT * (float)(dot[0] + dot[1] - ZERO * (sum[0] + sum[1]));
                 if (F::MINIMUM)
                     product += s.minimum[0] * (float)(sum[0] + sum[1]);
                 acc[r] += scale * product;
@@ -488,33 +488,32 @@ __device__ inline void matvec_put_best(gpu_best *to, gpu_best best)
 }
 
 template <class D>
-__global__ void __launch_bounds__(MATVEC_THREADS, 2)
-    matvec_kernel(const __grid_constant__ gpu_matvec_args a, int ring_bytes)
+__global__ void __launch_bounds__(MATVEC_THREADS)
+    matvec_kernel(const __grid_constant__ gpu_matvec_args a)
 {
     using layout = typename D::layout;
-    extern __shared__ __align__(128) char shared[];
+    GPU_SHARED(char, 128, shared);
     __shared__ float scratch[GPU_WARP], table[16];
     int columns = (int)a.weights.columns, lane = threadIdx.x % GPU_WARP;
     matvec_walk walk = matvec_walk_of<layout>(a.weights);
     matvec_norm norm;
-    gpu_release_next();
 
 #if __CUDA_ARCH__ >= 900
     __shared__ uint64_t barriers[MATVEC_WARPS][MATVEC_STAGES];
     int warp = threadIdx.x / GPU_WARP;
     uint64_t *barrier = barriers[warp];
     const uint32_t room = walk.stages > 1 ? walk.bytes : walk.last_bytes; /* of a row in a stage */
-    int slots = ring_bytes / (int)(2 * room);
+    int slots = (int)(MATVEC_RING / (2 * room));
     slots = slots < MATVEC_STAGES ? slots : MATVEC_STAGES;
-    char *ring = shared + warp * ring_bytes;
+    char *ring = shared + warp * MATVEC_RING;
     matvec_walk ahead = walk;
     auto fill = [&](int slot) { /* by lane 0 */
-        uint32_t bytes = ahead.size();
-        char *to = ring + (uint32_t)slot * 2 * room;
-        gpu_barrier_expect(&barrier[slot], 2 * bytes);
-        gpu_copy_bulk(to, ahead.row0, bytes, &barrier[slot]);
-        gpu_copy_bulk(to + room, ahead.row1, bytes, &barrier[slot]);
-        ahead.next();
+                                uint32_t bytes = ahead.size();
+                                char *to = ring + (uint32_t)slot * 2 * room;
+                                gpu_barrier_expect(&barrier[slot], 2 * bytes);
+                                gpu_copy_bulk(to, ahead.row0, bytes, &barrier[slot]);
+                                gpu_copy_bulk(to + room, ahead.row1, bytes, &barrier[slot]);
+                                ahead.next();
     };
     if (lane == 0) {
         for (int s = 0; s < slots; s++)
@@ -522,20 +521,16 @@ __global__ void __launch_bounds__(MATVEC_THREADS, 2)
         gpu_barrier_fence();
         for (int s = 0; s < slots && !ahead.over(); s++)
             fill(s);
-        matvec_walk beyond = ahead;
-        for (int s = 0; s < MATVEC_BEYOND && !beyond.over(); s++, beyond.next()) {
-            gpu_prefetch_bulk(beyond.row0, beyond.size());
-            gpu_prefetch_bulk(beyond.row1, beyond.size());
-        }
     }
-    matvec_input in = matvec_input_at<layout>(shared + MATVEC_WARPS * ring_bytes, columns);
+    matvec_input in = matvec_input_at<layout>(shared + MATVEC_WARPS * MATVEC_RING, columns);
 #else
     matvec_input in = matvec_input_at<layout>(shared, columns);
 #endif
+    gpu_release_next();
     matvec_prefetch_norm(a, norm);
     if constexpr (!layout::QUANTIZED && layout::LANE == GPU_GROUP)
         D::fill_table(table);
-    gpu_await(a.link);
+    gpu_depend();
     if (a.norm == GPU_NORM_NONE)
         matvec_load_plain<layout>(in, a.x, columns);
     else
@@ -584,26 +579,16 @@ __global__ void __launch_bounds__(MATVEC_THREADS, 2)
     }
     if (a.best)
         matvec_put_best(&a.best[blockIdx.x * MATVEC_WARPS + threadIdx.x / GPU_WARP], best);
-    gpu_finish(a.link);
 }
 
 template <class D>
 static pare_status matvec_launch(gpu_context *context, const gpu_matvec_args *args)
 {
-    using layout = typename D::layout;
-    size_t shared = matvec_input_bytes<layout>(args->weights.columns), ring = 0;
-    if (context->major >= 9) {
-        size_t least = 2 * layout::SPAN * layout::chunk_bytes(layout::CHUNK);
-        ring = shared < MATVEC_SHARED ? (MATVEC_SHARED - shared) / MATVEC_WARPS / 128 * 128 : 0;
-        ring = ring < least ? gpu_pad128(least) : ring;
-        ring = ring < MATVEC_RING ? ring : MATVEC_RING;
-        shared += MATVEC_WARPS * ring;
-    }
-    dim3 grid(context->multiprocessors);
-    gpu_matvec_args linked = *args;
-    linked.link = gpu_next_link(context, grid);
-    return gpu_launch(context, "a matrix-vector product", true, matvec_kernel<D>, grid,
-                      dim3(MATVEC_THREADS), shared, linked, (int)ring);
+    size_t shared = matvec_input_bytes<typename D::layout>(args->weights.columns);
+    if (context->major >= 9)
+        shared += MATVEC_WARPS * MATVEC_RING;
+    return gpu_launch(context, "a matrix-vector product", true, matvec_kernel<D>,
+                      dim3(context->multiprocessors), dim3(MATVEC_THREADS), shared, *args);
 }
 
 /* One per file of formats. False: the type is not in it. */

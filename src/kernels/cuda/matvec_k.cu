@@ -1,8 +1,7 @@
 /* One token: see matvec.cuh. */
 #include "kernels/cuda/matvec.cuh"
 
-bool matvec_k_run(gpu_context *context, const gpu_matvec_args *args, bool fast,
-                     pare_status *status)
+bool matvec_k_run(gpu_context *context, const gpu_matvec_args *args, bool fast, pare_status *status)
 {
     switch (args->weights.type) {
         GPU_K_LIST(MATVEC_CODED_CASE)

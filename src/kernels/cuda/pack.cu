@@ -165,7 +165,8 @@ struct stored_q3_k { /* high 32, q 64, scales 12, d */
         const uint8_t *b = p.row + (size_t)(p.group / 8) * 110, *s = b + 96;
         for (int i = 0; i < 2; i++) {
             int j = p.group % 8 * 2 + i;
-            int scale = (j < 8 ? s[j] & 15 : s[j - 8] >> 4) | (s[8 + j % 4] >> (j / 4 * 2) & 3) << 4;
+            int scale = (j < 8 ? s[j] & 15 : s[j - 8] >> 4) | (s[8 + j % 4] >> (j / 4 * 2) & 3)
+                                                                  << 4;
             p.part[2 * p.lane + i] = (uint8_t)(scale - 32);
         }
         if (p.lane % 8 == 0)

@@ -141,17 +141,15 @@ __device__ inline bool better(gpu_best a, gpu_best b)
     return a.value > b.value || (a.value == b.value && a.id < b.id);
 }
 
-__global__ void choose_kernel(const gpu_best *best, int count, gpu_control *control, int32_t *ids,
-                              gpu_link link, int *links, int link_count)
+__global__ void choose_kernel(const gpu_best *best, int count, gpu_control *control, int32_t *ids)
 {
     __shared__ gpu_best warps[CHOOSE_THREADS / GPU_WARP];
-    gpu_await(link);
+    gpu_release_next();
+    gpu_depend();
     gpu_best mine = {-INFINITY, INT32_MAX};
-    for (int i = threadIdx.x; i < count; i += CHOOSE_THREADS) {
-        gpu_best b = {__ldcg(&best[i].value), __ldcg(&best[i].id)};
-        if (better(b, mine))
-            mine = b;
-    }
+    for (int i = threadIdx.x; i < count; i += CHOOSE_THREADS)
+        if (better(best[i], mine))
+            mine = best[i];
     for (int round = 0; round < 2; round++) {
         for (int i = 16; i; i >>= 1) {
             gpu_best other = {__shfl_xor_sync(GPU_ALL, mine.value, i),
@@ -171,18 +169,13 @@ __global__ void choose_kernel(const gpu_best *best, int count, gpu_control *cont
         control->token = mine.id;
         control->position++;
     }
-    gpu_depend(); /* nobody waits any more: the next token counts from zero */
-    for (int i = threadIdx.x; i < link_count; i += CHOOSE_THREADS)
-        links[i] = 0;
 }
 
 extern "C" pare_status gpu_choose(gpu_context *context, const gpu_best *best, int count,
                                   gpu_control *control, int32_t *ids)
 {
-    gpu_link link = gpu_next_link(context, dim3(1));
     return gpu_launch(context, "choosing a token", true, choose_kernel, dim3(1),
-                      dim3(CHOOSE_THREADS), 0, best, count, control, ids, link, context->links,
-                      context->links ? context->link : 0);
+                      dim3(CHOOSE_THREADS), 0, best, count, control, ids);
 }
 
 __global__ void control_kernel(gpu_control *control, int32_t token, int32_t position)
