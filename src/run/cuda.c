@@ -172,9 +172,8 @@ static pare_status check_model(const pare_model *model, const pare_session_optio
         return pare_fail(PARE_UNSUPPORTED, "%s: heads of %lld elements: at most %d on a GPU",
                          model->info.path, (long long)d->head_dim, GPU_HEAD_DIM_MAX);
     if (d->input_rounding != PARE_INPUTS_EXACT)
-        return pare_fail(PARE_UNSUPPORTED,
-                         "%s: a checkpoint whose library rounds activations: not on a GPU yet",
-                         model->info.path);
+        return pare_fail(PARE_UNSUPPORTED, "%s: inputs rounded by the rule %s: not on a GPU yet",
+                         model->info.path, pare_input_rounding_name(d->input_rounding));
     if (options->kv_type != PARE_TYPE_F16 && options->kv_type != PARE_TYPE_F32)
         return pare_fail(PARE_UNSUPPORTED, "a KV cache of %s on a GPU: use f16 or f32",
                          pare_type_name(options->kv_type));

@@ -16,6 +16,8 @@ typedef struct loader {
     size_t rows_capacity;
     float *values; /* host: one decoded row */
     size_t values_capacity;
+    char *made; /* host: stored rows that lie in no file as they are */
+    size_t made_capacity;
 } loader;
 
 typedef struct part {
@@ -84,8 +86,23 @@ static pare_status load_one(loader *load, const pare_tensor *tensor, int64_t n, 
 
 /* ---- matrices ---- */
 
-/* Rows first .. first + n - 1 of a format without a layout, as FP16. */
-static pare_status decode_rows(loader *load, const pare_tensor *tensor, int64_t first, int64_t n)
+/* Rows first .. first + n - 1 as stored. */
+static pare_status stored_rows(loader *load, const pare_tensor *tensor, int64_t first, int64_t n,
+                               size_t row, const void **rows)
+{
+    pare_status status = PARE_OK;
+    *rows = (const char *)tensor->data + row * (size_t)first;
+    if (!tensor->source)
+        return PARE_OK;
+    PARE_TRY(pare_grow(&load->made, &load->made_capacity, row * (size_t)n, 1, "weights"));
+    PARE_TRY(pare_tensor_read(tensor, first, n, load->made, rows));
+fail:
+    return status;
+}
+
+/* n rows of a format without a layout, as FP16. */
+static pare_status decode_rows(loader *load, const pare_tensor *tensor, const void *stored,
+                               int64_t n)
 {
     const pare_type_traits *traits = pare_type_get_traits(tensor->type);
     int64_t columns = pare_tensor_columns(tensor);
@@ -99,8 +116,7 @@ static pare_status decode_rows(loader *load, const pare_tensor *tensor, int64_t 
     PARE_TRY(pare_grow(&load->values, &load->values_capacity, (size_t)columns, sizeof *load->values,
                        "weights"));
     for (int64_t r = 0; r < n; r++) {
-        traits->decode((const char *)tensor->data + row * (size_t)(first + r), load->values,
-                       columns);
+        traits->decode((const char *)stored + row * (size_t)r, load->values, columns);
         for (int64_t c = 0; c < columns; c++)
             load->rows[r * columns + c] = pare_f32_to_f16(load->values[c]);
     }
@@ -118,19 +134,25 @@ static pare_status pack_tensor(loader *load, const pare_tensor *tensor, const gp
     bool as_stored = to->type == tensor->type;
     size_t stored = pare_type_row_bytes(tensor->type, columns);
     size_t row = as_stored ? stored : (size_t)columns * sizeof(uint16_t);
+    if (row == 0 || tensor->bytes < stored)
+        return pare_fail(PARE_FORMAT, "%s: tensor '%s' has rows of no whole blocks", tensor->file,
+                         tensor->name);
     int64_t present = smaller(rows, (int64_t)(tensor->bytes / stored));
     int64_t most = row < CUDA_STAGING ? (int64_t)(CUDA_STAGING / row) : 1;
-    pare_status status;
+    pare_status status = PARE_OK;
     for (int64_t done = 0; done < rows;) {
         int64_t n = smaller(most, present - done % present), packed = n;
-        const void *from = (const char *)tensor->data + stored * (size_t)(done % present);
+        const void *from;
         if (present <= most && present < rows)
             packed = rows - done; /* all that is present is there: repeat it */
+        PARE_TRY(stored_rows(load, tensor, done % present, n, stored, &from));
         if (!as_stored) {
-            PARE_TRY(decode_rows(load, tensor, done % present, n));
+            PARE_TRY(decode_rows(load, tensor, from, n));
             from = load->rows;
         }
         PARE_TRY(gpu_upload(&cuda->gpu, load->staging, from, row * (size_t)n));
+        if (present == rows)
+            pare_tensor_release(tensor, done, n);
         PARE_TRY(
             gpu_pack(&cuda->gpu, load->staging, row, packed, n, to, first + done * step, step));
         done += packed;
@@ -235,6 +257,10 @@ static pare_status load_layer(loader *load, cuda_layer *to, const pare_layer *fr
         {from->q, from->q_bias, q}, {from->k, from->k_bias, kv}, {from->v, from->v_bias, kv}};
     part joined = {from->qkv, from->qkv_bias, q + 2 * kv};
     pare_status status;
+    if (from->output_scale || from->down_scale)
+        return pare_fail(PARE_UNSUPPORTED,
+                         "%s: inputs that are divided by AWQ's scales: not on a GPU yet",
+                         load->cuda->model->info.path);
     PARE_TRY(add_group(load, &to->qkv, from->qkv ? &joined : apart, from->qkv ? 1 : 3, d->hidden));
     PARE_TRY(
         add_group(load, &to->output, &(part){from->output, from->output_bias, d->hidden}, 1, q));
@@ -317,5 +343,6 @@ fail:
     gpu_release(&cuda->gpu, load.staging, CUDA_STAGING);
     free(load.rows);
     free(load.values);
+    free(load.made);
     return status;
 }
