@@ -131,6 +131,11 @@ static void load_recent(const cli_common *common, const char *machine, pare_hw_l
     pare_store_close(store);
 }
 
+void cli_limits_known(const cli_common *common, const char *machine, pare_hw_limits *limits)
+{
+    load_recent(common, machine, limits);
+}
+
 pare_status cli_limits_get(const cli_command *command, const cli_common *common, int threads,
                            pare_hw_limits *limits)
 {

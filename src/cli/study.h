@@ -54,6 +54,9 @@ typedef struct cli_study {
     int64_t last;        /* the newest record when this run began */
     int lock;
     cli_bar bar;
+    struct {
+        double reads, f32, fast; /* bytes and operations per second that models reach */
+    } rates;
     double estimated, spent; /* seconds of the open steps: all, and those that are over */
 } cli_study;
 
@@ -134,6 +137,8 @@ int study_store_failure(cli_study *s, int step, const char *reason);
 
 /* ---- study_estimate.c ---- */
 
+/* From the machine's limits, where the store has them; else rates of a small machine. */
+void study_learn_rates(cli_study *s);
 double study_estimate(const cli_study *s, const pare_study_step *step);
 
 /* ---- study_run.c ---- */

@@ -1,5 +1,6 @@
-/* How long a step will take, roughly: for the plan and the progress bar. From sizes and usual rates
- * of the two cores that Pare is developed on; times of other machines scale with it. */
+/* How long a step will take, roughly: for the plan and the progress bar. From sizes, and from rates
+ * that are a part of the machine's measured limits, or those of a small machine. */
+#include "cli/record.h"
 #include "cli/study.h"
 
 #include <string.h>
@@ -8,9 +9,25 @@
 #define READS_PER_S 12e9  /* bytes of weights in decode */
 #define F32_PER_S 60e9    /* operations in prefill */
 #define FAST_PER_S 250e9  /* the same with 8-bit or BF16 activations */
+#define REACHED 0.5       /* of a measured limit, by models of all sizes */
 #define WEIGHTS_PER_S 1e8 /* quantized; random ones are written faster */
 #define LOADS_PER_S 0.6e9 /* bytes of weights packed */
-#define PROCESS_S 0.4     /* starting, and the bandwidth beside */
+#define PROCESS_S 0.8     /* starting, the bandwidth beside, and the idle power */
+
+static double part_of(const pare_hw_limits *limits, const char *name, double otherwise)
+{
+    const pare_hw_limit *limit = pare_hw_limit_find(limits, name, NULL, 0);
+    return limit ? REACHED * limit->median : otherwise;
+}
+
+void study_learn_rates(cli_study *s)
+{
+    pare_hw_limits limits = {0};
+    cli_limits_known(&s->common, s->machine, &limits);
+    s->rates.reads = part_of(&limits, "read_bandwidth_bytes_per_s", READS_PER_S);
+    s->rates.f32 = part_of(&limits, "fp32_flops_per_s", F32_PER_S);
+    s->rates.fast = part_of(&limits, "int8_ops_per_s", FAST_PER_S);
+}
 
 static double bits_of(const pare_study_recipe *recipe)
 {
@@ -29,9 +46,9 @@ static void rates(const cli_study *s, const pare_study_step *step, double *prefi
     const pare_study_recipe *recipe = &s->file->recipes[step->recipe];
     const pare_study_workload *w = &s->file->workloads[step->workload];
     double parameters = s->models[step->model].parameters, bits = bits_of(recipe);
-    double rate = bits > 16 || w->activations ? F32_PER_S : FAST_PER_S;
+    double rate = bits > 16 || w->activations ? s->rates.f32 : s->rates.fast;
     *prefill = 2 * parameters * (double)w->prompt / rate;
-    *token = parameters * bits / 8 / READS_PER_S;
+    *token = parameters * bits / 8 / s->rates.reads;
     if (w->kv_cache_off) {
         double held = (double)(w->depth + w->prompt) + (double)w->generate / 2;
         *token += 2 * parameters * held / rate;
@@ -72,10 +89,10 @@ double study_estimate(const cli_study *s, const pare_study_step *step)
     if (strcmp(step->kind, "bench") == 0)
         return estimate_bench(s, step);
     if (strcmp(step->kind, "eval") == 0) /* the base too, in FP32 */
-        return 1.5 * 2 * parameters * tokens_of_text(s) / F32_PER_S + PROCESS_S;
+        return 1.5 * 2 * parameters * tokens_of_text(s) / s->rates.f32 + PROCESS_S;
     if (strcmp(step->kind, "generate") == 0) {
         double tokens = 16 * (double)s->file->generation->tokens;
-        return 3 * tokens * parameters * 4 / READS_PER_S + PROCESS_S;
+        return 3 * tokens * parameters * 4 / s->rates.reads + PROCESS_S;
     }
     if (strcmp(step->kind, "quantize") == 0)
         return PROCESS_S / 4 +

@@ -153,6 +153,7 @@ int study_read_state(cli_study *s, bool write)
     pare_status status = read_all(s, &r);
     if (status != PARE_OK)
         return cli_failed(s->command, status);
+    study_learn_rates(s);
     if (s->retry)
         reopen_failed(s);
     study_settle(s);
