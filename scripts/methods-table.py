@@ -103,8 +103,6 @@ def main():
         sys.exit("no results of the study 'methods' are stored")
     models, recipes = order(found)
     text = open(os.path.join(HERE, "methods.md.in")).read()
-    extra = os.path.join(HERE, "methods-extra.md.in")
-    text = text.replace("{{extra}}\n", open(extra).read() if os.path.exists(extra) else "")
     text = text.replace("{{conditions}}", conditions(found))
     text = text.replace("{{tables}}", "\n\n".join(table(model, recipes, found) for model in models))
     with open(OPTIONS.output, "w") as out:

@@ -136,18 +136,32 @@ static bool fits(const pare_linear *linear, int64_t block)
     return true;
 }
 
-static pare_type choose_four_bits(const pare_linear *linear, const facts *f)
+#define GROUPS(bits)                                                                               \
+    {                                                                                              \
+        {128, PARE_TYPE_I##bits##_G128, PARE_TYPE_I##bits##_G128_ASYM},                            \
+            {64, PARE_TYPE_I##bits##_G64, PARE_TYPE_I##bits##_G64_ASYM},                           \
+        {                                                                                          \
+            32, PARE_TYPE_I##bits##_G32, PARE_TYPE_I##bits##_G32_ASYM                              \
+        }                                                                                          \
+    }
+
+/* The narrowest integers in groups that hold codes of up to 4 bits. */
+static pare_type choose_groups(const pare_linear *linear, const facts *f)
 {
     static const struct {
         int64_t block;
         pare_type symmetric, asymmetric;
-    } types[] = {{128, PARE_TYPE_I4_G128, PARE_TYPE_I4_G128_ASYM},
-                 {64, PARE_TYPE_I4_G64, PARE_TYPE_I4_G64_ASYM},
-                 {32, PARE_TYPE_I4_G32, PARE_TYPE_I4_G32_ASYM}};
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (fits(linear, types[i].block))
-            return f->middle_zeros ? types[i].symmetric : types[i].asymmetric;
+    } types[3][3] = {GROUPS(2), GROUPS(3), GROUPS(4)};
+    const int width = linear->bits < 2 ? 0 : linear->bits - 2;
+    for (size_t i = 0; i < 3; i++)
+        if (fits(linear, types[width][i].block))
+            return f->middle_zeros ? types[width][i].symmetric : types[width][i].asymmetric;
     return PARE_TYPE_COUNT;
+}
+
+static bool is_e4m3(const pare_linear *linear)
+{
+    return linear->main->type == PARE_TYPE_F8_E4M3;
 }
 
 /* A format of codes, or PARE_TYPE_COUNT. May need f->byte_differences. */
@@ -157,10 +171,12 @@ static pare_type choose_codes(const pare_linear *linear, const facts *f)
         pare_type type = linear->table == pare_nf4_values ? PARE_TYPE_NF4 : PARE_TYPE_FP4;
         return fits(linear, 64) ? type : PARE_TYPE_COUNT;
     }
+    if (is_e4m3(linear) && linear->groups == 1)
+        return PARE_TYPE_F8_E4M3_CH;
     if (linear->table)
         return PARE_TYPE_COUNT;
     if (linear->bits <= 4 && f->half_scales) {
-        pare_type type = choose_four_bits(linear, f);
+        pare_type type = choose_groups(linear, f);
         if (type != PARE_TYPE_COUNT)
             return type;
     }
@@ -191,8 +207,9 @@ pare_status pare_linear_choose(pare_linear *linear)
     pare_status status;
     PARE_TRY(allocate_tile(linear, &t));
     PARE_TRY(look_at_scales(linear, &t, &f));
-    /* Differences of codes are bytes by themselves with few bits or in the middle of the range. */
-    bool decided = linear->table || linear->bits < 8 || f.middle_zeros;
+    /* Differences of codes are bytes by themselves with few bits or in the middle of the range;
+     * codes of floating-point numbers may be none. */
+    bool decided = !is_e4m3(linear) && (linear->table || linear->bits < 8 || f.middle_zeros);
     if (!decided)
         PARE_TRY(look_at_values(linear, &t, &f));
     linear->type = choose_codes(linear, &f);
@@ -215,21 +232,37 @@ static void put_nibbles(uint8_t *to, const uint8_t *codes, int64_t n, int shift)
         to[i] = (uint8_t)((codes[2 * i] + shift) | (codes[2 * i + 1] + shift) << 4);
 }
 
-/* i4_gN, i4_gN_asym. Without a zero point of its own a block's is 8. */
-static void write_four_bits(const pare_linear *linear, const uint8_t *codes, const float *scales,
-                            const int32_t *zeros, uint8_t *to)
+/* Two bits each, the first lowest; for three bits the third ones follow, eight to a byte. */
+static void put_few_bits(uint8_t *to, const uint8_t *codes, int64_t n, int bits, int shift)
+{
+    memset(to, 0, (size_t)(n * bits / 8));
+    for (int64_t i = 0; i < n; i++) {
+        int code = codes[i] + shift;
+        to[i / 4] |= (uint8_t)((code & 3) << (i % 4 * 2));
+        if (bits == 3)
+            to[n / 4 + i / 8] |= (uint8_t)((code >> 2) << (i % 8));
+    }
+}
+
+/* Integers in groups. Without a zero point of its own a block's is half of its codes' range. */
+static void write_groups(const pare_linear *linear, const uint8_t *codes, const float *scales,
+                         const int32_t *zeros, uint8_t *to)
 {
     const int64_t block = pare_type_block(linear->type);
     const size_t bytes = pare_type_row_bytes(linear->type, block);
-    const bool asymmetric = bytes == 3 + (size_t)block / 2;
-    const int shift = asymmetric ? 0 : 8 - (1 << (linear->bits - 1));
+    const int bits = (int)((bytes - 2) * 8 / (size_t)block);
+    const bool asymmetric = bytes == 3 + (size_t)(block * bits / 8);
+    const int shift = asymmetric ? 0 : (1 << (bits - 1)) - (1 << (linear->bits - 1));
     for (int64_t c = 0; c < linear->columns; c += block, to += bytes) {
         int64_t g = group_at(linear, c);
         uint16_t half = pare_f32_to_f16(scales[g]);
         memcpy(to, &half, sizeof half);
         if (asymmetric)
             to[2] = (uint8_t)zeros[g];
-        put_nibbles(to + (asymmetric ? 3 : 2), codes + c, block, shift);
+        if (bits == 4)
+            put_nibbles(to + (asymmetric ? 3 : 2), codes + c, block, shift);
+        else
+            put_few_bits(to + (asymmetric ? 3 : 2), codes + c, block, bits, shift);
     }
 }
 
@@ -263,6 +296,10 @@ static void write_row(const pare_linear *linear, const uint8_t *codes, const flo
                       const int32_t *zeros, float *values, void *to)
 {
     switch (linear->type) {
+    case PARE_TYPE_F8_E4M3_CH:
+        memcpy(to, codes, (size_t)linear->columns);
+        memcpy((uint8_t *)to + linear->columns, scales, sizeof *scales);
+        break;
     case PARE_TYPE_NF4:
     case PARE_TYPE_FP4:
         write_tables(linear, codes, scales, to);
@@ -278,7 +315,7 @@ static void write_row(const pare_linear *linear, const uint8_t *codes, const flo
         pare_type_get_traits(linear->type)->encode(values, to, linear->columns, NULL);
         break;
     default:
-        write_four_bits(linear, codes, scales, zeros, to);
+        write_groups(linear, codes, scales, zeros, to);
         break;
     }
 }

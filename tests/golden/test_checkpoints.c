@@ -80,7 +80,7 @@ static void check(const checkpoint *c)
  * golden/bnb_reference.json); it was not reproduced. On WikiText-2 this file's divergence from the
  * FP32 model is 0.05484 here and there. */
 CASE(gptq_4, "gptq-g128", "i4_g128_asym", "gptq: 84 matrices of 4 bits as i4_g128_asym", 1e-9, 1e-3)
-CASE(gptq_3, "gptq-3bit", "i4_g128_asym", "gptq: 84 matrices of 3 bits as i4_g128_asym", 1e-9, 1e-3)
+CASE(gptq_3, "gptq-3bit", "i3_g128_asym", "gptq: 84 matrices of 3 bits as i3_g128_asym", 1e-9, 1e-3)
 CASE(awq, "awq-g128", "i4_g128_asym", "awq: 84 matrices of 4 bits as i4_g128_asym", 1e-9, 1e-3)
 CASE(ct_w4a16, "ct-w4a16", "f32",
      "compressed-tensors: 84 matrices of 4 bits decoded, as f32 (the scales need more than FP16)",

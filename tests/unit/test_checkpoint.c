@@ -265,10 +265,10 @@ static void gptq(void **state)
         {4, 8, 320, -1, false, true, 1, PARE_TYPE_F16, PARE_TYPE_I4_G64},
         {4, 8, 320, 256, false, false, 0, PARE_TYPE_F16,
          PARE_TYPE_I4_G64_ASYM}, /* a short last group */
-        {3, 32, 256, 128, false, false, 0, PARE_TYPE_F16, PARE_TYPE_I4_G128_ASYM},
-        {3, 64, 128, 64, true, true, 0, PARE_TYPE_F16, PARE_TYPE_I4_G64},
-        {2, 16, 128, 32, false, false, 0, PARE_TYPE_F16, PARE_TYPE_I4_G32_ASYM},
-        {2, 16, 128, 128, false, true, 0, PARE_TYPE_F16, PARE_TYPE_I4_G128},
+        {3, 32, 256, 128, false, false, 0, PARE_TYPE_F16, PARE_TYPE_I3_G128_ASYM},
+        {3, 64, 128, 64, true, true, 0, PARE_TYPE_F16, PARE_TYPE_I3_G64},
+        {2, 16, 128, 32, false, false, 0, PARE_TYPE_F16, PARE_TYPE_I2_G32_ASYM},
+        {2, 16, 128, 128, false, true, 0, PARE_TYPE_F16, PARE_TYPE_I2_G128},
         {8, 8, 128, 32, false, true, 0, PARE_TYPE_F16, PARE_TYPE_Q8_0},
         {8, 8, 128, -1, true, true, 1, PARE_TYPE_F32, PARE_TYPE_I8_CH},
         {8, 8, 128, 32, true, false, 0, PARE_TYPE_F16, PARE_TYPE_F32}, /* nine bits of difference */
@@ -541,7 +541,7 @@ static void packed(void **state)
                  {4, true, 12, 128, 2, CT("pack-quantized", "4") "}", PARE_TYPE_I4_G64_ASYM},
                  {8, false, 6, 64, 2, CT("pack-quantized", "8") "}", PARE_TYPE_Q8_0},
                  {8, false, 6, 72, 1, CT("pack-quantized", "8") "}", PARE_TYPE_I8_CH},
-                 {3, true, 11, 64, 2, CT("pack-quantized", "3") "}", PARE_TYPE_I4_G32_ASYM}};
+                 {3, true, 11, 64, 2, CT("pack-quantized", "3") "}", PARE_TYPE_I3_G32_ASYM}};
     pare_random random = {.state = 17};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         file f = {0};
@@ -591,7 +591,8 @@ static void bytes(void **state)
         ((uint8_t *)codes)[i * 33] = known[i].code;
         values[i * 33] = known[i].value / 2;
     }
-    expect_layer(CT("float-quantized", "8") "}", &f, PARE_TYPE_F16, values, ROWS, COLUMNS, 0);
+    expect_layer(CT("float-quantized", "8") "}", &f, PARE_TYPE_F8_E4M3_CH, values, ROWS, COLUMNS,
+                 0);
     codes[3] = 0x7f;
     expect_refusal(CT("float-quantized", "8") "}", &f,
                    "'x.weight' has weights that are not finite");
