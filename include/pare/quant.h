@@ -64,6 +64,8 @@ typedef struct pare_quantize_options {
     bool search_alpha;      /* smoothquant: for each input of each layer */
     bool per_channel;       /* ort_dynamic: a scale for each row of weights, not for each matrix */
     bool reduce_range;      /* ort_dynamic: weights of 7 bits */
+    double max_bits; /* pare: formats are chosen so that the chosen tensors' bits per weight stay
+                        within; 0: formats as given */
     const pare_calibration *calibration; /* for the methods that need one; NULL: none */
     const char *output;            /* a .gguf file; appears under its name only when complete */
     int threads;                   /* 0: all cores */

@@ -109,8 +109,8 @@ static void back_share(void *argument, int index, int count)
     for (int64_t task = tasks.first; task < tasks.last; task++) {
         head_view h = view_of(pass, task);
         float *rows = pass->d_qkv + h.sequence * pass->length * pass->qkv_stride;
-        float *dk = rows + pass->k_offset + h.kv_head * n, *dv = rows + pass->v_offset +
-                                                                 h.kv_head * n;
+        float *dk = rows + pass->k_offset + h.kv_head * n,
+              *dv = rows + pass->v_offset + h.kv_head * n;
         for (int64_t t = 0; t < pass->length; t++) {
             memset(dk + t * pass->qkv_stride, 0, (size_t)n * sizeof *dk);
             memset(dv + t * pass->qkv_stride, 0, (size_t)n * sizeof *dv);

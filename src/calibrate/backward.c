@@ -87,14 +87,14 @@ static pare_status make_region(pare_backward *p)
         float **slot;
         int64_t floats;
     } parts[] = {
-        {&p->normed, p->hidden_stride},        {&p->qkv, p->qkv_stride},
-        {&p->raw, p->qkv_stride},              {&p->attended, p->attention_stride},
-        {&p->middle, p->hidden_stride},        {&p->normed_up, p->hidden_stride},
-        {&p->gate, p->mlp_stride},             {&p->up, p->mlp_stride},
-        {&p->activated, p->mlp_stride},        {&p->d_normed, p->hidden_stride},
-        {&p->d_qkv, p->qkv_stride},            {&p->d_attended, p->attention_stride},
-        {&p->d_gate, p->mlp_stride},           {&p->d_up, p->mlp_stride},
-        {&p->d_activated, p->mlp_stride},      {&p->spare, p->hidden_stride},
+        {&p->normed, p->hidden_stride},   {&p->qkv, p->qkv_stride},
+        {&p->raw, p->qkv_stride},         {&p->attended, p->attention_stride},
+        {&p->middle, p->hidden_stride},   {&p->normed_up, p->hidden_stride},
+        {&p->gate, p->mlp_stride},        {&p->up, p->mlp_stride},
+        {&p->activated, p->mlp_stride},   {&p->d_normed, p->hidden_stride},
+        {&p->d_qkv, p->qkv_stride},       {&p->d_attended, p->attention_stride},
+        {&p->d_gate, p->mlp_stride},      {&p->d_up, p->mlp_stride},
+        {&p->d_activated, p->mlp_stride}, {&p->spare, p->hidden_stride},
     };
     enum { PARTS = sizeof parts / sizeof *parts };
     size_t total = (size_t)pare_pool_threads(p->pool) * 2 * (size_t)p->length;
@@ -427,8 +427,8 @@ pare_status pare_backward_forward(pare_backward *p, const float *x, float *y)
     pare_norm_rows(d, p->kernels, p->pool, p->norms[0], p->norms[1], x, p->hidden_stride, p->tokens,
                    p->normed);
     for (int m = 0; m < output; m++)
-        PARE_TRY(multiply(p, m, p->normed, p->hidden_stride, qkv_part(p, p->qkv, m),
-                          p->qkv_stride));
+        PARE_TRY(
+            multiply(p, m, p->normed, p->hidden_stride, qkv_part(p, p->qkv, m), p->qkv_stride));
     for_each_token(p, rotate, NULL);
     pare_attention_rows(p);
     PARE_TRY(multiply(p, output, p->attended, p->attention_stride, p->middle, p->hidden_stride));
@@ -484,8 +484,8 @@ pare_status pare_backward_run(pare_backward *p, const float *x, float *d, pare_b
     for (int m = 0; m < output; m++) {
         const float *part = qkv_part(p, p->d_qkv, m);
         PARE_TRY(tap(user, p->matrices[m].tensor, part, p->qkv_stride));
-        PARE_TRY(multiply_back(p, m, part, p->qkv_stride, m ? p->spare : p->d_normed,
-                               p->hidden_stride));
+        PARE_TRY(
+            multiply_back(p, m, part, p->qkv_stride, m ? p->spare : p->d_normed, p->hidden_stride));
         if (m)
             add_rows(p, p->d_normed, p->spare);
     }

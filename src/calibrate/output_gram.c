@@ -135,13 +135,16 @@ static pare_status head_gradient(measure *m, int64_t batch)
         PARE_TRY(pare_dense_multiply(&m->head, p->pool, &p->scratch,
                                      m->normed + t * p->hidden_stride, p->hidden_stride, n, NULL,
                                      m->logits, m->vocab_stride));
-        sample_job job = {p->kernels,         m->logits,
-                          n,                  m->vocab_stride,
-                          decoder->vocab,     (uint64_t)(batch * p->tokens + t) * 0x2545f4914f6cdd1d};
+        sample_job job = {p->kernels,
+                          m->logits,
+                          n,
+                          m->vocab_stride,
+                          decoder->vocab,
+                          (uint64_t)(batch * p->tokens + t) * 0x2545f4914f6cdd1d};
         pare_pool_run(p->pool, sample_share, &job);
         PARE_TRY(pare_dense_multiply(&m->head_back, p->pool, &p->scratch, m->logits,
-                                     m->vocab_stride, n, NULL,
-                                     m->d_normed + t * p->hidden_stride, p->hidden_stride));
+                                     m->vocab_stride, n, NULL, m->d_normed + t * p->hidden_stride,
+                                     p->hidden_stride));
     }
     memset(m->d, 0, m->rows_bytes);
     pare_norm_rows_back(decoder, p->pool, m->final_weight, x, m->d_normed, p->hidden_stride,

@@ -1,10 +1,10 @@
 /* How much the model's predictions care about errors in the outputs of its linear layers.
  *
- * For small errors the divergence between the predictions with and without them is a quadratic form,
- * KL ~ 1/2 E^T F E, where F is the Fisher information. Per matrix it is taken as a Kronecker product
- * of two factors (Martens and Grosse, arXiv:1503.05671): X^T X of what the matrix reads (the
- * Hessian of GPTQ), and G^T G of the gradients of its outputs, which is measured here. An error of
- * the weights dW [rows, columns] then costs 1/2 trace(G dW H dW^T) nats per token. */
+ * For small errors the divergence between the predictions with and without them is a quadratic
+ * form, KL ~ 1/2 E^T F E, where F is the Fisher information. Per matrix it is taken as a Kronecker
+ * product of two factors (Martens and Grosse, arXiv:1503.05671): X^T X of what the matrix reads
+ * (the Hessian of GPTQ), and G^T G of the gradients of its outputs, which is measured here. An
+ * error of the weights dW [rows, columns] then costs 1/2 trace(G dW H dW^T) nats per token. */
 #ifndef PARE_CALIBRATE_OUTPUT_GRAM_H
 #define PARE_CALIBRATE_OUTPUT_GRAM_H
 

@@ -15,14 +15,24 @@ typedef struct walk {
     const pare_quantize_result *plan;
     const pare_calibration *calibration;
     pare_walk_result *result;
-    pare_walk_quantize quantize;
+    pare_walk_mode mode;
+    pare_walk_stage_quantize quantize;
     void *user;
     float *hidden; /* [sequences][length] rows of `stride` floats */
+    float *exact;  /* the same of the exact model, in a paired walk */
     size_t hidden_bytes;
     int64_t stride;
-    float *gram;
+    pare_block *block, *exact_block;
     pare_block_input wanted; /* of the present stage */
     double step;             /* of the progress: stages done */
+
+    /* What a stage sums. */
+    float *gram, *shift, *residual;
+    int64_t columns;
+    /* Of one sequence, in a paired walk: what the exact model has there, then the difference. */
+    float *inputs, *streams;
+    int64_t inputs_stride;
+    int64_t *seen; /* per thread: tokens of the sequence that the tap was shown */
 } walk;
 
 pare_status pare_calibration_check(const pare_model *model, const pare_calibration *c)
@@ -79,13 +89,91 @@ static void add_to_gram(void *user, pare_block_input input, const float *x, int6
         pare_add_gram_share(w->gram, x, stride, tokens, columns, index, count);
 }
 
-static void run_sequences(walk *w, pare_block *block, pare_block_input last)
+/* ---- paired: what the exact model has, and how far the present one is from it ---- */
+
+static bool adds_to_stream(pare_block_input input)
+{
+    return input == PARE_BLOCK_OUTPUT || input == PARE_BLOCK_DOWN;
+}
+
+static void keep_exact(void *user, pare_block_input input, const float *x, int64_t stride,
+                       int64_t tokens, int64_t columns, int index, int count)
+{
+    walk *w = user;
+    int64_t at = w->seen[index], hidden = w->model->decoder.hidden, stream_stride;
+    pare_range own = pare_share(tokens, 1, index, count);
+    if (input != w->wanted)
+        return;
+    const float *stream = pare_block_residual(w->exact_block, tokens, index, &stream_stride);
+    for (int64_t t = own.first; t < own.last; t++) {
+        memcpy(w->inputs + (at + t) * w->inputs_stride, x + t * stride,
+               (size_t)columns * sizeof *x);
+        if (w->residual)
+            memcpy(w->streams + (at + t) * w->stride, stream + t * stream_stride,
+                   (size_t)hidden * sizeof *x);
+    }
+    w->seen[index] += tokens;
+}
+
+static void add_difference(void *user, pare_block_input input, const float *x, int64_t stride,
+                           int64_t tokens, int64_t columns, int index, int count)
+{
+    walk *w = user;
+    int64_t at = w->seen[index], hidden = w->model->decoder.hidden, stream_stride;
+    pare_range own = pare_share(tokens, 1, index, count);
+    if (input != w->wanted)
+        return;
+    const float *stream = pare_block_residual(w->block, tokens, index, &stream_stride);
+    float *inputs = w->inputs + at * w->inputs_stride, *streams = w->streams + at * w->stride;
+    for (int64_t t = own.first; t < own.last; t++) {
+        pare_subtract_scaled(inputs + t * w->inputs_stride, x + t * stride, 1, columns);
+        if (w->residual)
+            pare_subtract_scaled(streams + t * w->stride, stream + t * stream_stride, 1, hidden);
+    }
+    w->seen[index] += tokens;
+    pare_pool_barrier(pare_block_pool(w->block));
+    pare_add_gram_share(w->gram, x, stride, tokens, columns, index, count);
+    pare_add_product_share(w->shift, inputs, w->inputs_stride, x, stride, tokens, columns, columns,
+                           index, count);
+    if (w->residual)
+        pare_add_product_share(w->residual, streams, w->stride, x, stride, tokens, hidden, columns,
+                               index, count);
+}
+
+static void forget_seen(walk *w)
+{
+    memset(w->seen, 0, (size_t)pare_pool_threads(pare_block_pool(w->block)) * sizeof *w->seen);
+}
+
+static void sum_stage(walk *w, pare_block_input stage)
 {
     const pare_calibration *c = w->calibration;
-    w->wanted = last;
-    for (int64_t s = 0; s < c->sequences; s++)
-        pare_block_forward(block, w->hidden + s * c->length * w->stride, w->stride, c->length, last,
-                           last == PARE_BLOCK_INPUTS ? NULL : add_to_gram, w);
+    w->wanted = stage;
+    for (int64_t s = 0; s < c->sequences; s++) {
+        const int64_t at = s * c->length * w->stride;
+        if (w->mode.paired) {
+            forget_seen(w);
+            pare_block_forward(w->exact_block, w->exact + at, w->stride, c->length, stage,
+                               keep_exact, w);
+            forget_seen(w);
+        }
+        pare_block_forward(w->block, w->hidden + at, w->stride, c->length, stage,
+                           w->mode.paired ? add_difference : add_to_gram, w);
+    }
+}
+
+/* The hidden states become those behind the block. */
+static void pass_block(walk *w)
+{
+    const pare_calibration *c = w->calibration;
+    for (int64_t s = 0; s < c->sequences; s++) {
+        const int64_t at = s * c->length * w->stride;
+        pare_block_forward(w->block, w->hidden + at, w->stride, c->length, PARE_BLOCK_INPUTS, NULL,
+                           NULL);
+        if (w->mode.paired)
+            pare_block_forward(w->exact_block, w->exact + at, w->stride, c->length,
+                               PARE_BLOCK_INPUTS, NULL, NULL);
+    }
 }
 
 static pare_status new_slot(walk *w, const pare_block_matrix *matrix,
@@ -102,50 +190,85 @@ static pare_status new_slot(walk *w, const pare_block_matrix *matrix,
     return PARE_OK;
 }
 
-static pare_status quantize_matrix(walk *w, pare_block *block, const pare_block_matrix *matrix,
-                                   const pare_quantize_item *item)
+static void free_sums(walk *w)
 {
-    struct pare_walk_matrix *slot;
-    pare_status status = new_slot(w, matrix, item, &slot);
-    if (status != PARE_OK)
-        return status;
-    status = w->quantize(w->user, pare_block_pool(block), matrix, w->gram, item->type, slot->rows);
-    return status == PARE_OK ? status : pare_fail_in(status, "tensor '%s'", item->name);
+    free(w->gram);
+    free(w->shift);
+    free(w->residual);
+    pare_pages_free(w->inputs, (size_t)(w->calibration->length * w->inputs_stride) * 4);
+    pare_pages_free(w->streams, (size_t)(w->calibration->length * w->stride) * 4);
+    free(w->seen);
+    w->gram = w->shift = w->residual = w->inputs = w->streams = NULL;
+    w->seen = NULL;
 }
 
-/* One input of a block: its Gram matrix, then all matrices that read it. */
-static pare_status do_stage(walk *w, pare_block *block, pare_block_input stage)
+static pare_status make_sums(walk *w, pare_block_input stage)
+{
+    const size_t columns = (size_t)w->columns, length = (size_t)w->calibration->length;
+    pare_status status;
+    w->inputs_stride = (w->columns + 15) / 16 * 16;
+    PARE_TRY(pare_allocate(columns, columns * sizeof(float), "a Gram matrix", &w->gram));
+    if (!w->mode.paired)
+        return PARE_OK;
+    PARE_TRY(pare_allocate(columns, columns * sizeof(float), "a Gram matrix", &w->shift));
+    if (adds_to_stream(stage))
+        PARE_TRY(pare_allocate((size_t)w->model->decoder.hidden, columns * sizeof(float),
+                               "a Gram matrix", &w->residual));
+    PARE_TRY(pare_pages_allocate(length * (size_t)w->inputs_stride * sizeof(float),
+                                 "inputs of a sequence", &w->inputs));
+    PARE_TRY(pare_pages_allocate(length * (size_t)w->stride * sizeof(float), "inputs of a sequence",
+                                 &w->streams));
+    PARE_TRY(pare_allocate((size_t)pare_pool_threads(pare_block_pool(w->block)), sizeof *w->seen,
+                           "inputs of a sequence", &w->seen));
+fail:
+    return status;
+}
+
+/* One input of a block: its sums, then all matrices that read it. */
+static pare_status do_stage(walk *w, pare_block_input input)
 {
     int count;
-    pare_block_matrix *matrices = pare_block_get_matrices(block, &count);
-    const pare_quantize_item *items[PARE_BLOCK_MATRICES] = {0};
-    int64_t columns = 0;
+    pare_block_matrix *matrices = pare_block_get_matrices(w->block, &count);
+    pare_walk_stage stage = {
+        .pool = pare_block_pool(w->block),
+        .tokens = w->calibration->sequences * w->calibration->length,
+    };
     pare_status status = PARE_OK;
-    for (int m = 0; m < count; m++)
-        if (matrices[m].input == stage && (items[m] = chosen_item(w, matrices[m].source)))
-            columns = matrices[m].columns;
-    if (!columns)
+    for (int m = 0; m < count; m++) {
+        const pare_quantize_item *item;
+        if (matrices[m].input != input || !(item = chosen_item(w, matrices[m].source)))
+            continue;
+        stage.matrices[stage.count] = &matrices[m];
+        stage.items[stage.count++] = item;
+        stage.columns = w->columns = matrices[m].columns;
+    }
+    if (!stage.count)
         return PARE_OK;
-    PARE_TRY(
-        pare_allocate((size_t)columns, (size_t)columns * sizeof(float), "a Gram matrix", &w->gram));
-    run_sequences(w, block, stage);
-    pare_mirror(w->gram, columns);
-    for (int m = 0; m < count; m++)
-        if (items[m])
-            PARE_TRY(quantize_matrix(w, block, &matrices[m], items[m]));
-    pare_block_refresh(block);
+    PARE_TRY(make_sums(w, input));
+    sum_stage(w, input);
+    pare_mirror(w->gram, w->columns);
+    stage.gram = w->gram;
+    stage.shift = w->shift;
+    stage.residual = w->residual;
+    for (int m = 0; m < stage.count && !w->mode.look; m++) {
+        struct pare_walk_matrix *slot;
+        PARE_TRY(new_slot(w, stage.matrices[m], stage.items[m], &slot));
+        stage.encoded[m] = slot->rows;
+    }
+    PARE_TRY(w->quantize(w->user, &stage));
+    if (!w->mode.look)
+        pare_block_refresh(w->block);
 fail:
-    free(w->gram);
-    w->gram = NULL;
+    free_sums(w);
     return status;
 }
 
 /* The block as a run before this one left it. *whole is false, and nothing has changed, where the
  * work file does not have all of it. */
-static pare_status restore_block(walk *w, pare_block *block, bool *whole)
+static pare_status restore_block(walk *w, bool *whole)
 {
     int count;
-    pare_block_matrix *matrices = pare_block_get_matrices(block, &count);
+    pare_block_matrix *matrices = pare_block_get_matrices(w->block, &count);
     const pare_quantize_item *items[PARE_BLOCK_MATRICES];
     const void *kept[PARE_BLOCK_MATRICES];
     *whole = w->result->work.count > 0;
@@ -171,7 +294,7 @@ static pare_status restore_block(walk *w, pare_block *block, bool *whole)
                            matrices[m].weights + r * matrices[m].columns, matrices[m].columns);
     }
     if (*whole)
-        pare_block_refresh(block);
+        pare_block_refresh(w->block);
     return PARE_OK;
 }
 
@@ -186,11 +309,11 @@ static pare_status keep_block(walk *w, size_t first)
     return status == PARE_OK ? pare_work_sync(&w->result->work) : status;
 }
 
-static pare_status quantize_block(walk *w, pare_block *block, int64_t layer)
+static pare_status quantize_block(walk *w, int64_t layer)
 {
     const size_t first = w->result->count;
     for (int stage = 0; stage < PARE_BLOCK_INPUTS; stage++) {
-        pare_status status = do_stage(w, block, (pare_block_input)stage);
+        pare_status status = do_stage(w, (pare_block_input)stage);
         if (status == PARE_OK)
             status = advance(w, layer);
         if (status != PARE_OK)
@@ -201,21 +324,92 @@ static pare_status quantize_block(walk *w, pare_block *block, int64_t layer)
 
 static pare_status do_block(walk *w, int64_t layer)
 {
-    pare_block *block;
     bool whole = false;
-    pare_status status =
-        pare_block_create(w->model, layer, w->options->threads, w->calibration->length, &block);
-    if (status == PARE_OK)
-        status = restore_block(w, block, &whole);
-    if (status == PARE_OK && whole)
+    const int threads = w->options->threads;
+    const int64_t length = w->calibration->length;
+    pare_status status;
+    PARE_TRY(pare_block_create(w->model, layer, threads, length, &w->block));
+    if (w->mode.paired)
+        PARE_TRY(pare_block_create(w->model, layer, threads, length, &w->exact_block));
+    PARE_TRY(restore_block(w, &whole));
+    if (whole)
         w->step += PARE_BLOCK_INPUTS;
-    else if (status == PARE_OK)
-        status = quantize_block(w, block, layer);
-    if (status == PARE_OK && layer + 1 < w->model->decoder.layers)
-        run_sequences(w, block, PARE_BLOCK_INPUTS);
+    else
+        PARE_TRY(quantize_block(w, layer));
+    if (layer + 1 < w->model->decoder.layers)
+        pass_block(w);
+    PARE_TRY(advance(w, layer));
+fail:
+    pare_block_free(w->block);
+    pare_block_free(w->exact_block);
+    w->block = w->exact_block = NULL;
+    return status;
+}
+
+static pare_status prepare(walk *w)
+{
+    const pare_model *model = w->model;
+    const pare_calibration *c = w->calibration;
+    const size_t rows = (size_t)(c->sequences * c->length);
+    const char *what = "hidden states of the calibration text";
+    pare_status status;
+    w->stride = (model->decoder.hidden + 15) / 16 * 16;
+    if (__builtin_mul_overflow(rows, (size_t)w->stride * sizeof(float), &w->hidden_bytes))
+        return pare_fail_memory(SIZE_MAX, what);
+    PARE_TRY(pare_pages_allocate(w->hidden_bytes, what, &w->hidden));
+    PARE_TRY(pare_allocate((size_t)model->decoder.layers * PARE_BLOCK_MATRICES,
+                           sizeof *w->result->matrices, "quantized blocks", &w->result->matrices));
+    for (int64_t s = 0; s < c->sequences; s++)
+        PARE_TRY(pare_block_embed(model, c->ids + s * c->length, c->length,
+                                  w->hidden + s * c->length * w->stride, w->stride));
+    if (w->mode.paired) {
+        PARE_TRY(pare_pages_allocate(w->hidden_bytes, what, &w->exact));
+        memcpy(w->exact, w->hidden, w->hidden_bytes);
+    }
+fail:
+    return status;
+}
+
+pare_status pare_walk_stages(const pare_model *model, const pare_quantize_options *options,
+                             const pare_quantize_result *plan, pare_walk_mode mode,
+                             pare_walk_stage_quantize quantize, void *user,
+                             pare_walk_result *result)
+{
+    walk w = {.model = model,
+              .options = options,
+              .plan = plan,
+              .calibration = options->calibration,
+              .result = result,
+              .mode = mode,
+              .quantize = quantize,
+              .user = user};
+    pare_status status = pare_calibration_check(model, options->calibration);
     if (status == PARE_OK)
-        status = advance(w, layer);
-    pare_block_free(block);
+        status = prepare(&w);
+    for (int64_t layer = 0; layer < model->decoder.layers && status == PARE_OK; layer++)
+        status = do_block(&w, layer);
+    pare_pages_free(w.hidden, w.hidden_bytes);
+    pare_pages_free(w.exact, w.hidden_bytes);
+    if (status != PARE_OK)
+        pare_walk_free(result);
+    return status;
+}
+
+typedef struct by_matrix {
+    pare_walk_quantize quantize;
+    void *user;
+} by_matrix;
+
+static pare_status quantize_matrices(void *user, const pare_walk_stage *stage)
+{
+    const by_matrix *by = user;
+    pare_status status = PARE_OK;
+    for (int m = 0; m < stage->count && status == PARE_OK; m++) {
+        status = by->quantize(by->user, stage->pool, stage->matrices[m], stage->gram,
+                              stage->items[m]->type, stage->encoded[m]);
+        if (status != PARE_OK)
+            return pare_fail_in(status, "tensor '%s'", stage->items[m]->name);
+    }
     return status;
 }
 
@@ -223,35 +417,9 @@ pare_status pare_walk(const pare_model *model, const pare_quantize_options *opti
                       const pare_quantize_result *plan, pare_walk_quantize quantize, void *user,
                       pare_walk_result *result)
 {
-    walk w = {.model = model,
-              .options = options,
-              .plan = plan,
-              .calibration = options->calibration,
-              .result = result,
-              .quantize = quantize,
-              .user = user};
-    pare_status status;
-    size_t rows;
-    PARE_TRY(pare_calibration_check(model, options->calibration));
-    w.stride = (model->decoder.hidden + 15) / 16 * 16;
-    rows = (size_t)(w.calibration->sequences * w.calibration->length);
-    if (__builtin_mul_overflow(rows, (size_t)w.stride * sizeof(float), &w.hidden_bytes))
-        return pare_fail_memory(SIZE_MAX, "hidden states of the calibration text");
-    PARE_TRY(
-        pare_pages_allocate(w.hidden_bytes, "hidden states of the calibration text", &w.hidden));
-    PARE_TRY(pare_allocate((size_t)model->decoder.layers * PARE_BLOCK_MATRICES,
-                           sizeof *result->matrices, "quantized blocks", &result->matrices));
-    for (int64_t s = 0; s < w.calibration->sequences; s++)
-        PARE_TRY(pare_block_embed(model, w.calibration->ids + s * w.calibration->length,
-                                  w.calibration->length,
-                                  w.hidden + s * w.calibration->length * w.stride, w.stride));
-    for (int64_t layer = 0; layer < model->decoder.layers; layer++)
-        PARE_TRY(do_block(&w, layer));
-fail:
-    pare_pages_free(w.hidden, w.hidden_bytes);
-    if (status != PARE_OK)
-        pare_walk_free(result);
-    return status;
+    by_matrix by = {quantize, user};
+    return pare_walk_stages(model, options, plan, (pare_walk_mode){0}, quantize_matrices, &by,
+                            result);
 }
 
 const uint8_t *pare_walk_rows(const pare_walk_result *result, const pare_tensor *tensor)

@@ -11,6 +11,8 @@
 /* There is a text, its sizes fit the model's context and what it has, its ids the vocabulary. */
 pare_status pare_calibration_check(const pare_model *model, const pare_calibration *calibration);
 
+enum { PARE_WALK_TOGETHER = 3 }; /* q, k, v */
+
 /* What a method does with one matrix: fills `encoded`, its rows in `type`, and replaces
  * matrix->weights by what they decode to. gram [columns, columns] is the sum of x xᵀ over all
  * calibration tokens. */
@@ -29,11 +31,40 @@ typedef struct pare_walk_result {
     size_t count;
 } pare_walk_result;
 
+/* One input of a block and the chosen matrices that read it. */
+typedef struct pare_walk_stage {
+    pare_pool *pool;
+    int64_t columns, tokens;
+    int count;
+    const pare_block_matrix *matrices[PARE_WALK_TOGETHER];
+    const pare_quantize_item *items[PARE_WALK_TOGETHER];
+    uint8_t *encoded[PARE_WALK_TOGETHER]; /* NULL where the walk only looks */
+    const float *gram;                    /* [columns, columns] */
+    /* Of a paired walk; NULL otherwise. x is the input in the exact model, x' in the one quantized
+     * so far, r and r' the residual stream that the matrices' output is added to. */
+    const float *shift;    /* [columns, columns]: sum (x - x') x'^T */
+    const float *residual; /* [hidden, columns]: sum (r - r') x'^T; NULL where there is none */
+} pare_walk_stage;
+
+/* Fills all of stage->encoded and replaces the weights by what they decode to. */
+typedef pare_status (*pare_walk_stage_quantize)(void *user, const pare_walk_stage *stage);
+
+typedef struct pare_walk_mode {
+    bool paired; /* the exact model runs beside the quantized one */
+    bool look;   /* nothing is encoded or changed */
+} pare_walk_mode;
+
 /* Goes through all blocks. For each, in the order of the pass (qkv, output, gate and up, down):
  * runs all sequences up to that input through what is quantized so far, sums the Gram matrix,
  * quantizes. Matrices that the plan does not choose stay as they are. Finished blocks are kept in
  * result->work where the method opened it; blocks found there are only run. Memory: the hidden
- * states of all sequences, one block in FP32, one Gram matrix, and the encoded matrices. */
+ * states of all sequences (twice for a paired walk), one block in FP32 (twice), one Gram matrix
+ * (and its shift), and the encoded matrices. */
+pare_status pare_walk_stages(const pare_model *model, const pare_quantize_options *options,
+                             const pare_quantize_result *plan, pare_walk_mode mode,
+                             pare_walk_stage_quantize quantize, void *user,
+                             pare_walk_result *result);
+/* The same, matrix by matrix. */
 pare_status pare_walk(const pare_model *model, const pare_quantize_options *options,
                       const pare_quantize_result *plan, pare_walk_quantize quantize, void *user,
                       pare_walk_result *result);

@@ -211,7 +211,7 @@ static int read_calibration(quantize_job *job, const char *model, const pare_pro
     pare_tokenizer *tokenizer = NULL;
     char *text = NULL;
     size_t length;
-    if (!job->calibration_file || job->options.dry_run)
+    if (!job->calibration_file)
         return 0;
     if (strcmp(job->calibration_file, "self") == 0)
         return write_calibration(job, progress);
@@ -307,6 +307,8 @@ static int run(int argc, char **argv, const cli_command *command)
          "ort_dynamic: a scale for each row of weights instead of each matrix"},
         {"reduce-range", CLI_FLAG, &job.options.reduce_range, NULL,
          "ort_dynamic: weights of 7 bits"},
+        {"max-bits", CLI_NUMBER, &job.options.max_bits, "B",
+         "pare: choose each tensor's format, at most B bits per weight altogether"},
         {"calibration", CLI_TEXT, &job.calibration_file, "FILE",
          "text that methods with calibration run the model on (never the test text); 'self': the "
          "model writes it"},

@@ -190,6 +190,40 @@ void pare_add_gram_share(float *h, const float *x, int64_t x_stride, int64_t row
             pare_subtract_scaled(h + i * n + i, x + t * x_stride + i, -x[t * x_stride + i], n - i);
 }
 
+void pare_add_product_share(float *p, const float *a, int64_t a_stride, const float *b,
+                            int64_t b_stride, int64_t rows, int64_t na, int64_t nb, int index,
+                            int count)
+{
+    for (int64_t i = (int64_t)index * GRAM; i < na; i += (int64_t)count * GRAM) {
+        int64_t t = 0, width = na - i < GRAM ? na - i : GRAM;
+        for (; t + GRAM <= rows && width == GRAM; t += GRAM) {
+            const float *from = a + t * a_stride + i;
+            float tile[GRAM * GRAM];
+            for (int r = 0; r < GRAM; r++)
+                for (int k = 0; k < GRAM; k++)
+                    tile[r * GRAM + k] = from[k * a_stride + r];
+            add_gram_tile(p + i * nb, nb, b + t * b_stride, b_stride, tile, nb);
+        }
+        for (; t < rows; t++)
+            for (int64_t r = 0; r < width; r++)
+                pare_subtract_scaled(p + (i + r) * nb, b + t * b_stride, -a[t * a_stride + i + r],
+                                     nb);
+    }
+}
+
+void pare_multiply_row(float *restrict y, const float *a, const float *restrict b, int64_t m,
+                       int64_t n)
+{
+    int64_t k = 0;
+    memset(y, 0, (size_t)n * sizeof *y);
+    for (; k + 4 <= m; k += 4) {
+        const float minus[4] = {-a[k], -a[k + 1], -a[k + 2], -a[k + 3]};
+        subtract4(y, b + k * n, n, minus, n);
+    }
+    for (; k < m; k++)
+        pare_subtract_scaled(y, b + k * n, -a[k], n);
+}
+
 void pare_mirror(float *h, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)

@@ -22,6 +22,14 @@ void pare_add_gram_share(float *h, const float *x, int64_t x_stride, int64_t row
 /* Copies the upper triangle to the lower. */
 void pare_mirror(float *h, int64_t n);
 
+/* P += Aᵀ B for A [rows, na], B [rows, nb] with their row strides; P is [na, nb]. */
+void pare_add_product_share(float *p, const float *a, int64_t a_stride, const float *b,
+                            int64_t b_stride, int64_t rows, int64_t na, int64_t nb, int index,
+                            int count);
+/* y [n] = sum over k of a[k] B[k, :], for B [m, n]. */
+void pare_multiply_row(float *restrict y, const float *a, const float *restrict b, int64_t m,
+                       int64_t n);
+
 /* y[0..n) -= a x[0..n). */
 void pare_subtract_scaled(float *restrict y, const float *restrict x, float a, int64_t n);
 

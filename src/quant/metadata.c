@@ -136,6 +136,8 @@ pare_status pare_quantize_describe(const pare_model *model, const pare_quantize_
     if (options->imatrix)
         set_text(writer, "pare.imatrix", options->imatrix);
     pare_gguf_set_bool(writer, "pare.search_scales", options->search_scales);
+    if (options->max_bits > 0)
+        pare_gguf_set_f32(writer, "pare.max_bits", (float)options->max_bits);
     if (method->start && method != &pare_method_rtn && options->calibration) {
         char hash[65];
         if ((status = hash_ids(options->calibration, hash)) != PARE_OK)

@@ -9,9 +9,10 @@
 #include "quant/types.h"
 
 static const pare_method *const methods[] = {
-    &pare_method_rtn,  &pare_method_imatrix,  &pare_method_hqq,
-    &pare_method_gptq, &pare_method_awq,      &pare_method_smoothquant,
-    &pare_method_w8a8, &pare_method_llm_int8, &pare_method_ort_dynamic};
+    &pare_method_rtn,      &pare_method_imatrix,     &pare_method_hqq,  &pare_method_gptq,
+    &pare_method_awq,      &pare_method_smoothquant, &pare_method_pare, &pare_method_w8a8,
+    &pare_method_llm_int8, &pare_method_ort_dynamic,
+};
 enum { METHOD_COUNT = sizeof methods / sizeof *methods };
 
 void pare_method_encode(const pare_method_matrix *matrix, const float *values,

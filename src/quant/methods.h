@@ -34,6 +34,11 @@ typedef struct pare_method {
     /* For methods that look at the model's activations; all NULL for the others. start does the
      * work for every chosen tensor of the plan; rows gives what it made of one, [rows] encoded rows
      * in the model's order, or NULL where encode_row is to do it (and where `rows` itself is). */
+    /* choose (may be NULL) comes before the file is described: it may change the formats of the
+     * plan (pare_quantize_set_type), and what it makes is handed on to start in *state, and to
+     * finish. */
+    pare_status (*choose)(const pare_model *model, const pare_quantize_options *options,
+                          pare_quantize_result *plan, void **state);
     pare_status (*start)(const pare_model *model, const pare_quantize_options *options,
                          const pare_quantize_result *plan, void **state);
     const uint8_t *(*rows)(const void *state, const pare_tensor *tensor);
@@ -43,7 +48,8 @@ typedef struct pare_method {
 } pare_method;
 
 extern const pare_method pare_method_rtn, pare_method_hqq;
-extern const pare_method pare_method_gptq, pare_method_imatrix;    /* src/calibrate */
+extern const pare_method pare_method_gptq, pare_method_imatrix,
+    pare_method_pare;                                              /* src/calibrate */
 extern const pare_method pare_method_awq, pare_method_smoothquant; /* src/calibrate */
 extern const pare_method pare_method_w8a8, pare_method_llm_int8, pare_method_ort_dynamic;
 

@@ -211,6 +211,8 @@ static pare_status plan_tensor(const pare_model *model, const pare_tensor *tenso
 
 static void summarize(const pare_model *model, pare_quantize_result *result)
 {
+    result->fallbacks = 0;
+    result->requantized = false;
     result->llama_cpp_limit = pare_model_export_limit(model);
     double bits = 0, weights = 0;
     for (size_t i = 0; i < result->count; i++) {
@@ -322,6 +324,26 @@ pare_status pare_quantize_add_scales(const pare_model *model, pare_quantize_resu
     if (result->added_count)
         result->llama_cpp_limit = "scales of AWQ are kept beside matrices: llama.cpp has no such";
     return status;
+}
+
+pare_type pare_quantize_base_type(const pare_quantize_options *options)
+{
+    const pare_recipe *recipe;
+    if (options->recipe && pare_recipe_find(options->recipe, &recipe) == PARE_OK)
+        return pare_recipe_base(recipe);
+    return options->type;
+}
+
+void pare_quantize_set_type(const pare_model *model, pare_quantize_result *plan, size_t index,
+                            pare_type type)
+{
+    pare_quantize_item *item = &plan->items[index];
+    const pare_tensor *tensor = pare_quantize_tensor(model, index);
+    item->wanted = item->type = type;
+    item->reason = NULL;
+    item->bytes =
+        (uint64_t)pare_tensor_rows(tensor) * pare_type_row_bytes(type, pare_tensor_columns(tensor));
+    summarize(model, plan);
 }
 
 void pare_quantize_result_free(pare_quantize_result *result)

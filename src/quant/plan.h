@@ -24,6 +24,13 @@ bool pare_plan_keeps_down(const pare_model *model);
  * follow. */
 const pare_tensor *pare_quantize_tensor(const pare_model *model, size_t index);
 
+/* The format of the options or the recipe, before any rule. */
+pare_type pare_quantize_base_type(const pare_quantize_options *options);
+
+/* Gives an item another format that fits it, and sums up the plan again. */
+void pare_quantize_set_type(const pare_model *model, pare_quantize_result *plan, size_t index,
+                            pare_type type);
+
 /* The nearest format whose blocks fit rows of `columns`: `type` itself, or what llama.cpp falls
  * back to, at last f16. */
 pare_type pare_type_fitting(pare_type type, int64_t columns);

@@ -96,6 +96,7 @@ static pare_status check_method(const pare_method *method, const pare_quantize_o
     } own[] = {{"imatrix", "imatrix", options->imatrix != NULL},
                {"imatrix-out", "imatrix", options->imatrix_out != NULL},
                {"scale", "rtn", options->search_scales},
+               {"max-bits", "pare", options->max_bits != 0},
                {"threshold", "llm_int8", options->threshold != NULL},
                {"alpha", "smoothquant", options->alpha != NULL || options->search_alpha},
                {"per-channel", "ort_dynamic", options->per_channel},
@@ -110,6 +111,9 @@ static pare_status check_method(const pare_method *method, const pare_quantize_o
     if (options->alpha && !(*options->alpha >= 0 && *options->alpha <= 1))
         return pare_fail(PARE_INVALID_ARGUMENT, "alpha is %g, not between 0 and 1",
                          (double)*options->alpha);
+    if (!(options->max_bits >= 0))
+        return pare_fail(PARE_INVALID_ARGUMENT, "a limit of %g bits per weight is below 0",
+                         options->max_bits);
     if (method->format && !options->recipe &&
         strcmp(pare_type_name(options->type), method->format) != 0)
         return pare_fail(PARE_INVALID_ARGUMENT, "the method %s stores %s, not %s", method->name,
@@ -172,6 +176,7 @@ pare_status pare_quantize(const pare_model *model, const pare_quantize_options *
     pare_status status;
     pare_gguf_writer writer = {0};
     const pare_method *method = NULL;
+    void *chosen = NULL;
     job work = {.model = model, .options = options, .plan = result};
     const double start = pare_seconds();
     *result = (pare_quantize_result){0};
@@ -185,6 +190,8 @@ pare_status pare_quantize(const pare_model *model, const pare_quantize_options *
     PARE_TRY(pare_quantize_make_plan(model, options, result));
     if (method->rescales)
         PARE_TRY(pare_quantize_add_scales(model, result));
+    if (method->choose)
+        PARE_TRY(method->choose(model, options, result, &chosen));
     PARE_TRY(pare_quantize_describe(model, options, method, result, &writer));
     for (size_t i = 0; i < result->count; i++) {
         const pare_tensor *tensor = tensor_at(model, result, i);
@@ -195,6 +202,8 @@ pare_status pare_quantize(const pare_model *model, const pare_quantize_options *
     PARE_TRY(pare_gguf_predict_size(&writer, &result->predicted_bytes));
     if (!options->dry_run) {
         PARE_TRY(pare_encoder_start(&work.encoder, method, options->threads));
+        work.encoder.state = chosen;
+        chosen = NULL;
         if (method->start)
             PARE_TRY(method->start(model, options, result, &work.encoder.state));
         PARE_TRY(write_file(&work, &writer, result));
@@ -204,6 +213,8 @@ fail:
     if (method && method->start && (status == PARE_OK || status == PARE_CANCELLED))
         remove_work(options);
     pare_encoder_free(&work.encoder);
+    if (chosen)
+        method->finish(chosen);
     pare_gguf_writer_free(&writer);
     if (status != PARE_OK)
         pare_quantize_result_free(result);

@@ -24,6 +24,7 @@ enum { RULES = 5 };
 
 typedef struct recipe_options {
     bool per_channel;
+    double max_bits;
 } recipe_options;
 
 struct pare_recipe {
@@ -70,6 +71,9 @@ static const pare_recipe recipes[] = {
     {.name = "smoothquant-w8a8", .base = T(I8_CH), .method = "smoothquant"},
     {.name = "awq-4bit-g128", .base = T(I4_G128_ASYM), .method = "awq"},
     {.name = "gptq-4bit-g128", .base = T(I4_G128_ASYM), .method = "gptq"},
+    /* Our own: the formats are chosen tensor by tensor. */
+    {.name = "pare-4bit", .base = T(Q4_K), .method = "pare", .options = {.max_bits = 4.5}},
+    {.name = "pare-3bit", .base = T(Q3_K), .method = "pare", .options = {.max_bits = 3.5}},
 };
 enum { RECIPE_COUNT = sizeof recipes / sizeof *recipes };
 
@@ -106,6 +110,8 @@ pare_status pare_recipe_apply(const pare_recipe *recipe, pare_quantize_options *
                          recipe->name, recipe->method, options->method);
     options->method = recipe->method;
     options->per_channel = options->per_channel || recipe->options.per_channel;
+    if (options->max_bits == 0)
+        options->max_bits = recipe->options.max_bits;
     return PARE_OK;
 }
 

@@ -159,6 +159,13 @@ void pare_block_forward(pare_block *block, float *hidden, int64_t stride, int64_
     }
 }
 
+const float *pare_block_residual(const pare_block *block, int64_t tokens, int index,
+                                 int64_t *stride)
+{
+    *stride = block->cpu->hidden_stride;
+    return tokens == 1 ? block->cpu->private[index].x : block->cpu->x;
+}
+
 pare_status pare_block_embed(const pare_model *model, const int32_t *ids, int64_t tokens,
                              float *hidden, int64_t stride)
 {

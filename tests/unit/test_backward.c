@@ -58,8 +58,8 @@ static void check_model(bool llama, int64_t window, int threads)
     assert_int_equal(pare_block_create(model, 1, 1, LENGTH, &block), PARE_OK);
     memcpy(same, x, bytes);
     for (int s = 0; s < SEQUENCES; s++)
-        pare_block_forward(block, same + s * LENGTH * pass.hidden_stride, pass.hidden_stride, LENGTH,
-                           PARE_BLOCK_INPUTS, NULL, NULL);
+        pare_block_forward(block, same + s * LENGTH * pass.hidden_stride, pass.hidden_stride,
+                           LENGTH, PARE_BLOCK_INPUTS, NULL, NULL);
     pare_block_free(block);
     for (int64_t t = 0; t < TOKENS; t++)
         for (int64_t i = 0; i < model->decoder.hidden; i++) {
