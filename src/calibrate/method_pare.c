@@ -27,8 +27,11 @@ enum {
 };
 static const float input_damping = 0.01f; /* of the mean diagonal, as in GPTQ */
 /* How much of the correction for the part before is made: all of it fits the calibration text best,
- * less holds better on other text. */
-static const float target_share = 0.7f;
+ * less holds better on other text, the more so where the text has few tokens for each unknown. */
+static float target_share(int64_t columns, int64_t tokens)
+{
+    return 0.7f * (float)tokens / (float)(tokens + 8 * columns);
+}
 
 /* Formats that a tensor may get; those of the second row where rows are no multiple of 256. */
 static const pare_type candidates[2][PARE_CHOICES] = {
@@ -74,8 +77,14 @@ static void name_gram(const pare_output_gram *gram, char name[256])
 static bool restore_grams(state *s)
 {
     char name[256];
+    int64_t tokens;
+    const void *kept_tokens = pare_work_find(&s->walk.work, "tokens of outputs", sizeof tokens);
+    if (!kept_tokens)
+        return false;
+    memcpy(&tokens, kept_tokens, sizeof tokens);
     for (size_t i = 0; i < s->grams.count; i++) {
-        const pare_output_gram *gram = &s->grams.items[i];
+        pare_output_gram *gram = &s->grams.items[i];
+        gram->tokens = tokens;
         name_gram(gram, name);
         const void *kept = pare_work_find(&s->walk.work, name, pare_output_gram_bytes(gram));
         if (!kept)
@@ -107,6 +116,8 @@ static pare_status measure_grams(const pare_model *model, const pare_quantize_op
         name_gram(gram, name);
         PARE_TRY(pare_work_add(&s->walk.work, name, gram->g, pare_output_gram_bytes(gram)));
     }
+    PARE_TRY(pare_work_add(&s->walk.work, "tokens of outputs", &s->grams.items[0].tokens,
+                           sizeof s->grams.items[0].tokens)); /* the last: all of it is there */
     PARE_TRY(pare_work_sync(&s->walk.work));
 fail:
     pare_pool_free(pool);
@@ -215,7 +226,8 @@ static pare_status pick_formats(const pare_model *model, const pare_quantize_opt
     }
     status = pare_allocate_budget(choices, count, budget);
     if (status != PARE_OK) {
-        status = pare_fail(PARE_LIMIT, "no formats reach %.3f bits per weight", options->max_bits);
+        status = pare_fail(PARE_LIMIT, "no choice of formats stays within %g bits per weight",
+                           options->max_bits);
         goto fail;
     }
     for (size_t i = 0; i < count; i++) {
@@ -319,7 +331,8 @@ static pare_status quantize_stage(void *user, const pare_walk_stage *stage)
         PARE_TRY(pare_allocate((size_t)(matrix->rows * matrix->columns), sizeof(float), "a target",
                                &targets[m]));
         PARE_TRY(pare_rounding_target(stage->pool, &rounding, matrix->weights, matrix->rows,
-                                      stage->shift, stage->residual, target_share, targets[m]));
+                                      stage->shift, stage->residual,
+                                      target_share(stage->columns, stage->tokens), targets[m]));
         if (!pare_type_grid(stage->items[m]->type)) {
             round_to_nearest(stage, m);
             continue;

@@ -204,6 +204,7 @@ static void finish_grams(const pare_output_grams *grams, int64_t tokens)
 {
     for (size_t i = 0; i < grams->count; i++) {
         pare_output_gram *gram = &grams->items[i];
+        gram->tokens = tokens;
         for (int64_t b = 0; b < gram->count; b++) {
             int64_t n = pare_output_block_rows(gram, b);
             float *g = gram->g + b * gram->block * gram->block;

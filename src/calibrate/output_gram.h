@@ -21,6 +21,7 @@ enum { PARE_OUTPUT_BLOCK = 768 };
 typedef struct pare_output_gram {
     const pare_tensor *tensor;
     int64_t rows, block, count; /* block b has rows b * block .. ; the last may be short */
+    int64_t tokens;             /* that were measured */
     float *g;                   /* count times [block, block] (a short one is packed): mean of g g^T
                                    over tokens */
 } pare_output_gram;

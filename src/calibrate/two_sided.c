@@ -10,9 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of G's mean diagonal. G is measured on fewer samples than it has elements for wide layers: a
- * third of its mean diagonal keeps what is noise in it from steering. */
-static const float output_damping = 0.3f;
+/* Of G's mean diagonal. G has the noise of its samples: a third of the mean diagonal, and more
+ * where there are few tokens for each row, keep that from steering. */
+static float output_damping(const pare_output_gram *gram)
+{
+    return 0.3f + 2 * (float)gram->block / (float)(gram->tokens > 0 ? gram->tokens : 1);
+}
 
 typedef struct ranked {
     float diagonal;
@@ -384,7 +387,8 @@ static pare_status prepare_item(pare_pool *pool, item *it, int64_t b, bool weigh
     PARE_TRY(pare_allocate(n * n, sizeof *it->g, "an output's Gram matrix", &it->g));
     PARE_TRY(pare_allocate(n * n, sizeof *it->u, "a factor", &it->u));
     PARE_TRY(order_by_diagonal(it->raw, it->rows, it->order));
-    PARE_TRY(factor(pool, it->raw, it->order, it->rows, output_damping, it->g, it->u, &added));
+    PARE_TRY(
+        factor(pool, it->raw, it->order, it->rows, output_damping(gram), it->g, it->u, &added));
 fail:
     return status;
 }

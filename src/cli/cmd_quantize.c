@@ -1,4 +1,5 @@
 #include "cli/commands.h"
+#include "cli/recipe_file.h"
 #include "cli/session_args.h"
 #include "cli/term.h"
 
@@ -17,6 +18,7 @@ typedef struct quantize_job {
     pare_model *model;
     pare_quantize_options options;
     pare_quantize_result result;
+    const char *recipe_file, *plan_out;
     const char *calibration_file;
     pare_calibration calibration;
     int32_t *calibration_ids;
@@ -85,6 +87,8 @@ static json_t *tensors_json(const pare_quantize_result *result)
 /* "q4_k", or the recipe's name. */
 static const char *chosen_name(const quantize_job *job)
 {
+    if (job->recipe_file)
+        return job->recipe_file;
     return job->options.recipe ? job->options.recipe : pare_type_name(job->options.type);
 }
 
@@ -254,6 +258,9 @@ static int execute(quantize_job *job, const char *model)
     status = pare_quantize(job->model, &job->options, &job->result);
     cli_bar_end(&bar);
     int code = status == PARE_OK ? 0 : cli_failed(job->command, status);
+    if (code == 0 && job->plan_out)
+        code = cli_write_recipe(job->command, job->plan_out, chosen_name(job), method_name(job),
+                                &job->result);
     if (code == 0 && job->common.json)
         print_json(job);
     else if (code == 0 && !job->common.quiet)
@@ -285,7 +292,10 @@ static int run(int argc, char **argv, const cli_command *command)
         {"output|o", CLI_TEXT, &job.options.output, "OUT.gguf", "the file to write"},
         {"format|f", CLI_TEXT, &format, "F",
          "format of the linear layers of the blocks (f32, f16, bf16: of all matrices)"},
-        {"recipe", CLI_TEXT, &job.options.recipe, "R", "a mix of formats: q4_k_m and the like"},
+        {"recipe", CLI_TEXT, &job.options.recipe, "R",
+         "a mix of formats, q4_k_m and the like, or a file that --plan-out wrote"},
+        {"plan-out", CLI_TEXT, &job.plan_out, "FILE.json",
+         "writes which tensor got which format, for --recipe"},
         {"pure", CLI_FLAG, &job.options.pure, NULL,
          "all matrices in this format, embeddings and head too"},
         {"tensor", CLI_LIST, &tensors, "RE=F",
@@ -345,6 +355,8 @@ static int run(int argc, char **argv, const cli_command *command)
     if (!job.options.output && !job.options.dry_run)
         return cli_usage_error(command, "give the output with -o");
     job.options.threads = (int)job.common.threads;
+    if (cli_is_recipe_file(job.options.recipe))
+        job.recipe_file = job.options.recipe;
     pare_quantize_rule *rules = calloc((size_t)tensors.count + 1, sizeof *rules);
     if (!rules)
         return cli_usage_error(command, "out of memory");
@@ -353,6 +365,9 @@ static int run(int argc, char **argv, const cli_command *command)
         code = parse_rule(command, tensors.items[i], &rules[i]);
     job.options.rules = rules;
     job.options.rule_count = (size_t)tensors.count;
+    if (code == 0 && job.recipe_file)
+        code =
+            cli_read_recipe(command, job.recipe_file, rules, job.options.rule_count, &job.options);
     if (code == 0)
         code = execute(&job, positionals.items[0]);
     for (int i = 0; i < tensors.count; i++)
@@ -380,9 +395,14 @@ const cli_command cmd_quantize = {
     "recipes (llama.cpp's mixes): q2_k q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m iq4_nl "
     "iq4_xs\n"
     "recipes (format and method): bnb-int8 bnb-nf4 bnb-fp4 ort-int8 ort-int8-channel w8a8 "
-    "smoothquant-w8a8 awq-4bit-g128 gptq-4bit-g128\n\n"
+    "smoothquant-w8a8 awq-4bit-g128 gptq-4bit-g128\n"
+    "recipes of our own (4.5 and 3.5 bits per weight, formats chosen tensor by tensor): pare-4bit "
+    "pare-3bit\n\n"
     "methods: rtn          round to nearest\n"
     "         gptq         error feedback under the Hessian of a calibration text\n"
+    "         pare         error feedback for the model's predictions on a calibration text; with "
+    "--max-bits also\n"
+    "                      the choice of formats\n"
     "         awq          columns scaled by the inputs' magnitudes, groups clipped; needs a "
     "calibration text\n"
     "         imatrix      scales searched under the inputs' mean squares (--imatrix or "
