@@ -30,7 +30,7 @@ with tempfile.TemporaryDirectory() as folder:
     half = text.index("\n", len(text) // 2)
     open(path("calibration.txt"), "w", encoding="utf8").write(text[:half])
     open(path("test.txt"), "w", encoding="utf8").write(text[half:])
-    options = ["--calibration", path("calibration.txt"), "--length", "256", "--sequences", "8"]
+    options = ["--calibration", path("calibration.txt"), "--length", "128", "--sequences", "12"]
     recipe = ["quantize", model, *options, "--recipe", "pare-4bit"]
 
     def divergence(file):
@@ -55,24 +55,23 @@ with tempfile.TemporaryDirectory() as folder:
         done = run("quantize", model, "-o", path("no.gguf"), "--recipe", path(name), "--method", "rtn")
         assert done.returncode == 2 and not os.path.exists(path("no.gguf")), (name, done.stderr)
     done = run("quantize", model, *options, "-o", path("no.gguf"), "--format", "q4_k", "--method", "pare", "--max-bits", "2")
-    assert done.returncode == 2 and "bits per weight" in done.stderr, done.stderr
+    assert done.returncode == 1 and "bits per weight" in done.stderr, done.stderr
     done = run("quantize", model, "-o", path("no.gguf"), "--format", "q4_k", "--max-bits", "4")
     assert done.returncode == 2 and "max-bits" in done.stderr, done.stderr
 
-    # Killed after the statistics, and in the walk; two threads give the bytes of one.
+    # Killed in the walk, when statistics and the first blocks are kept; two threads give the bytes of one.
     out, work = path("killed.gguf"), path("killed.gguf.partial")
-    for mark in (b"tokens of outputs", b"blk.3.ffn_down.weight"):
-        process = subprocess.Popen([pare, *recipe, "-o", out, "--quiet", "-t", "2"])
-        end = time.time() + 300
-        while time.time() < end and process.poll() is None:
-            if os.path.exists(work):
-                kept = open(work, "rb").read()
-                at = kept.rfind(mark)
-                if at >= 0 and not kept[:at].endswith(b"outputs of "):
-                    break
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert process.returncode == -signal.SIGKILL and not os.path.exists(out), "the kill came too late"
+    process = subprocess.Popen([pare, *recipe, "-o", out, "--quiet", "-t", "2"])
+    end = time.time() + 1200
+    while time.time() < end and process.poll() is None:
+        if os.path.exists(work):
+            kept = open(work, "rb").read()
+            at = kept.rfind(b"blk.3.ffn_down.weight")
+            if at >= 0 and not kept[:at].endswith(b"outputs of "):
+                break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL and not os.path.exists(out), "the kill came too late"
     result_of(*recipe, "-o", out, "-t", "2")
     assert open(out, "rb").read() == one and not os.path.exists(work)

@@ -63,7 +63,7 @@ static void two_sides_beat_one(void **state)
     pare_random random = {11};
     for (int i = 0; i < R * N; i++)
         w[i] = (float)pare_random_normal(&random);
-    const pare_output_gram gram = {.rows = R, .block = R, .count = 1, .g = g};
+    const pare_output_gram gram = {.rows = R, .block = R, .count = 1, .tokens = 100000, .g = g};
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
         size_t row_bytes = pare_type_row_bytes(types[t], N);
         uint8_t *encoded = malloc(row_bytes * R), *encoded_again = malloc(row_bytes * R);
