@@ -96,7 +96,7 @@ typedef struct pare_quantize_result {
     bool tokenizer;   /* the file has one; false where the source has none */
     const char *llama_cpp_limit; /* why llama.cpp cannot open the file, or computes something else;
                                     NULL: it does */
-    struct pare_tensor *added; /* tensors that the model has not, behind its own in items */
+    struct pare_tensor *added;   /* tensors that the model has not, behind its own in items */
     size_t added_count;
     void *memory;
 } pare_quantize_result;

@@ -53,8 +53,8 @@ void pare_block_refresh(pare_block *block);
 void pare_block_forward(pare_block *block, float *hidden, int64_t stride, int64_t tokens,
                         pare_block_input last, pare_block_tap tap, void *user);
 
-/* Within a tap: the residual stream at the tokens that are shown, rows *stride floats apart. `tokens`
- * and `index` are the tap's. */
+/* Within a tap: the residual stream at the tokens that are shown, rows *stride floats apart.
+ * `tokens` and `index` are the tap's. */
 const float *pare_block_residual(const pare_block *block, int64_t tokens, int index,
                                  int64_t *stride);
 
