@@ -60,8 +60,8 @@ static void answer(pare_view *view, pare_findings *to, int m, const scenario *s)
                           tied ? advice->candidates[0].cell->label : "", tied ? ". " : "",
                           advice->decided);
     else
-        pare_findings_add(view, to, s->name, PARE_VERDICT_FACT, "%s: no recipe does it. %s",
-                          view->model_label[m], advice->decided);
+        pare_findings_add(view, to, s->name, PARE_VERDICT_FACT, "%s: %s", view->model_label[m],
+                          advice->decided);
     pare_advice_free(advice);
 }
 

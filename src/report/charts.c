@@ -208,11 +208,19 @@ static void draw(pare_canvas *canvas, const void *what)
     d->chart->draw(canvas, d->view);
 }
 
+pare_size pare_chart_file_size(const pare_chart *chart, const pare_view *view)
+{
+    const double air = 1.25;
+    pare_size size = chart->size(view);
+    return (pare_size){fmax(size.w * (size.w > PARE_CHART_WIDTH ? 1 : air), PARE_CHART_WIDTH),
+                       fmax(size.h * air, PARE_CHART_HEIGHT)};
+}
+
 pare_status pare_chart_file(const pare_chart *chart, pare_view *view, pare_file_kind kind,
                             pare_buffer *out, pare_canvas *hots)
 {
     const drawing d = {chart, view};
-    const pare_size size = chart->size(view);
+    const pare_size size = pare_chart_file_size(chart, view);
     pare_status status = pare_canvas_render(draw, &d, kind, size.w, size.h, out, hots);
     return status == PARE_OK ? status : pare_fail_in(status, "chart %s", chart->name);
 }

@@ -15,7 +15,7 @@ typedef struct pare_chart {
     const char *needs[PARE_CHART_NEEDS];
     const char *run; /* what gives them, where they are absent */
     void (*draw)(pare_canvas *canvas, pare_view *view);
-    pare_size (*size)(const pare_view *view); /* at which nothing touches */
+    pare_size (*size)(const pare_view *view); /* the least at which nothing touches */
 } pare_chart;
 
 extern const pare_chart pare_charts[];
@@ -27,6 +27,7 @@ const char *pare_chart_missing(const pare_chart *chart, const pare_view *view, c
                                size_t size);
 
 enum { PARE_CHART_WIDTH = 960, PARE_CHART_HEIGHT = 560 }; /* at least */
+pare_size pare_chart_file_size(const pare_chart *chart, const pare_view *view);
 /* Appends a whole file of that kind, with its title. hots: as in canvas.h. */
 pare_status pare_chart_file(const pare_chart *chart, pare_view *view, pare_file_kind kind,
                             pare_buffer *out, pare_canvas *hots);

@@ -57,7 +57,7 @@ pare_status pare_chart_inline(const pare_chart *chart, pare_view *view, const ch
 {
     pare_buffer svg = {0};
     pare_canvas canvas = {0};
-    const pare_size size = chart->size(view);
+    const pare_size size = pare_chart_file_size(chart, view);
     pare_status status;
     PARE_TRY(pare_chart_file(chart, view, PARE_FILE_SVG, &svg, &canvas));
     const char *at = strstr(svg.data, "<svg"), *body = at ? strchr(at, '>') : NULL,

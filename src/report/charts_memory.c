@@ -60,7 +60,8 @@ void pare_draw_memory(pare_canvas *canvas, pare_view *view)
         entries[p] = (pare_legend_entry){part_names[p], PARE_KEY_BAR, part_series[p]};
     entries[PARTS] = (pare_legend_entry){"not measured", PARE_KEY_ABSENT, 0};
     box = pare_plot_legend(canvas, box, entries, PARTS + 1);
-    int columns = view->models > 1 ? 2 : 1, rows = (view->models + columns - 1) / columns;
+    int columns = view->models > 4 ? 3 : view->models > 1 ? 2 : 1;
+    int rows = (view->models + columns - 1) / columns;
     for (int m = 0; m < view->models; m++) {
         pare_box cell = pare_plot_cell(box, columns, rows, m, 20);
         memory_panel(canvas, view, pare_plot_heading(canvas, cell, view->model_label[m]), m);

@@ -45,7 +45,7 @@ static void scale(layout *l)
     pare_axis_include_value(&l->x, points->x_reference);
     pare_axis_include_value(&l->y, points->y_reference);
     pare_axis_close(&l->x, points->tight ? 0.01 : 0.08, false);
-    pare_axis_close(&l->y, points->tight ? 0.03 : 0.12, false);
+    pare_axis_close(&l->y, points->tight ? 0.06 : 0.12, false);
 }
 
 static void take(layout *l, pare_box box)

@@ -124,8 +124,7 @@ static void chart_page(pare_deck *deck, const pare_chart *chart)
                   6;
     /* Slides are read from farther away: larger, unless there is too much to show. */
     const pare_size size = chart->size(deck->view);
-    const double larger =
-        fmin(1.1, fmin(box.w / (0.82 * size.w), (box.h - used) / (0.66 * size.h)));
+    const double larger = fmin(1.1, fmin(box.w / size.w, (box.h - used) / size.h));
     pare_canvas part = {.cr = deck->canvas.cr,
                         .width = box.w / larger,
                         .height = (box.h - used) / larger,
