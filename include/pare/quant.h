@@ -67,6 +67,8 @@ typedef struct pare_quantize_options {
     double max_bits; /* pare: formats are chosen so that the chosen tensors' bits per weight stay
                         within; 0: formats as given */
     const pare_calibration *calibration; /* for the methods that need one; NULL: none */
+    const char *layout; /* NULL: GGUF. "gptq" or "awq": a folder that their libraries open, from a
+                           folder of Hugging Face's and a 4-bit integer format */
     const char *output;            /* a .gguf file; appears under its name only when complete */
     int threads;                   /* 0: all cores */
     bool dry_run;                  /* plans and predicts, writes nothing; output may be NULL */

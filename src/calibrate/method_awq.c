@@ -285,6 +285,12 @@ static bool any_chosen(const pare_rescale *r, pare_block_input input)
     return false;
 }
 
+/* Scales that fold nowhere need a place in the file, which other libraries' layouts have not. */
+static bool can_scale(const pare_rescale *r, pare_block_input input)
+{
+    return pare_fold_of(r->model, input) != PARE_FOLD_KEPT || r->plan->added_count > 0;
+}
+
 static pare_status do_block(void *user, pare_block *block, const pare_statistics *statistics)
 {
     awq_state *state = user;
@@ -293,7 +299,7 @@ static pare_status do_block(void *user, pare_block *block, const pare_statistics
     pare_status status;
     PARE_TRY(pare_rescale_start(&r, state->model, state->plan, block, statistics->layer));
     for (int i = 0; i < PARE_BLOCK_INPUTS; i++)
-        if (any_chosen(&r, (pare_block_input)i))
+        if (any_chosen(&r, (pare_block_input)i) && can_scale(&r, (pare_block_input)i))
             PARE_TRY(search_scales(&r, pool, (pare_block_input)i, &statistics->inputs[i]));
     for (int m = 0; m < r.matrix_count; m++) {
         const pare_quantize_item *item = pare_rescale_item(&r, r.matrices[m].source);

@@ -290,6 +290,8 @@ static int run(int argc, char **argv, const cli_command *command)
     const char *format = NULL, *scale = NULL;
     const cli_option options[] = {
         {"output|o", CLI_TEXT, &job.options.output, "OUT.gguf", "the file to write"},
+        {"layout", CLI_TEXT, &job.options.layout, "L",
+         "gptq or awq: a folder of safetensors that their libraries open, -o names the folder"},
         {"format|f", CLI_TEXT, &format, "F",
          "format of the linear layers of the blocks (f32, f16, bf16: of all matrices)"},
         {"recipe", CLI_TEXT, &job.options.recipe, "R",

@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "formats/gguf.h"
 #include "model/decoder.h"
+#include "quant/checkpoint_write.h"
 #include "quant/encode.h"
 #include "quant/metadata.h"
 #include "quant/plan.h"
@@ -68,7 +69,7 @@ static bool is_same_file(const char *a, const char *b)
            first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
-static pare_status check_output(const pare_model *model, const char *output)
+static pare_status check_output(const pare_model *model, const char *layout, const char *output)
 {
     bool own = is_same_file(output, model->info.path);
     for (size_t i = 0; i < model->tensor_count && !own; i++) {
@@ -78,6 +79,8 @@ static pare_status check_output(const pare_model *model, const char *output)
     if (own)
         return pare_fail(PARE_INVALID_ARGUMENT, "%s: the output is a file of the model itself",
                          output);
+    if (layout)
+        return PARE_OK; /* a folder: pare_checkpoint_write looks at it */
     if (pare_is_folder(output))
         return pare_fail(PARE_INVALID_ARGUMENT, "%s: the output is a folder; name a .gguf file",
                          output);
@@ -133,7 +136,7 @@ static pare_status check_options(const pare_model *model, const pare_quantize_op
         return PARE_OK;
     if (!options->output)
         return pare_fail(PARE_INVALID_ARGUMENT, "no output file");
-    return check_output(model, options->output);
+    return check_output(model, options->layout, options->output);
 }
 
 static pare_status write_file(job *work, pare_gguf_writer *writer, pare_quantize_result *result)
@@ -188,7 +191,9 @@ pare_status pare_quantize(const pare_model *model, const pare_quantize_options *
     PARE_TRY(check_options(model, options));
     PARE_TRY(check_method(method, options));
     PARE_TRY(pare_quantize_make_plan(model, options, result));
-    if (method->rescales)
+    if (options->layout)
+        PARE_TRY(pare_checkpoint_check(model, options, result));
+    else if (method->rescales)
         PARE_TRY(pare_quantize_add_scales(model, result));
     if (method->choose)
         PARE_TRY(method->choose(model, options, result, &chosen));
@@ -206,7 +211,11 @@ pare_status pare_quantize(const pare_model *model, const pare_quantize_options *
         chosen = NULL;
         if (method->start)
             PARE_TRY(method->start(model, options, result, &work.encoder.state));
-        PARE_TRY(write_file(&work, &writer, result));
+        status = options->layout
+                     ? pare_checkpoint_write(model, options, method, work.encoder.state, result)
+                     : write_file(&work, &writer, result);
+        if (status != PARE_OK)
+            goto fail;
     }
     result->seconds = pare_seconds() - start;
 fail:
