@@ -33,25 +33,23 @@ def records(options):
     newest = {}
     for line in out.splitlines():
         record = json.loads(line)
-        conditions = record["conditions"]
-        if "recipe" in conditions:
-            newest[(conditions["model_label"], conditions["recipe"], record["kind"])] = record
+        if record.get("recipe") and not record["failure"]:
+            newest[(record["model_label"], record["recipe"], record["kind"])] = record
     return newest
 
 
 def metric(record, name):
     """The value, or None where it was not measured."""
-    found = record and record["metrics"].get(name)
-    return found.get("value") if isinstance(found, dict) else found
+    return record and record.get(name)
 
 
 def number(value, digits):
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def row(model, recipe, label, found):
     quantize, evaluation, bench = (found.get((model, recipe, kind)) for kind in ("quantize", "eval", "bench"))
-    size = metric(quantize, "file_bytes") or metric(bench, "weights_bytes")
+    size = metric(quantize, "bytes")
     cells = [
         f"`{label}`", number(metric(quantize, "bits_per_weight"), 3), number(size and size / 1e6, 2),
         number(metric(evaluation, "perplexity"), 3), number(metric(evaluation, "kld_mean"), 5),
@@ -75,18 +73,16 @@ def table(model, recipes, found):
     for recipe in recipes:
         any_record = next((r for k, r in found.items() if k[:2] == (model, recipe)), None)
         if any_record:
-            lines.append(row(model, recipe, any_record["conditions"].get("label", recipe), found))
+            lines.append(row(model, recipe, any_record.get("label", recipe), found))
     return "\n".join(lines)
 
 
 def conditions(found):
     bench = next((r for k, r in found.items() if k[2] == "bench"), None)
-    machine = (bench or {}).get("machine", "")
-    if isinstance(machine, dict):
-        machine = machine.get("cpu") or machine.get("cpu_model") or ""
-    c = (bench or {}).get("conditions", {})
-    where = ", ".join(x for x in (machine, c.get("isa"), c.get("threads") and f"{c['threads']} threads") if x)
-    return ("Perplexity over the first 24 windows of 1024 tokens of WikiText-2, KL divergence and agreement (the same most likely token) "
+    evaluation = next((r for k, r in found.items() if k[2] == "eval"), {})
+    c = bench or {}
+    where = ", ".join(x for x in (c.get("machine"), c.get("isa"), c.get("threads") and f"{c['threads']} threads") if x)
+    return (f"Perplexity over the first {evaluation.get('windows', '?')} windows of 1024 tokens of WikiText-2, KL divergence and agreement (the same most likely token) "
             "against the model in FP32 on the same tokens, activations in FP32. Speeds with 8-bit activations where weights "
             f"are codes: a prompt of 256 tokens, 64 generated ({where}). Bits: per weight of the quantized matrices, scales "
             "included. MB: the file (embeddings and head as in the source).")
@@ -95,7 +91,8 @@ def conditions(found):
 def main():
     if not OPTIONS.no_run:
         os.makedirs(os.path.dirname(OPTIONS.store) or ".", exist_ok=True)
-        status = subprocess.run([OPTIONS.pare, "study", "run", OPTIONS.study, "--store", OPTIONS.store]).returncode
+        status = subprocess.run([OPTIONS.pare, "study", "run", OPTIONS.study, "--store", OPTIONS.store,
+                                 "--work", OPTIONS.store + ".models"]).returncode
         if status != 0:
             sys.exit(f"the study ended with {status}; run this again to go on")
     found = records(OPTIONS)
