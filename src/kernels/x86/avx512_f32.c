@@ -10,6 +10,7 @@
 #include "kernels/activations.h"
 #include "kernels/kernels.h"
 #include "kernels/x86/avx512_rows.h"
+#include "kernels/x86/entries.h"
 
 /* Subs that are unpacked at a time: 64 KiB, in the L2 cache. As in avx512vnni_q8.c, fewer for few
  * tokens. */
@@ -398,37 +399,23 @@ static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t to
 
 /* ---- one entry for each layout ---- */
 
-#define X(NAME, ...)                                                                               \
-    static void unpack_##NAME(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)  \
-    {                                                                                              \
-        unpack(PARE_LAYOUT_##NAME, chunk, panel, first, count);                                    \
-    }                                                                                              \
-    static void multiply_##NAME(float *y, int64_t y_stride, const void *weights, pare_type type,   \
-                                const void *x, int64_t x_stride, const float *bias, int64_t rows,  \
-                                int64_t columns, int64_t tokens, int64_t first, int64_t last,      \
-                                void *scratch)                                                     \
-    {                                                                                              \
-        pare_tiles_f32 tiled = pare_tiles_f32_of(x, tokens, columns);                              \
-        if (tokens == 1)                                                                           \
-            multiply_one(PARE_LAYOUT_##NAME, y, weights, tiled, bias, columns, first, last);       \
-        else                                                                                       \
-            multiply_many(PARE_LAYOUT_##NAME, unpack_##NAME, y, y_stride, weights, tiled, bias,    \
-                          columns, tokens, first, last, scratch);                                  \
-    }
-PARE_LAYOUT_LIST(X)
-#undef X
+PARE_INLINE void multiply_layout(pare_layout layout, unpack_function *unpack_subs, float *y,
+                                 int64_t y_stride, const uint8_t *weights, const void *x,
+                                 const float *bias, int64_t columns, int64_t tokens, int64_t first,
+                                 int64_t last, void *scratch)
+{
+    pare_tiles_f32 tiled = pare_tiles_f32_of(x, tokens, columns);
+    if (tokens == 1)
+        multiply_one(layout, y, weights, tiled, bias, columns, first, last);
+    else
+        multiply_many(layout, unpack_subs, y, y_stride, weights, tiled, bias, columns, tokens,
+                      first, last, scratch);
+}
+
+PARE_LAYOUT_LIST(PARE_ENTRY_FUNCTIONS)
 
 static const pare_matmul entries[PARE_LAYOUT_COUNT] = {
-#define X(NAME, text, ...)                                                                         \
-    {.name = text " x f32, avx512",                                                                \
-     .row_step = PARE_PANEL,                                                                       \
-     .packed_bytes = pare_layout_bytes_##NAME,                                                     \
-     .pack = pare_layout_pack,                                                                     \
-     .layout = text,                                                                               \
-     .prepared_bytes = pare_tiles_f32_bytes,                                                       \
-     .prepare = prepare,                                                                           \
-     .scratch_bytes = scratch_bytes,                                                               \
-     .multiply = multiply_##NAME},
+#define X(NAME, text, ...) PARE_ENTRY(NAME, text, "f32, avx512", pare_tiles_f32_bytes),
     PARE_LAYOUT_LIST(X)
 #undef X
 };

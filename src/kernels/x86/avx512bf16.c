@@ -8,6 +8,7 @@
 #include "kernels/activations.h"
 #include "kernels/kernels.h"
 #include "kernels/x86/avx512_rows.h"
+#include "kernels/x86/entries.h"
 
 enum { CHUNK = 64, TILE_BF16 = 12, PAIRS = PARE_SUB / 2 };
 
@@ -173,34 +174,19 @@ static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t to
 
 /* ---- one entry for each layout that does not hold integer codes ---- */
 
-#define X(NAME, ...)                                                                               \
-    static void unpack_##NAME(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)  \
-    {                                                                                              \
-        unpack(PARE_LAYOUT_##NAME, chunk, panel, first, count);                                    \
-    }                                                                                              \
-    static void multiply_##NAME(float *y, int64_t y_stride, const void *weights, pare_type type,   \
-                                const void *x, int64_t x_stride, const float *bias, int64_t rows,  \
-                                int64_t columns, int64_t tokens, int64_t first, int64_t last,      \
-                                void *scratch)                                                     \
-    {                                                                                              \
-        multiply(PARE_LAYOUT_##NAME,                                                               \
-                 PARE_LAYOUT_##NAME == PARE_LAYOUT_BF16 ? NULL : unpack_##NAME, y, y_stride,       \
-                 weights, x, bias, columns, tokens, first, last, scratch);                         \
-    }
-PARE_VALUE_LAYOUT_LIST(X)
-#undef X
+PARE_INLINE void multiply_layout(pare_layout layout, unpack_function *unpack_subs, float *y,
+                                 int64_t y_stride, const uint8_t *weights, const void *x,
+                                 const float *bias, int64_t columns, int64_t tokens, int64_t first,
+                                 int64_t last, void *scratch)
+{
+    multiply(layout, layout == PARE_LAYOUT_BF16 ? NULL : unpack_subs, y, y_stride, weights, x, bias,
+             columns, tokens, first, last, scratch);
+}
+
+PARE_VALUE_LAYOUT_LIST(PARE_ENTRY_FUNCTIONS)
 
 static const pare_matmul entries[PARE_LAYOUT_COUNT] = {
-#define X(NAME, text, ...)                                                                         \
-    [PARE_LAYOUT_##NAME] = {.name = text " x bf16, avx512bf16",                                    \
-                            .row_step = PARE_PANEL,                                                \
-                            .packed_bytes = pare_layout_bytes_##NAME,                              \
-                            .pack = pare_layout_pack,                                              \
-                            .layout = text,                                                        \
-                            .prepared_bytes = prepared_bytes,                                      \
-                            .prepare = prepare,                                                    \
-                            .scratch_bytes = scratch_bytes,                                        \
-                            .multiply = multiply_##NAME},
+#define X(NAME, text, ...) PARE_ENTRY(NAME, text, "bf16, avx512bf16", prepared_bytes),
     PARE_VALUE_LAYOUT_LIST(X)
 #undef X
 };

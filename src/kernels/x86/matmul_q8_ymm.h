@@ -4,18 +4,11 @@
  * The integer products of the columns that share a scale (32, or 16) are summed exactly; the sum is
  * then converted, multiplied by the activations' scale and added times the weights' by a fused
  * multiply-add, minimums by another (the order of avx512vnni_q8.c): the same bits for any number of
- * tokens and any share of rows. A SIMD lane is a row.
- *
- * Plain AVX2 has VPMADDUBSW, unsigned x signed bytes, which adds pairs of products in 16 bits with
- * saturation. It must never saturate, so there are two kinds: codes below 64: a pair is at most 63
- * * 127 * 2 = 16002; pairs of several quads are added in 16 bits before they are widened, as many
- * as fit 32767 (a series: 2 for 6 bits, 4 for 5 bits, 8 for 4 bits and fewer); 8-bit codes: |w| x
- * (x with w's sign), at most 128 * 127 * 2 = 32512, widened at once. With VNNI, VPDPBUSD adds four
- * products in 32 bits. */
+ * tokens and any share of rows. A SIMD lane is a row. */
 #include "kernels/activations.h"
 #include "kernels/kernels.h"
-#include "kernels/x86/avx2_layouts.h"
-#include "kernels/x86/quantize_ymm.h"
+#include "kernels/x86/bytes_ymm.h"
+#include "kernels/x86/entries.h"
 
 enum { CHUNK = 8 };    /* subs that are unpacked at a time: 8 KiB of codes and 4 of scales */
 enum { AHEAD = 4096 }; /* bytes that a stream is prefetched ahead */
@@ -25,113 +18,6 @@ typedef struct panel_chunk {
     float scales[CHUNK * 2][PARE_PANEL];
     float minimums[CHUNK * 2][PARE_PANEL];
 } panel_chunk;
-
-/* Quads whose 16-bit sums may be added before widening; 0: 8-bit codes, none. */
-PARE_INLINE int series_of(pare_layout layout)
-{
-    switch (layout) {
-    case PARE_LAYOUT_I8_CH:
-    case PARE_LAYOUT_Q8_0:
-    case PARE_LAYOUT_IQ4_NL:
-    case PARE_LAYOUT_IQ4_XS:
-    case PARE_LAYOUT_IQ3_XXS:
-    case PARE_LAYOUT_IQ2:
-        return 0;
-    case PARE_LAYOUT_Q6_K:
-        return 2;
-    case PARE_LAYOUT_Q5_0:
-    case PARE_LAYOUT_Q5_1:
-    case PARE_LAYOUT_Q5_K:
-    case PARE_LAYOUT_MXFP4: /* at most 28 */
-    case PARE_LAYOUT_NVFP4:
-    case PARE_LAYOUT_IQ3_S: /* 31 */
-    case PARE_LAYOUT_IQ1:   /* 25 */
-        return 4;
-    default:
-        return 8;
-    }
-}
-
-/* How a layout's codes are multiplied: a constant wherever it is used. */
-typedef struct product {
-    int group,
-        series; /* columns of a group; quads that are added in 16 bits, 0 where at once in 32 */
-    bool minimums;
-    bool wide_x; /* activations' codes may be -128, weights' not (int8.h) */
-} product;
-
-PARE_INLINE product product_of(pare_layout layout)
-{
-    const pare_layout_traits *l = &pare_layouts[layout];
-#ifdef PARE_VNNI
-    int series = 0;
-#else
-    int series = series_of(layout);
-#endif
-    return (product){l->group, series > l->group / 4 ? l->group / 4 : series, l->minimums, false};
-}
-
-/* True where codes are multiplied as signed bytes, so that no zero point is left to correct for. */
-PARE_INLINE bool is_signed(product p)
-{
-#ifdef PARE_VNNI
-    return false;
-#else
-    return p.series == 0;
-#endif
-}
-
-PARE_INLINE __m256i load_operand(pare_layout layout, const uint8_t *sub, int q, int part)
-{
-    return is_signed(product_of(layout)) ? load_signed_quad(layout, sub, q, part)
-                                         : load_quad(layout, sub, q, part);
-}
-
-/* ---- the sum of one group ---- */
-
-/* No instruction: a value that is computed here and not later. Left alone, GCC 12 puts the
- * additions of a chain off to its end and keeps all products until then, in memory. */
-PARE_INLINE __m256i in_order(__m256i x)
-{
-    __asm__("" : "+x"(x));
-    return x;
-}
-
-/* Adds the products of one quad in 32 bits. Which operand gives up its sign is a question of range:
- * weights of Q8 kernels may be -128 and activations not; with those of int8.h it is the other way
- * round. */
-PARE_INLINE __m256i add_wide(product p, __m256i sum, __m256i codes, __m256i x)
-{
-#ifdef PARE_VNNI
-    return in_order(_mm256_dpbusd_avx_epi32(sum, codes, x));
-#else
-    __m256i pairs = p.wide_x
-                        ? _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(codes, x))
-                        : _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
-    return in_order(_mm256_add_epi32(sum, widen(pairs)));
-#endif
-}
-
-/* The same in 16 bits, for codes that allow it; the first quad of a series starts the sum. */
-PARE_INLINE __m256i add_narrow(__m256i sum, bool is_first, __m256i codes, __m256i x)
-{
-    __m256i pairs = _mm256_maddubs_epi16(codes, x);
-    return in_order(is_first ? pairs : _mm256_add_epi16(sum, pairs));
-}
-
-/* less: minus the activations' sum; the zero point is 1 << bits. */
-PARE_INLINE __m256i start_sum(product p, int32_t less, int bits)
-{
-    if (is_signed(p) || p.minimums)
-        return _mm256_setzero_si256();
-    return _mm256_slli_epi32(_mm256_set1_epi32(less), bits);
-}
-
-PARE_INLINE __m256 add_scaled(__m256 total, __m256i sum, __m256 scale, float x_scale)
-{
-    return _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(x_scale)), scale,
-                           total);
-}
 
 /* ---- one token ---- */
 
@@ -505,38 +391,23 @@ static void multiply_many(pare_layout layout, product p, unpack_function *unpack
 
 /* ---- one entry for each layout of integer codes ---- */
 
-#define X(NAME, ...)                                                                               \
-    static void unpack_##NAME(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count)  \
-    {                                                                                              \
-        unpack(PARE_LAYOUT_##NAME, chunk, panel, first, count);                                    \
-    }                                                                                              \
-    static void multiply_##NAME(float *y, int64_t y_stride, const void *weights, pare_type type,   \
-                                const void *x, int64_t x_stride, const float *bias, int64_t rows,  \
-                                int64_t columns, int64_t tokens, int64_t first, int64_t last,      \
-                                void *scratch)                                                     \
-    {                                                                                              \
-        pare_tiles_q8 tiled = pare_tiles_q8_of(x, tokens, columns);                                \
-        if (tokens == 1)                                                                           \
-            multiply_one(PARE_LAYOUT_##NAME, product_of(PARE_LAYOUT_##NAME), y, weights, tiled,    \
-                         bias, columns, first, last);                                              \
-        else                                                                                       \
-            multiply_many(PARE_LAYOUT_##NAME, product_of(PARE_LAYOUT_##NAME), unpack_##NAME, y,    \
-                          y_stride, weights, tiled, bias, columns, tokens, first, last, scratch);  \
-    }
-PARE_CODE_LAYOUT_LIST(X)
-#undef X
+PARE_INLINE void multiply_layout(pare_layout layout, unpack_function *unpack_subs, float *y,
+                                 int64_t y_stride, const uint8_t *weights, const void *x,
+                                 const float *bias, int64_t columns, int64_t tokens, int64_t first,
+                                 int64_t last, void *scratch)
+{
+    pare_tiles_q8 tiled = pare_tiles_q8_of(x, tokens, columns);
+    if (tokens == 1)
+        multiply_one(layout, product_of(layout), y, weights, tiled, bias, columns, first, last);
+    else
+        multiply_many(layout, product_of(layout), unpack_subs, y, y_stride, weights, tiled, bias,
+                      columns, tokens, first, last, scratch);
+}
+
+PARE_CODE_LAYOUT_LIST(PARE_ENTRY_FUNCTIONS)
 
 static const pare_matmul entries[PARE_LAYOUT_COUNT] = {
-#define X(NAME, text, ...)                                                                         \
-    [PARE_LAYOUT_##NAME] = {.name = text " x q8, " PARE_TIER,                                      \
-                            .row_step = PARE_PANEL,                                                \
-                            .packed_bytes = pare_layout_bytes_##NAME,                              \
-                            .pack = pare_layout_pack,                                              \
-                            .layout = text,                                                        \
-                            .prepared_bytes = pare_tiles_q8_bytes,                                 \
-                            .prepare = prepare,                                                    \
-                            .scratch_bytes = scratch_bytes,                                        \
-                            .multiply = multiply_##NAME},
+#define X(NAME, text, ...) PARE_ENTRY(NAME, text, "q8, " PARE_TIER, pare_tiles_q8_bytes),
     PARE_CODE_LAYOUT_LIST(X)
 #undef X
 };
