@@ -37,6 +37,12 @@ for a, b in zip(first, second):
         agree += within
         print(f"{'  ' if within else '! '}{a['cell']:44} {name:22} {a[name]:10.2f} +- {half[0]:<8.2f} {b[name]:10.2f} +- {half[1]:<8.2f}"
               f" {100 * (b[name] / a[name] - 1):+6.2f} %")
+# A virtual machine whose processors are moved between cores of its host is another machine: its bandwidth tells.
+speeds = [sorted(r["read_bandwidth_bytes_per_s"] for r in run if r.get("read_bandwidth_bytes_per_s")) for run in (first, second)]
+if all(speeds):
+    a, b = (values[len(values) // 2] for values in speeds)
+    moved = abs(a / b - 1) > 0.1
+    print(f"read bandwidth beside the runs: {a / 1e9:.1f} and {b / 1e9:.1f} GB/s{': the machine itself has changed' if moved else ''}")
 share = agree / total if total else 0
 print(f"{agree} of {total} medians agree within their intervals ({100 * share:.0f} %); {exact} numbers of quality and size, {differ} differ")
 sys.exit(0 if share >= 0.95 and not differ else 1)
