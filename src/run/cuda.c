@@ -174,6 +174,10 @@ static pare_status check_model(const pare_model *model, const pare_session_optio
     if (d->input_rounding != PARE_INPUTS_EXACT)
         return pare_fail(PARE_UNSUPPORTED, "%s: inputs rounded by the rule %s: not on a GPU yet",
                          model->info.path, pare_input_rounding_name(d->input_rounding));
+    for (int64_t l = 0; l < d->layers; l++)
+        if (model->layers[l].output_scale || model->layers[l].down_scale)
+            return pare_fail(PARE_UNSUPPORTED, "%s: AWQ's kept scales: not on a GPU yet",
+                             model->info.path);
     if (options->kv_type != PARE_TYPE_F16 && options->kv_type != PARE_TYPE_F32)
         return pare_fail(PARE_UNSUPPORTED, "a KV cache of %s on a GPU: use f16 or f32",
                          pare_type_name(options->kv_type));
