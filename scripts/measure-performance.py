@@ -92,14 +92,14 @@ def attention(options):
 # ---- whole models ----
 
 def run_pare(model, n):
-    row = bench(model, "-p", "512", "-n", str(n), "-r", "2")
+    row = bench(model, "-p", "512", "-n", str(n), "-r", "1")
     return {"prefill": row["prefill_tokens_per_s"], "decode": row["decode_tokens_per_s"], "share": row["bandwidth_share"],
             "reads": row["read_bandwidth_bytes_per_s"]}
 
 
 def run_llama(program, model, n):
     folders = ":".join(filter(None, [os.path.dirname(program), os.environ.get("LD_LIBRARY_PATH")]))
-    text = output_of([program, "-m", model, "-p", "512", "-n", str(n), "-t", str(THREADS), "-r", "2", "-o", "json"],
+    text = output_of([program, "-m", model, "-p", "512", "-n", str(n), "-t", str(THREADS), "-r", "1", "-o", "json"],
                      dict(os.environ, LD_LIBRARY_PATH=folders), may_fail=True)
     try:
         rows = json.loads(text)
@@ -119,7 +119,7 @@ def middle(runs, key):
 
 
 def compare_model(options, shape, form, names):
-    model, n, runs = model_of(options, shape, form), 64, {"pare": []}
+    model, n, runs = model_of(options, shape, form), 48, {"pare": []}
     runs.update({name: [] for name in names})
     order = list(runs)
     for name in order + order[::-1]:
@@ -142,7 +142,7 @@ def compare_model(options, shape, form, names):
 def models(options):
     names = peers()
     pairs = [("tinyllama-1.1b", f) for f in ("q8_0", "i8_ch", "q6_k", "q4_k", "q4_0", "i4_g128", "bf16", "f16")] + \
-            [("llama-3.2-1b", f) for f in ("q8_0", "q4_0", "q4_k")] + [("distilgpt2", f) for f in ("q8_0", "q4_0", "q4_k", "f16")]
+            [("llama-3.2-1b", f) for f in ("q8_0", "q4_0")] + [("distilgpt2", f) for f in ("q8_0", "q4_0", "q4_k", "f16")]
     head = ["shape", "format"] + [f"{phase}: {name}" for phase in ("prefill", "decode") for name in ("pare", *names)] + \
            ["share of reads, GB/s"]
     return table(head, [compare_model(options, *pair, names) for pair in (pairs[-1:] if options.quick else pairs)])
@@ -199,17 +199,17 @@ def accuracy(options):
     base, text, rows = os.path.join(folder, "ref-llama-11m"), os.path.join(folder, "evaluation.txt"), []
     os.makedirs(options.models, exist_ok=True)
 
-    def evaluate(model, *arguments):
-        return last_json(output_of([PARE, "eval", model, "--text", text, "--context", "512", "--windows", "8", "--json", "--quiet",
-                                    "--no-store", *arguments]))
+    def evaluate(model, windows, *arguments):
+        return last_json(output_of([PARE, "eval", model, "--text", text, "--context", "512", "--windows", str(windows), "--json",
+                                    "--quiet", "--no-store", *arguments]))
     for form in ("f16", "bf16", "q8_0", "i8_ch", "q6_k", "q4_0", "q4_k", "i4_g128", "nf4"):
         model = os.path.join(options.models, f"ref-llama-11m-{form}.gguf")
         if not os.path.exists(model):
             output_of([PARE, "quantize", base, "-o", model, "--format", form, "--quiet"])
-        exact = evaluate(model, "--isa", "ref")["perplexity"]
+        exact = evaluate(model, 2, "--isa", "ref")["perplexity"]
         for tier in TIERS:
-            plain = evaluate(model, "--isa", tier)["perplexity"]
-            r = evaluate(model, "--against", model, "--isa", tier, "--activations", "fast")
+            plain = evaluate(model, 2, "--isa", tier)["perplexity"]
+            r = evaluate(model, 8, "--against", model, "--isa", tier, "--activations", "fast")
             rows.append([form, tier, f"{plain / exact:.6f}", f"{r['perplexity_ratio']:.5f} ± {r['perplexity_ratio_se']:.5f}",
                          f"{r['kld_mean']:.1e} ± {r['kld_se']:.0e}", f"{100 * r['top1']:.1f} %"])
         if options.quick:
