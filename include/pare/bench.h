@@ -18,7 +18,8 @@ extern "C" {
 typedef struct pare_bench_config {
     const char *model;            /* as pare_model_open takes it */
     pare_session_options session; /* context 0: just what the run needs */
-    int64_t n_prompt, n_gen;      /* tokens of a prefill and of a decode; one of them may be 0 */
+    int64_t n_prompt, n_gen;      /* tokens of a prefill and of a decode, for each of the session's
+                                     sequences; one of them may be 0 */
     int64_t depth;                /* tokens that the cache holds before the prefill */
     const pare_condition *conditions; /* further ones for the record: "study", "label", ... */
     int condition_count;

@@ -1,5 +1,5 @@
-/* A session runs one sequence through a model: it owns the prepared weights, the KV cache and the
- * scratch memory. */
+/* A session runs one sequence through a model, or several of them together: it owns the prepared
+ * weights, the KV caches and the scratch memory. */
 #ifndef PARE_SESSION_H
 #define PARE_SESSION_H
 
@@ -29,6 +29,8 @@ typedef struct pare_session_options {
     const char *device; /* NULL or "cpu"; "cuda", "cuda:N"; "auto": a GPU where one can be used,
                            otherwise the CPU */
     int64_t context;    /* positions in the KV cache; 0: the model's, at most 8192 */
+    int64_t batch;      /* sequences, each with a cache of `context` positions, at most 65536; 0: 1.
+                           More than one: on the CPU, with a KV cache (PARE_UNSUPPORTED otherwise) */
     pare_type kv_type;  /* PARE_TYPE_F32, F16; Q8_0 or Q4_0 where heads are multiples of 32 */
     pare_activations activations;
     bool no_kv_cache; /* recompute all positions at every step */
@@ -41,14 +43,14 @@ pare_session_options pare_session_options_default(void);
 typedef struct pare_session_memory {
     int64_t weights_bytes; /* prepared (repacked) and still-mapped weights that the forward pass
                               reads */
-    int64_t kv_bytes;      /* of the whole context, whatever is filled */
+    int64_t kv_bytes;      /* of the whole context of all sequences, whatever is filled */
     int64_t scratch_bytes;
     int64_t decode_bytes; /* what of weights_bytes is read to decode one token: all but the table of
                              embeddings */
 } pare_session_memory;
 
-/* PARE_OK where sessions can be created on this device; otherwise the message says what is missing: the
- * plug-in pare_cuda.so, a driver, a device. */
+/* PARE_OK where sessions can be created on this device; otherwise the message says what is missing:
+ * the plug-in pare_cuda.so, a driver, a device. */
 pare_status pare_device_check(const char *device);
 
 /* The model must outlive the session. */
@@ -61,10 +63,21 @@ void pare_session_free(pare_session *session); /* accepts NULL */
  * hidden states of these n positions stay until the next forward, for pare_session_logits. */
 pare_status pare_session_forward(pare_session *session, const int32_t *ids, int64_t n);
 
-/* Runs `id`, then the most probable token (of equal ones the lowest id), and so on: n passes. Their n
- * choices go to ids; the last one is not run. On a GPU nothing is copied between tokens. Errors as
- * of forward. */
+/* Runs `id`, then the most probable token (of equal ones the lowest id), and so on: n passes. Their
+ * n choices go to ids; the last one is not run. On a GPU nothing is copied between tokens. Errors
+ * as of forward. */
 pare_status pare_session_greedy(pare_session *session, int32_t id, int64_t n, int32_t *ids);
+
+/* Of several sequences, the one that forward, greedy, position, rollback, snapshot and restore work
+ * on from now: 0 .. batch-1, 0 at first. */
+pare_status pare_session_select(pare_session *session, int64_t sequence);
+
+/* Runs one more token of every sequence, ids[batch], each at its own position: every matrix is read
+ * once for all of them. The logits of sequence s are then row s of pare_session_logits. With FP32
+ * activations they have the bits that the sequence alone would give; with fast ones, batches of 32
+ * multiply as prompts do, and a model whose file rounds activations by all tokens of a pass
+ * (LLM.int8()) rounds them by the batch. Errors as of forward: no sequence has then advanced. */
+pare_status pare_session_forward_batch(pare_session *session, const int32_t *ids);
 
 /* FP32 logits, [count, vocab] row by row, of positions first .. first+count-1 counted within the
  * last forward. */
@@ -74,7 +87,8 @@ pare_status pare_session_logits(pare_session *session, int64_t first, int64_t co
 int64_t pare_session_position(const pare_session *session);
 pare_status pare_session_rollback(pare_session *session, int64_t position);
 
-/* A copy of the session's state (tokens and cache), to return to any number of times. */
+/* A copy of the sequence's state (tokens and cache), to return to any number of times, in any of
+ * the session's sequences. */
 typedef struct pare_snapshot pare_snapshot;
 pare_status pare_session_snapshot(const pare_session *session, pare_snapshot **out);
 pare_status pare_session_restore(pare_session *session, const pare_snapshot *snapshot);
@@ -85,6 +99,7 @@ const char *pare_session_isa(const pare_session *session);     /* "avx512vnni" *
 const char *pare_session_backend(const pare_session *session); /* "cpu" */
 int pare_session_threads(const pare_session *session);
 int64_t pare_session_context(const pare_session *session);
+int64_t pare_session_batch(const pare_session *session);
 /* Of a model by LLM.int8(): the share of columns that held outliers, over the inputs of a layer and
  * all forwards so far. 0 for others. */
 double pare_session_outlier_share(const pare_session *session, int64_t layer);

@@ -25,8 +25,10 @@ typedef struct child {
     pare_bench_task task;
     pare_model *model;
     pare_session *session;
-    int32_t *ids; /* depth + n_prompt + n_gen random ones */
-    float *logits;
+    int64_t batch, each;
+    int32_t *ids;  /* [batch][each]: depth + n_prompt + n_gen random ones of every sequence */
+    int32_t *step; /* [batch]: those of one step */
+    float *logits; /* [batch, vocab] */
     volatile int32_t chosen; /* keeps the choice from being optimized away */
     double load_s;
     pare_bench_series prefill, decode, tokens; /* seconds: a repetition's, and each token's */
@@ -86,11 +88,14 @@ static pare_status load(child *c)
 static pare_status make_ids(child *c)
 {
     int64_t vocab = pare_model_get_info(c->model)->vocab;
-    size_t count = (size_t)(c->task.depth + c->task.n_prompt + c->task.n_gen);
+    c->batch = pare_session_batch(c->session);
+    c->each = c->task.depth + c->task.n_prompt + c->task.n_gen;
+    size_t batch = (size_t)c->batch, count = batch * (size_t)c->each;
     pare_random random = {c->task.seed};
     pare_status status;
     PARE_TRY(pare_allocate(count, sizeof *c->ids, "token ids", &c->ids));
-    PARE_TRY(pare_allocate((size_t)vocab, sizeof *c->logits, "logits", &c->logits));
+    PARE_TRY(pare_allocate(batch, sizeof *c->step, "token ids", &c->step));
+    PARE_TRY(pare_allocate(batch * (size_t)vocab, sizeof *c->logits, "logits", &c->logits));
     for (size_t i = 0; i < count; i++)
         c->ids[i] = (int32_t)pare_random_below(&random, (uint64_t)vocab);
 fail:
@@ -158,25 +163,83 @@ static pare_status forward_and_choose(child *c, const int32_t *ids, int64_t n, d
     return status;
 }
 
+/* The prompts of all sequences, one after the other; each up to its first choice. */
+static pare_status prefill(child *c, double *seconds)
+{
+    *seconds = 0;
+    for (int64_t s = 0; s < c->batch; s++) {
+        const int32_t *prompt = c->ids + s * c->each + c->task.depth;
+        double one;
+        pare_status status = pare_session_select(c->session, s);
+        if (status == PARE_OK)
+            status = forward_and_choose(c, prompt, c->task.n_prompt, &one);
+        if (status != PARE_OK)
+            return status;
+        *seconds += one;
+    }
+    return PARE_OK;
+}
+
+/* Generated token `index` of all sequences, in one pass. */
+static pare_status decode(child *c, int64_t index, double *seconds)
+{
+    int64_t vocab = pare_model_get_info(c->model)->vocab;
+    int64_t at = c->task.depth + c->task.n_prompt + index;
+    if (c->batch == 1)
+        return forward_and_choose(c, c->ids + at, 1, seconds);
+    for (int64_t s = 0; s < c->batch; s++)
+        c->step[s] = c->ids[s * c->each + at];
+    double start = pare_seconds();
+    pare_status status = pare_session_forward_batch(c->session, c->step);
+    if (status == PARE_OK)
+        status = pare_session_logits(c->session, 0, c->batch, c->logits);
+    for (int64_t s = 0; s < c->batch && status == PARE_OK; s++)
+        c->chosen = choose(c->logits + s * vocab, vocab);
+    *seconds = pare_seconds() - start;
+    return status;
+}
+
+static pare_status rewind_all(child *c)
+{
+    pare_status status = PARE_OK;
+    for (int64_t s = 0; s < c->batch && status == PARE_OK; s++) {
+        status = pare_session_select(c->session, s);
+        if (status == PARE_OK)
+            status = pare_session_rollback(c->session, c->task.depth);
+    }
+    return status;
+}
+
+/* The tokens that the caches hold before. */
+static pare_status fill_all(child *c)
+{
+    pare_status status = PARE_OK;
+    for (int64_t s = 0; s < c->batch && c->task.depth && status == PARE_OK; s++) {
+        status = pare_session_select(c->session, s);
+        if (status == PARE_OK)
+            status = pare_session_forward(c->session, c->ids + s * c->each, c->task.depth);
+    }
+    return status;
+}
+
 /* One prefill and `n_gen` decoded tokens from the same position each time; `keep` records them. */
 static pare_status repeat(child *c, int64_t n_gen, bool keep)
 {
-    const int32_t *prompt = c->ids + c->task.depth, *generated = prompt + c->task.n_prompt;
     double seconds, total = 0;
     pare_bench_moment at[3] = {{0}};
     pare_status status;
-    PARE_TRY(pare_session_rollback(c->session, c->task.depth));
+    PARE_TRY(rewind_all(c));
     if (keep)
         at[0] = pare_bench_sensors_now(&c->sensors);
     if (c->task.n_prompt) {
-        PARE_TRY(forward_and_choose(c, prompt, c->task.n_prompt, &seconds));
+        PARE_TRY(prefill(c, &seconds));
         if (keep)
             PARE_TRY(pare_bench_series_add(&c->prefill, seconds));
     }
     if (keep)
         at[1] = pare_bench_sensors_now(&c->sensors);
     for (int64_t i = 0; i < n_gen; i++) {
-        PARE_TRY(forward_and_choose(c, generated + i, 1, &seconds));
+        PARE_TRY(decode(c, i, &seconds));
         total += seconds;
         if (keep)
             PARE_TRY(pare_bench_series_add(&c->tokens, seconds));
@@ -304,8 +367,7 @@ static pare_status run_measurement(child *c)
     PARE_TRY(load(c));
     PARE_TRY(make_ids(c));
     pare_bench_sensors_idle(&c->sensors);
-    if (c->task.depth)
-        PARE_TRY(pare_session_forward(c->session, c->ids, c->task.depth));
+    PARE_TRY(fill_all(c));
     PARE_TRY(warm_up(c));
     send_line(
         c, json_pack("{s:s, s:i}", "event", "ready", "threads", pare_session_threads(c->session)));
@@ -338,6 +400,7 @@ int pare_bench_child(int fd)
     free(c.decode.values);
     free(c.tokens.values);
     free(c.ids);
+    free(c.step);
     free(c.logits);
     free(line);
     if (c.in)

@@ -15,10 +15,11 @@ char *pare_bench_task_text(const pare_bench_task *task)
         task->model, "n_prompt", (json_int_t)task->n_prompt, "n_gen", (json_int_t)task->n_gen,
         "depth", (json_int_t)task->depth, "repetitions", (json_int_t)task->repetitions, "budget_s",
         task->budget_s, "seed", (json_int_t)task->seed);
-    json_t *session = json_pack(
-        "{s:i, s:s*, s:s*, s:I, s:s, s:b, s:b}", "threads", s->threads, "isa", s->isa, "device",
-        s->device, "context", (json_int_t)s->context, "kv_type", pare_type_name(s->kv_type), "fast",
-        s->activations == PARE_ACTIVATIONS_FAST, "no_kv_cache", s->no_kv_cache);
+    json_t *session =
+        json_pack("{s:i, s:s*, s:s*, s:I, s:I, s:s, s:b, s:b}", "threads", s->threads, "isa",
+                  s->isa, "device", s->device, "context", (json_int_t)s->context, "batch",
+                  (json_int_t)s->batch, "kv_type", pare_type_name(s->kv_type), "fast",
+                  s->activations == PARE_ACTIVATIONS_FAST, "no_kv_cache", s->no_kv_cache);
     char *text = NULL;
     if (object && session && json_object_set(object, "session", session) == 0)
         text = json_dumps(object, JSON_COMPACT);
@@ -39,6 +40,7 @@ static pare_status parse_session(const json_t *object, pare_session_options *ses
     PARE_TRY(pare_json_string(object, "isa", from, &session->isa));
     PARE_TRY(pare_json_string(object, "device", from, &session->device));
     PARE_TRY(pare_json_i64(object, "context", from, &session->context));
+    PARE_TRY(pare_json_i64(object, "batch", from, &session->batch));
     PARE_TRY(pare_json_string(object, "kv_type", from, &kv_type));
     PARE_TRY(pare_json_bool(object, "fast", from, &fast));
     PARE_TRY(pare_json_bool(object, "no_kv_cache", from, &session->no_kv_cache));

@@ -113,14 +113,16 @@ static void add_percentiles(pare_bench_builder *b, const pare_bench_entry *entry
 /* ---- shares of the hardware's limits ---- */
 
 /* What decoding one token reads, half-way through the generation: weights once, keys and values of
- * all positions held. */
+ * all positions held; of a batch its share of that. */
 static double decode_bytes(const pare_bench_entry *entry)
 {
     const pare_bench_config *config = entry->config;
     double context = pare_bench_number(entry->last, "context"),
            kv = pare_bench_number(entry->last, "kv_bytes");
     double held = (double)config->depth + (double)config->n_prompt + 0.5 * (double)config->n_gen;
-    return pare_bench_number(entry->last, "decode_bytes") + (context > 0 ? kv * held / context : 0);
+    double step =
+        pare_bench_number(entry->last, "decode_bytes") + (context > 0 ? kv * held / context : 0);
+    return step / pare_bench_batch(config);
 }
 
 static bool ran_on_gpu(const pare_bench_entry *entry)
@@ -208,10 +210,11 @@ static void add_metrics(pare_bench_builder *b, const pare_bench_entry *entry,
     const pare_bench_config *config = entry->config;
     const char *no_prompt = config->n_prompt ? "not measured" : "no prompt was asked for",
                *no_gen = config->n_gen ? "not measured" : "no generation was asked for";
+    double batch = pare_bench_batch(config);
     pare_bench_add_series(b, "prefill_tokens_per_s", "tokens/s", &entry->prefill,
-                          (double)config->n_prompt, true, no_prompt);
+                          batch * (double)config->n_prompt, true, no_prompt);
     pare_bench_add_series(b, "decode_tokens_per_s", "tokens/s", &entry->decode,
-                          (double)config->n_gen, true, no_gen);
+                          batch * (double)config->n_gen, true, no_gen);
     pare_bench_add_series(b, "ttft_ms", "ms", &entry->prefill, 1000, false, no_prompt);
     add_percentiles(b, entry, no_gen);
     pare_bench_add_series(b, "load_ms", "ms", &entry->load, 1000, false, "not measured");
@@ -315,6 +318,7 @@ static void add_conditions(pare_bench_builder *b, const pare_bench_entry *entry,
     add_condition(b, "n_prompt", "%lld", (long long)config->n_prompt);
     add_condition(b, "n_gen", "%lld", (long long)config->n_gen);
     add_condition(b, "depth", "%lld", (long long)config->depth);
+    add_condition(b, "batch", "%.0f", pare_bench_batch(config));
     add_condition(b, "seed", "%llu", (unsigned long long)options->seed);
     add_fact(b, "machine", hw, "cpu_name");
     add_condition(b, "machine_id", "%s", pare_hw_fingerprint(hw));

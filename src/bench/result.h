@@ -24,6 +24,12 @@ typedef struct pare_bench_entry {
     char failure[1400];
 } pare_bench_entry;
 
+/* Sequences at once. */
+static inline double pare_bench_batch(const pare_bench_config *config)
+{
+    return config->session.batch > 1 ? (double)config->session.batch : 1;
+}
+
 /* Adds a round's report (a "done" message). */
 pare_status pare_bench_entry_add(pare_bench_entry *entry, json_t *report);
 void pare_bench_entry_free(pare_bench_entry *entry);

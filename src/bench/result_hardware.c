@@ -19,7 +19,8 @@ static pare_status add_energy(pare_bench_entry *entry, const json_t *report, int
     const json_t *energy = json_object_get(report, phase ? "decode_joules" : "prefill_joules"),
                  *times = json_object_get(report, phase ? "decode_s" : "prefill_s");
     double idle = pare_bench_number(report, "idle_watts"),
-           tokens = (double)(phase ? entry->config->n_gen : entry->config->n_prompt);
+           tokens = pare_bench_batch(entry->config) *
+                    (double)(phase ? entry->config->n_gen : entry->config->n_prompt);
     pare_status status = PARE_OK;
     for (size_t i = 0; i < json_array_size(energy) && i < json_array_size(times); i++) {
         double joules = at(energy, i), seconds = at(times, i);
@@ -73,7 +74,7 @@ static void add_energies(pare_bench_builder *b, const pare_bench_entry *entry)
 static void add_processor(pare_bench_builder *b, const pare_bench_entry *entry)
 {
     double threads = pare_bench_number(entry->last, "threads"),
-           tokens = (double)entry->config->n_gen *
+           tokens = pare_bench_batch(entry->config) * (double)entry->config->n_gen *
                     (double)json_array_size(json_object_get(entry->last, "decode_s"));
     double instructions = pare_bench_number(entry->last, "decode_instructions"),
            cycles = pare_bench_number(entry->last, "decode_cycles"),

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 typedef struct bench_arguments {
-    int64_t n_prompt, n_gen, depth, context, repetitions, rounds, seed;
+    int64_t n_prompt, n_gen, depth, context, batch, repetitions, rounds, seed;
     double budget, timeout;
     const char *activations, *kv_type, *kv_cache, *format;
     int64_t rows, columns;
@@ -41,6 +41,9 @@ static int check(const cli_command *command, const bench_arguments *a,
         a->n_prompt + a->n_gen == 0)
         return cli_usage_error(command,
                                "nothing to measure: -p and -n may not both be 0, nor negative");
+    if (a->batch < 1 || a->batch > 1 << 16)
+        return cli_usage_error(command, "--batch: use 1 to %d sequences", 1 << 16);
+    session->batch = a->batch;
     if (a->repetitions < 0 || a->rounds < 0 || a->rounds > 100 || a->budget <= 0 || a->timeout <= 0)
         return cli_usage_error(
             command, "repetitions, rounds (at most 100), budget and timeout must be positive");
@@ -136,6 +139,8 @@ static void print_conditions(const pare_bench_result *results, int count)
         const pare_metric *bandwidth = pare_record_metric(r, "read_bandwidth_bytes_per_s");
         if (r->failure)
             continue;
+        if (strcmp(condition(r, "batch"), "1") != 0)
+            printf("%s sequences at once, each of ", condition(r, "batch"));
         printf("%s prompt tokens after %s, %s generated; %s activations, %s cache%s; %s threads, "
                "%s, %s",
                condition(r, "n_prompt"), condition(r, "depth"), condition(r, "n_gen"),
@@ -285,6 +290,7 @@ static int run(int argc, char **argv, const cli_command *command)
 {
     bench_arguments a = {.n_prompt = 512,
                          .n_gen = 128,
+                         .batch = 1,
                          .seed = 1,
                          .budget = 10,
                          .timeout = 3600,
@@ -301,6 +307,8 @@ static int run(int argc, char **argv, const cli_command *command)
         {"depth", CLI_INT, &a.depth, "N", "tokens that the cache holds before (default 0)"},
         {"context", CLI_INT, &a.context, "N",
          "positions in the KV cache (default: what is needed)"},
+        {"batch", CLI_INT, &a.batch, "N",
+         "sequences at once, each with a prompt and a cache of its own (default 1; CPU)"},
         {"r", CLI_INT, &a.repetitions, "N",
          "repetitions (default: until the interval is under 2 %, or the budget ends)"},
         {"rounds", CLI_INT, &a.rounds, "N",

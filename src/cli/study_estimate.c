@@ -40,15 +40,16 @@ static double bits_of(const pare_study_recipe *recipe)
                                     : 8.5;
 }
 
-/* Seconds of one prefill and of one decoded token. */
+/* Seconds of all sequences' prefills and of one decoded token of each. */
 static void rates(const cli_study *s, const pare_study_step *step, double *prefill, double *token)
 {
     const pare_study_recipe *recipe = &s->file->recipes[step->recipe];
     const pare_study_workload *w = &s->file->workloads[step->workload];
     double parameters = s->models[step->model].parameters, bits = bits_of(recipe);
     double rate = bits > 16 || w->activations ? s->rates.f32 : s->rates.fast;
-    *prefill = 2 * parameters * (double)w->prompt / rate;
-    *token = parameters * bits / 8 / s->rates.reads;
+    *prefill = 2 * parameters * (double)(w->batch * w->prompt) / rate;
+    *token =
+        parameters * bits / 8 / s->rates.reads + 2 * parameters * (double)(w->batch - 1) / rate;
     if (w->kv_cache_off) {
         double held = (double)(w->depth + w->prompt) + (double)w->generate / 2;
         *token += 2 * parameters * held / rate;

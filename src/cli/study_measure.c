@@ -24,8 +24,6 @@ typedef struct measuring {
 const char *study_refusal(const cli_study *s, const pare_study_step *step)
 {
     const pare_study_workload *w = &s->file->workloads[step->workload];
-    if (w->batch > 1)
-        return "more than one sequence at once: a session runs one sequence";
     if (pare_type_from_name(w->kv_type) == PARE_TYPE_COUNT)
         return "kv_type is no format";
     return NULL;
@@ -51,6 +49,7 @@ static void configure(measuring *m, int step_index)
     c->session.threads = (int)(w->threads ? w->threads : s->common.threads);
     c->session.isa = w->isa ? w->isa : s->common.isa;
     c->session.device = s->file->backends[step->backend];
+    c->session.batch = w->batch;
     c->session.kv_type = pare_type_from_name(w->kv_type);
     c->session.no_kv_cache = w->kv_cache_off;
     c->session.activations = w->activations ? PARE_ACTIVATIONS_F32 : PARE_ACTIVATIONS_FAST;

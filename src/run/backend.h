@@ -27,6 +27,10 @@ typedef struct pare_backend_functions {
     /* Runs `id` at position past, then the most probable token, and so on: n passes, n choices.
      * NULL: the session does it by forward and logits. */
     pare_status (*greedy)(void *state, int32_t id, int64_t n, int64_t past, int32_t *ids);
+    /* Several sequences: the one that the other functions work on (0 at first), and a pass of one
+     * token of each, at positions past[batch]. NULL: the backend runs one sequence. */
+    void (*select)(void *state, int64_t sequence);
+    pare_status (*forward_batch)(void *state, const int32_t *ids, const int64_t *past);
     /* Copies the cache of the first `positions` positions out and in; bytes for it. */
     size_t (*cache_bytes)(void *state, int64_t positions);
     pare_status (*cache_save)(void *state, int64_t positions, void *to);

@@ -87,7 +87,7 @@ static demand find_demand(const cpu_state *cpu)
     return all;
 }
 
-static size_t attention_scratch_bytes(const cpu_state *cpu)
+static size_t attention_scratch_bytes(const cpu_state *cpu, int64_t tokens)
 {
     const pare_decoder *d = cpu->decoder;
     pare_attention largest = {
@@ -96,14 +96,35 @@ static size_t attention_scratch_bytes(const cpu_state *cpu)
         .cache_type = cpu->kv_type,
         .cache_row_bytes = cpu->kv_row_bytes,
         .capacity = cpu->context,
-        .tokens = cpu->chunk,
-        .past = cpu->context - cpu->chunk,
+        .tokens = tokens,
+        .past = cpu->context - tokens,
         .heads = d->heads,
         .kv_heads = d->kv_heads,
         .head_dim = d->head_dim,
         .window = d->sliding_window,
     };
     return cpu->kernels->attention_scratch_bytes(&largest);
+}
+
+/* Of a pass of one sequence, or of one token of each. */
+static void *carve_attention(cpu_state *cpu, carver *c)
+{
+    int64_t tokens = cpu->chunk < cpu->context ? cpu->chunk : cpu->context,
+            sequences = cpu->batch < cpu->chunk ? cpu->batch : cpu->chunk;
+    size_t one = attention_scratch_bytes(cpu, tokens), all;
+    if (cpu->batch == 1)
+        return carve(c, 1, one);
+    if (!pare_align_size(attention_scratch_bytes(cpu, 1), CPU_LINE, &cpu->attention_bytes) ||
+        !pare_mul_size((size_t)sequences, cpu->attention_bytes, &all)) {
+        c->overflow = true;
+        return NULL;
+    }
+    return carve(c, 1, one > all ? one : all);
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
 }
 
 static void carve_scratch(cpu_state *cpu, carver *c, const demand *sizes)
@@ -116,10 +137,10 @@ static void carve_scratch(cpu_state *cpu, carver *c, const demand *sizes)
     cpu->qkv = carve(c, chunk * cpu->qkv_stride, sizeof(float));
     cpu->attended = carve(c, chunk * cpu->attention_stride, sizeof(float));
     cpu->mlp = carve(c, chunk * cpu->mlp_stride, sizeof(float));
-    cpu->bounce = carve(c, CPU_BOUNCE * cpu->vocab_stride, sizeof(float));
+    cpu->bounce = carve(c, cpu->bounce_rows * cpu->vocab_stride, sizeof(float));
     for (int p = 0; p < CPU_GROUP; p++)
         cpu->prepared[p] = carve(c, 1, sizes->prepared[p]);
-    cpu->attention_scratch = carve(c, 1, attention_scratch_bytes(cpu));
+    cpu->attention_scratch = carve_attention(cpu, c);
     cpu->tasks = carve(c, d->layers * CPU_TASK_STRIDE, sizeof *cpu->tasks);
     cpu->cosines = carve(c, cpu->context * half, sizeof(float));
     cpu->sines = carve(c, cpu->context * half, sizeof(float));
@@ -133,7 +154,7 @@ static void carve_scratch(cpu_state *cpu, carver *c, const demand *sizes)
         mine->scratch = carve(c, 1, sizes->scratch);
     }
     cpu->memory.scratch_bytes = (int64_t)c->used;
-    cpu->hidden = carve(c, cpu->context * cpu->hidden_stride, sizeof(float));
+    cpu->hidden = carve(c, larger(cpu->context, cpu->batch) * cpu->hidden_stride, sizeof(float));
 }
 
 static pare_status allocate_scratch(cpu_state *cpu)
@@ -171,7 +192,8 @@ static pare_status allocate_cache(cpu_state *cpu)
     bool blocks = pare_type_block(cpu->kv_type) > 1;
     if (!pare_align_size(row, blocks ? 2 : CPU_LINE, &cpu->kv_row_bytes) ||
         !pare_mul_i64(d->layers * d->kv_heads, cpu->context, &rows) ||
-        !pare_mul_size((size_t)rows, cpu->kv_row_bytes, &cpu->kv_bytes))
+        !pare_mul_size((size_t)rows, cpu->kv_row_bytes, &cpu->sequence_bytes) ||
+        !pare_mul_size((size_t)cpu->batch, cpu->sequence_bytes, &cpu->kv_bytes))
         return pare_fail(PARE_LIMIT, "a context of %lld tokens is too large",
                          (long long)cpu->context);
     PARE_TRY(pare_pages_allocate(cpu->kv_bytes, "the KV cache", &cpu->keys));
@@ -232,10 +254,15 @@ static pare_status cpu_create(const pare_model *model, const pare_session_option
     cpu->kernels = pare_kernels_get(isa);
     cpu->activations = options->activations;
     cpu->context = options->context;
+    cpu->batch = larger(options->batch, 1);
     bool wide = model->decoder.input_rounding == PARE_INPUTS_LLM_INT8 ||
                 model->decoder.input_rounding == PARE_INPUTS_ORT_DYNAMIC;
     cpu->chunk = wide ? CPU_WIDE_CHUNK : CPU_CHUNK;
-    cpu->chunk = cpu->context < cpu->chunk ? cpu->context : cpu->chunk;
+    if (larger(cpu->context, cpu->batch) < cpu->chunk)
+        cpu->chunk = larger(cpu->context, cpu->batch);
+    cpu->bounce_rows = cpu->batch < CPU_BOUNCE        ? CPU_BOUNCE
+                       : cpu->batch < CPU_BOUNCE_MOST ? cpu->batch
+                                                      : CPU_BOUNCE_MOST;
     cpu->kv_type = options->kv_type;
     set_strides(cpu);
     if (model->decoder.head_dim > PARE_HEAD_DIM_MAX) {
@@ -279,12 +306,40 @@ static pare_status cpu_forward(void *state, const int32_t *ids, int64_t n, int64
     cpu_extend_angles(cpu, past + n);
     for (int64_t done = 0; done < n;) {
         int64_t chunk = n - done < cpu->chunk ? n - done : cpu->chunk;
-        cpu_forward_chunk(cpu, ids + done, chunk, past + done,
-                          cpu->hidden + done * cpu->hidden_stride);
+        cpu_run_pass(&(cpu_pass){.cpu = cpu,
+                                 .ids = ids + done,
+                                 .tokens = chunk,
+                                 .past = past + done,
+                                 .sequence = cpu->sequence,
+                                 .hidden = cpu->hidden + done * cpu->hidden_stride});
         done += chunk;
     }
     if (cpu->held < n)
         cpu->held = n;
+    return PARE_OK;
+}
+
+static void cpu_select(void *state, int64_t sequence)
+{
+    ((cpu_state *)state)->sequence = sequence;
+}
+
+static pare_status cpu_forward_batch(void *state, const int32_t *ids, const int64_t *past)
+{
+    cpu_state *cpu = state;
+    for (int64_t s = 0; s < cpu->batch; s++)
+        cpu_extend_angles(cpu, past[s] + 1);
+    for (int64_t done = 0; done < cpu->batch;) {
+        int64_t chunk = cpu->batch - done < cpu->chunk ? cpu->batch - done : cpu->chunk;
+        cpu_run_pass(&(cpu_pass){.cpu = cpu,
+                                 .ids = ids + done,
+                                 .tokens = chunk,
+                                 .pasts = past + done,
+                                 .sequence = done,
+                                 .hidden = cpu->hidden + done * cpu->hidden_stride});
+        done += chunk;
+    }
+    cpu->held = larger(cpu->held, cpu->batch);
     return PARE_OK;
 }
 
@@ -294,7 +349,7 @@ static pare_status cpu_logits(void *state, int64_t first, int64_t count, float *
     int64_t vocab = cpu->decoder->vocab;
     const float *hidden = cpu->hidden + first * cpu->hidden_stride;
     bool direct = vocab == cpu->vocab_stride && (uintptr_t)logits % CPU_LINE == 0;
-    int64_t step = direct ? cpu->chunk : CPU_BOUNCE;
+    int64_t step = direct ? cpu->chunk : cpu->bounce_rows;
     for (int64_t done = 0; done < count;) {
         int64_t n = count - done < step ? count - done : step;
         if (direct) {
@@ -321,11 +376,12 @@ static size_t cpu_cache_bytes(void *state, int64_t positions)
 static void copy_cache(cpu_state *cpu, int64_t positions, char *saved, bool save)
 {
     size_t bytes = (size_t)positions * cpu->kv_row_bytes,
-           plane = (size_t)cpu->context * cpu->kv_row_bytes;
+           plane = (size_t)cpu->context * cpu->kv_row_bytes,
+           sequence = (size_t)cpu->sequence * cpu->sequence_bytes;
     int64_t planes = cpu->decoder->layers * cpu->decoder->kv_heads;
     for (int64_t p = 0; p < planes; p++)
         for (int side = 0; side < 2; side++, saved += bytes) {
-            char *cache = (side ? cpu->values : cpu->keys) + (size_t)p * plane;
+            char *cache = (side ? cpu->values : cpu->keys) + sequence + (size_t)p * plane;
             if (save)
                 memcpy(saved, cache, bytes);
             else
@@ -374,6 +430,8 @@ const pare_backend_functions pare_backend_cpu = {
     .free = cpu_free,
     .forward = cpu_forward,
     .logits = cpu_logits,
+    .select = cpu_select,
+    .forward_batch = cpu_forward_batch,
     .cache_bytes = cpu_cache_bytes,
     .cache_save = cpu_cache_save,
     .cache_load = cpu_cache_load,

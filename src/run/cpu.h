@@ -16,7 +16,8 @@ enum {
     CPU_GROUP = 3,         /* q, k, v */
     CPU_LINE = 64,         /* bytes: the alignment of every row */
     CPU_AHEAD = 16 << 10,  /* bytes of the next product's weights, for each thread */
-    CPU_BOUNCE = 16,       /* rows of logits at a time where the caller's buffer is not aligned */
+    CPU_BOUNCE = 16, /* rows of logits at a time where the caller's buffer is not aligned ... */
+    CPU_BOUNCE_MOST = 64, /* ... and of several sequences, which have one each */
     CPU_SHARE = 64, /* elements: shares of elementwise work start at multiples, so that vectors and
                        their tails  fall the same way for any number of threads */
 };
@@ -93,17 +94,21 @@ typedef struct cpu_state {
     size_t packed_bytes;
 
     int64_t context, chunk;
+    int64_t batch, sequence; /* sequences; the one that is selected */
     pare_type kv_type;
     size_t kv_row_bytes, kv_bytes; /* kv_bytes: of keys, and as much of values */
-    char *keys, *values;           /* [layer][kv_head][position], kv_row_bytes each */
+    size_t sequence_bytes;         /* of kv_bytes: one sequence's */
+    char *keys, *values;           /* [sequence][layer][kv_head][position], kv_row_bytes each */
 
     /* Strides in floats, multiples of 16. */
     int64_t hidden_stride, qkv_stride, attention_stride, mlp_stride, up_offset, vocab_stride;
     float *x, *normed, *y, *qkv, *attended, *mlp, *bounce;
     char *prepared[CPU_GROUP];
-    void *attention_scratch;
-    float
-        *hidden; /* [context][hidden_stride]: final hidden states of the last forward, normalized */
+    int64_t bounce_rows;
+    char *attention_scratch;
+    size_t attention_bytes; /* of it: one sequence's, where several are decoded */
+    float *hidden; /* [context or batch][hidden_stride]: final hidden states of the last forward,
+                      normalized */
     float *cosines, *sines; /* [context][rope_dims / 2] */
     int64_t angles;         /* positions for which they are computed */
     cpu_private *private;   /* [threads] */
@@ -122,6 +127,8 @@ typedef struct cpu_pass {
     cpu_state *cpu;
     const int32_t *ids;
     int64_t tokens, past;
+    int64_t sequence;     /* whose tokens they are */
+    const int64_t *pasts; /* not NULL: token t is the one of sequence + t, at position pasts[t] */
     float *hidden;
     float *states; /* not NULL: replaces ids and hidden */
     int64_t states_stride;
@@ -141,9 +148,6 @@ pare_status cpu_prepare_weights(cpu_state *cpu);
 /* Packs the weights again, after their values changed. */
 pare_status cpu_pack_weights(cpu_state *cpu);
 
-/* n <= chunk tokens at positions past ..; their normalized final hidden states go to hidden[0 ..
- * n-1]. */
-void cpu_forward_chunk(cpu_state *cpu, const int32_t *ids, int64_t n, int64_t past, float *hidden);
 /* logits[t * stride + v] of n <= chunk hidden states. */
 void cpu_head(cpu_state *cpu, const float *hidden, int64_t n, float *logits, int64_t stride);
 

@@ -2,13 +2,15 @@
  */
 #include "run/cpu_thread.h"
 
-/* One head of one token: q is rotated in place, k rotated and stored, v stored. */
-static void place_head(const cpu_state *cpu, const cpu_layer *layer, int64_t l, int64_t position,
-                       int64_t unit, float *row)
+/* One head of token t: q is rotated in place, k rotated and stored, v stored. */
+static void place_head(const cpu_pass *pass, const cpu_layer *layer, int64_t l, int64_t t,
+                       int64_t unit)
 {
+    const cpu_state *cpu = pass->cpu;
     const pare_decoder *d = cpu->decoder;
     const pare_kernels *k = cpu->kernels;
-    float *head = row + unit * d->head_dim;
+    int64_t position = cpu_position(pass, t);
+    float *head = cpu->qkv + t * cpu->qkv_stride + unit * d->head_dim;
     bool is_q = unit < d->heads, is_v = unit >= d->heads + d->kv_heads;
     if (!is_v) {
         const float *norm = is_q ? layer->q_norm : layer->k_norm;
@@ -24,21 +26,18 @@ static void place_head(const cpu_state *cpu, const cpu_layer *layer, int64_t l, 
         return;
     int64_t kv_head = (unit - d->heads) % d->kv_heads;
     size_t offset =
+        (size_t)cpu_sequence(pass, t) * cpu->sequence_bytes +
         (size_t)((l * d->kv_heads + kv_head) * cpu->context + position) * cpu->kv_row_bytes;
     k->store_cache((is_v ? cpu->values : cpu->keys) + offset, head, d->head_dim, cpu->kv_type);
 }
 
 static void place_heads(const cpu_thread *thread, const cpu_layer *layer, int64_t l)
 {
-    const cpu_state *cpu = thread->cpu;
-    const pare_decoder *d = cpu->decoder;
+    const pare_decoder *d = thread->cpu->decoder;
     int64_t units = d->heads + 2 * d->kv_heads;
     pare_range share = pare_share(thread->pass->tokens * units, 1, thread->index, thread->count);
-    for (int64_t i = share.first; i < share.last; i++) {
-        int64_t t = i / units;
-        place_head(cpu, layer, l, thread->pass->past + t, i % units,
-                   cpu->qkv + t * cpu->qkv_stride);
-    }
+    for (int64_t i = share.first; i < share.last; i++)
+        place_head(thread->pass, layer, l, i / units, i % units);
 }
 
 /* True where every thread can have KV heads of its own, with the rows of q, k and v that they need.
@@ -74,7 +73,7 @@ static void make_own_heads(const cpu_thread *thread, const cpu_layer *layer, int
     }
     for (int part = 0; part < 3; part++)
         for (int64_t i = 0; i < (part == 0 ? each * group : each); i++)
-            place_head(cpu, layer, l, thread->pass->past, firsts[part] + i, cpu->qkv);
+            place_head(thread->pass, layer, l, 0, firsts[part] + i);
 }
 
 /* With several tokens, tasks are taken as threads become free: late positions cost more than early
@@ -104,13 +103,16 @@ static void attend_tasks(const cpu_thread *thread, const pare_attention *a, int6
         k->attention_finish(a, share.first, share.last, cpu->attention_scratch);
 }
 
-static pare_attention attention_of(const cpu_state *cpu, const cpu_pass *pass, int64_t l)
+/* All tokens of a sequence, from t = 0; or, of several sequences, the one token t. */
+static pare_attention attention_of(const cpu_pass *pass, int64_t l, int64_t t)
 {
+    const cpu_state *cpu = pass->cpu;
     const pare_decoder *d = cpu->decoder;
-    size_t layer = (size_t)(l * d->kv_heads * cpu->context) * cpu->kv_row_bytes;
+    size_t layer = (size_t)cpu_sequence(pass, t) * cpu->sequence_bytes +
+                   (size_t)(l * d->kv_heads * cpu->context) * cpu->kv_row_bytes;
     return (pare_attention){
-        .q = cpu->qkv,
-        .out = cpu->attended,
+        .q = cpu->qkv + t * cpu->qkv_stride,
+        .out = cpu->attended + t * cpu->attention_stride,
         .q_stride = cpu->qkv_stride,
         .out_stride = cpu->attention_stride,
         .keys = cpu->keys + layer,
@@ -118,8 +120,8 @@ static pare_attention attention_of(const cpu_state *cpu, const cpu_pass *pass, i
         .cache_type = cpu->kv_type,
         .cache_row_bytes = cpu->kv_row_bytes,
         .capacity = cpu->context,
-        .tokens = pass->tokens,
-        .past = pass->past,
+        .tokens = pass->pasts ? 1 : pass->tokens,
+        .past = cpu_position(pass, t),
         .heads = d->heads,
         .kv_heads = d->kv_heads,
         .head_dim = d->head_dim,
@@ -128,10 +130,55 @@ static pare_attention attention_of(const cpu_state *cpu, const cpu_pass *pass, i
     };
 }
 
+/* The thread's share of all sequences' tasks (or of what finishes them), which stand one after the
+ * other. */
+static void share_sequences(const cpu_thread *thread, int64_t l, bool finish)
+{
+    const cpu_state *cpu = thread->cpu;
+    const pare_kernels *k = cpu->kernels;
+    int64_t (*count_tasks)(const pare_attention *) =
+        finish ? k->attention_finish_tasks : k->attention_tasks;
+    int64_t total = 0, before = 0;
+    for (int64_t t = 0; t < thread->pass->tokens; t++) {
+        pare_attention a = attention_of(thread->pass, l, t);
+        total += count_tasks(&a);
+    }
+    pare_range share = pare_share(total, 1, thread->index, thread->count);
+    for (int64_t t = 0; t < thread->pass->tokens && before < share.last; t++) {
+        pare_attention a = attention_of(thread->pass, l, t);
+        int64_t tasks = count_tasks(&a), first = share.first - before, last = share.last - before;
+        char *scratch = cpu->attention_scratch + (size_t)t * cpu->attention_bytes;
+        before += tasks;
+        first = first > 0 ? first : 0;
+        last = last < tasks ? last : tasks;
+        if (first < last)
+            (finish ? k->attention_finish : k->attention)(&a, first, last, scratch);
+    }
+}
+
+static bool any_finish(const cpu_thread *thread, int64_t l)
+{
+    for (int64_t t = 0; t < thread->pass->tokens; t++) {
+        pare_attention a = attention_of(thread->pass, l, t);
+        if (thread->cpu->kernels->attention_finish_tasks(&a))
+            return true;
+    }
+    return false;
+}
+
+static void attend_sequences(const cpu_thread *thread, int64_t l)
+{
+    share_sequences(thread, l, false);
+    if (!any_finish(thread, l))
+        return;
+    cpu_barrier(thread);
+    share_sequences(thread, l, true);
+}
+
 void cpu_attend(const cpu_thread *thread, const cpu_layer *layer, int64_t l)
 {
     const cpu_state *cpu = thread->cpu;
-    pare_attention attention = attention_of(cpu, thread->pass, l);
+    pare_attention attention = attention_of(thread->pass, l, 0);
     bool by_head = divides_by_head(thread, layer);
     if (by_head) {
         make_own_heads(thread, layer, l);
@@ -143,6 +190,9 @@ void cpu_attend(const cpu_thread *thread, const cpu_layer *layer, int64_t l)
         cpu_barrier(thread);
     }
     cpu_look_ahead(thread, &layer->output);
-    attend_tasks(thread, &attention, l, by_head);
+    if (thread->pass->pasts && !thread->single)
+        attend_sequences(thread, l);
+    else
+        attend_tasks(thread, &attention, l, by_head);
     cpu_barrier(thread);
 }

@@ -81,7 +81,7 @@ static void embed(const cpu_thread *thread)
         size_t position_row = pare_type_row_bytes(positions->type, hidden);
         float *position = thread->normed + t * cpu->hidden_stride; /* free at this point */
         cpu->kernels->decode_row[positions->type](
-            (const char *)positions->data + position_row * (size_t)(thread->pass->past + t),
+            (const char *)positions->data + position_row * (size_t)cpu_position(thread->pass, t),
             position, hidden);
         cpu->kernels->add(x, position, hidden);
     }
@@ -185,11 +185,6 @@ void cpu_run_pass(cpu_pass *pass)
     for (int64_t l = 0; l < cpu->decoder->layers; l++)
         atomic_store_explicit(&cpu->tasks[l * CPU_TASK_STRIDE], 0, memory_order_relaxed);
     pare_pool_run(cpu->pool, walk, pass);
-}
-
-void cpu_forward_chunk(cpu_state *cpu, const int32_t *ids, int64_t n, int64_t past, float *hidden)
-{
-    cpu_run_pass(&(cpu_pass){.cpu = cpu, .ids = ids, .tokens = n, .past = past, .hidden = hidden});
 }
 
 typedef struct cpu_head_pass {

@@ -32,6 +32,16 @@ static inline void cpu_token_barrier(const cpu_thread *thread)
         cpu_barrier(thread);
 }
 
+static inline int64_t cpu_position(const cpu_pass *pass, int64_t t)
+{
+    return pass->pasts ? pass->pasts[t] : pass->past + t;
+}
+
+static inline int64_t cpu_sequence(const cpu_pass *pass, int64_t t)
+{
+    return pass->sequence + (pass->pasts ? t : 0);
+}
+
 /* ---- cpu_product.c ---- */
 
 /* What the group is to read of normed: the thread's own rows (several tokens) or its own copy

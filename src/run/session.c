@@ -10,15 +10,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_CONTEXT = 8192, CONTEXT_LIMIT = 1 << 24 };
+enum { DEFAULT_CONTEXT = 8192, CONTEXT_LIMIT = 1 << 24, BATCH_LIMIT = 1 << 16 };
 
 struct pare_session {
     const pare_model *model;
     const pare_backend_functions *backend;
     void *state;
-    int32_t *ids; /* [context]: the tokens held */
+    int32_t *ids; /* [batch][context]: the tokens held */
     size_t ids_bytes;
-    int64_t context, position;
+    int64_t context, batch;
+    int64_t *positions;    /* [batch] */
+    int64_t sequence;      /* the one that is selected */
     int64_t last, skipped; /* positions of the last forward; those in front of it that were
                               recomputed without a cache */
     bool no_kv_cache;
@@ -36,6 +38,11 @@ pare_session_options pare_session_options_default(void)
     return (pare_session_options){.kv_type = PARE_TYPE_F16};
 }
 
+static int32_t *held_ids(const pare_session *session, int64_t sequence)
+{
+    return session->ids + sequence * session->context;
+}
+
 static pare_status check_options(const pare_model *model, const pare_session_options *options)
 {
     const pare_decoder *d = &model->decoder;
@@ -51,6 +58,13 @@ static pare_status check_options(const pare_model *model, const pare_session_opt
         return pare_fail(PARE_LIMIT,
                          "a context of %lld tokens: the model has learned positions for %lld",
                          (long long)options->context, (long long)d->context);
+    if (options->batch < 0 || options->batch > BATCH_LIMIT)
+        return pare_fail(PARE_INVALID_ARGUMENT, "a batch of %lld sequences: use 1 to %d",
+                         (long long)options->batch, BATCH_LIMIT);
+    if (options->batch > 1 && options->no_kv_cache)
+        return pare_fail(PARE_UNSUPPORTED,
+                         "a batch of %lld sequences without a KV cache: use a batch of 1",
+                         (long long)options->batch);
     return PARE_OK;
 }
 
@@ -76,9 +90,18 @@ pare_status pare_session_create(const pare_model *model, const pare_session_opti
             model->decoder.context < DEFAULT_CONTEXT ? model->decoder.context : DEFAULT_CONTEXT;
     session->model = model;
     PARE_TRY(pare_backend_find(options->device, &session->backend, &used.device));
+    used.batch = used.batch ? used.batch : 1;
+    if (used.batch > 1 && !session->backend->forward_batch) {
+        status = pare_fail(PARE_UNSUPPORTED, "device '%s' runs one sequence at a time, not %lld",
+                           used.device, (long long)used.batch);
+        goto fail;
+    }
     session->context = used.context;
+    session->batch = used.batch;
     session->no_kv_cache = used.no_kv_cache;
-    session->ids_bytes = (size_t)used.context * sizeof *session->ids;
+    session->ids_bytes = (size_t)(used.batch * used.context) * sizeof *session->ids;
+    PARE_TRY(pare_allocate((size_t)used.batch, sizeof *session->positions, "positions",
+                           &session->positions));
     PARE_TRY(pare_pages_allocate(session->ids_bytes, "token ids", &session->ids));
     PARE_TRY(told(session->backend, session->backend->create(model, &used, &session->state)));
     *out = session;
@@ -95,12 +118,14 @@ void pare_session_free(pare_session *session)
     if (session->state)
         session->backend->free(session->state);
     pare_pages_free(session->ids, session->ids_bytes);
+    free(session->positions);
     free(session);
 }
 
 pare_status pare_session_forward(pare_session *session, const int32_t *ids, int64_t n)
 {
-    int64_t vocab = session->model->decoder.vocab, past = session->position;
+    int64_t vocab = session->model->decoder.vocab, past = session->positions[session->sequence];
+    int32_t *held = held_ids(session, session->sequence);
     if (n < 1)
         return pare_fail(PARE_INVALID_ARGUMENT, "a forward pass needs at least one token");
     if (n > session->context - past)
@@ -111,14 +136,13 @@ pare_status pare_session_forward(pare_session *session, const int32_t *ids, int6
         if (ids[i] < 0 || ids[i] >= vocab)
             return pare_fail(PARE_INVALID_ARGUMENT, "token id %d is outside the vocabulary of %lld",
                              ids[i], (long long)vocab);
-    memmove(session->ids + past, ids, (size_t)n * sizeof *ids);
+    memmove(held + past, ids, (size_t)n * sizeof *ids);
     session->skipped = session->no_kv_cache ? past : 0;
-    pare_status status =
-        session->no_kv_cache
-            ? session->backend->forward(session->state, session->ids, past + n, 0)
-            : session->backend->forward(session->state, session->ids + past, n, past);
+    pare_status status = session->no_kv_cache
+                             ? session->backend->forward(session->state, held, past + n, 0)
+                             : session->backend->forward(session->state, held + past, n, past);
     if (status == PARE_OK) {
-        session->position = past + n;
+        session->positions[session->sequence] = past + n;
         session->last = n;
     } else {
         session->last = 0;
@@ -149,7 +173,7 @@ fail:
 
 pare_status pare_session_greedy(pare_session *session, int32_t id, int64_t n, int32_t *ids)
 {
-    int64_t past = session->position;
+    int64_t past = session->positions[session->sequence];
     if (n < 1 || id < 0 || id >= session->model->decoder.vocab)
         return pare_fail(PARE_INVALID_ARGUMENT, "%lld tokens after id %d of %lld", (long long)n, id,
                          (long long)session->model->decoder.vocab);
@@ -164,10 +188,51 @@ pare_status pare_session_greedy(pare_session *session, int32_t id, int64_t n, in
     session->skipped = 0;
     if (status != PARE_OK)
         return told(session->backend, status);
-    session->ids[past] = id;
-    memcpy(session->ids + past + 1, ids, (size_t)(n - 1) * sizeof *ids);
-    session->position = past + n;
+    int32_t *held = held_ids(session, session->sequence);
+    held[past] = id;
+    memcpy(held + past + 1, ids, (size_t)(n - 1) * sizeof *ids);
+    session->positions[session->sequence] = past + n;
     return PARE_OK;
+}
+
+pare_status pare_session_select(pare_session *session, int64_t sequence)
+{
+    if (sequence < 0 || sequence >= session->batch)
+        return pare_fail(PARE_INVALID_ARGUMENT, "sequence %lld of a batch of %lld",
+                         (long long)sequence, (long long)session->batch);
+    session->sequence = sequence;
+    if (session->backend->select)
+        session->backend->select(session->state, sequence);
+    return PARE_OK;
+}
+
+static pare_status check_step(const pare_session *session, int64_t sequence, int32_t id)
+{
+    int64_t vocab = session->model->decoder.vocab;
+    if (session->positions[sequence] == session->context)
+        return pare_fail(PARE_LIMIT, "the context of %lld tokens is full in sequence %lld",
+                         (long long)session->context, (long long)sequence);
+    if (id < 0 || id >= vocab)
+        return pare_fail(PARE_INVALID_ARGUMENT, "token id %d is outside the vocabulary of %lld", id,
+                         (long long)vocab);
+    return PARE_OK;
+}
+
+pare_status pare_session_forward_batch(pare_session *session, const int32_t *ids)
+{
+    pare_status status = PARE_OK;
+    if (session->batch == 1)
+        return pare_session_forward(session, ids, 1);
+    for (int64_t s = 0; s < session->batch && status == PARE_OK; s++)
+        status = check_step(session, s, ids[s]);
+    if (status != PARE_OK)
+        return status;
+    status = session->backend->forward_batch(session->state, ids, session->positions);
+    session->last = status == PARE_OK ? session->batch : 0;
+    session->skipped = 0;
+    for (int64_t s = 0; s < session->batch && status == PARE_OK; s++)
+        held_ids(session, s)[session->positions[s]++] = ids[s];
+    return told(session->backend, status);
 }
 
 pare_status pare_session_logits(pare_session *session, int64_t first, int64_t count, float *logits)
@@ -183,16 +248,17 @@ pare_status pare_session_logits(pare_session *session, int64_t first, int64_t co
 
 int64_t pare_session_position(const pare_session *session)
 {
-    return session->position;
+    return session->positions[session->sequence];
 }
 
 pare_status pare_session_rollback(pare_session *session, int64_t position)
 {
-    if (position < 0 || position > session->position)
+    int64_t held = session->positions[session->sequence];
+    if (position < 0 || position > held)
         return pare_fail(PARE_INVALID_ARGUMENT,
                          "cannot go back to position %lld: %lld tokens are held",
-                         (long long)position, (long long)session->position);
-    session->position = position;
+                         (long long)position, (long long)held);
+    session->positions[session->sequence] = position;
     return PARE_OK;
 }
 
@@ -201,19 +267,18 @@ pare_status pare_session_snapshot(const pare_session *session, pare_snapshot **o
     pare_snapshot *snapshot = NULL;
     pare_status status;
     *out = NULL;
-    size_t n = (size_t)session->position,
-           bytes = session->no_kv_cache
-                       ? 0
-                       : session->backend->cache_bytes(session->state, session->position);
+    int64_t held = session->positions[session->sequence];
+    size_t n = (size_t)held,
+           bytes = session->no_kv_cache ? 0 : session->backend->cache_bytes(session->state, held);
     PARE_TRY(pare_allocate(1, sizeof *snapshot, "a snapshot", &snapshot));
     snapshot->session = session;
-    snapshot->position = session->position;
+    snapshot->position = held;
     PARE_TRY(pare_allocate(n + 1, sizeof *snapshot->ids, "a snapshot", &snapshot->ids));
-    memcpy(snapshot->ids, session->ids, n * sizeof *snapshot->ids);
+    memcpy(snapshot->ids, held_ids(session, session->sequence), n * sizeof *snapshot->ids);
     if (bytes) {
         PARE_TRY(pare_allocate(bytes, 1, "a snapshot", &snapshot->cache));
-        PARE_TRY(told(session->backend, session->backend->cache_save(
-                                            session->state, session->position, snapshot->cache)));
+        PARE_TRY(told(session->backend,
+                      session->backend->cache_save(session->state, held, snapshot->cache)));
     }
     *out = snapshot;
     return PARE_OK;
@@ -233,8 +298,9 @@ pare_status pare_session_restore(pare_session *session, const pare_snapshot *sna
                  session->backend->cache_load(session->state, snapshot->position, snapshot->cache));
     if (status != PARE_OK)
         return status;
-    memcpy(session->ids, snapshot->ids, (size_t)snapshot->position * sizeof *session->ids);
-    session->position = snapshot->position;
+    memcpy(held_ids(session, session->sequence), snapshot->ids,
+           (size_t)snapshot->position * sizeof *session->ids);
+    session->positions[session->sequence] = snapshot->position;
     session->last = 0; /* the hidden states are not part of a snapshot */
     return PARE_OK;
 }
@@ -283,4 +349,9 @@ double pare_session_outlier_share(const pare_session *session, int64_t layer)
 int64_t pare_session_context(const pare_session *session)
 {
     return session->context;
+}
+
+int64_t pare_session_batch(const pare_session *session)
+{
+    return session->batch;
 }

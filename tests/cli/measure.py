@@ -57,6 +57,16 @@ for row in (rows[0], rows[2]):
     assert row["prefill_tokens_per_s_ci_low"] <= row["prefill_tokens_per_s"] <= row["prefill_tokens_per_s_ci_high"]
 assert rows[0]["peak_rss_bytes"] > rows[0]["weights_bytes"]
 
+# Several sequences: caches of their own, one step for all; not without a cache.
+one, three = (lines(run("bench", model, *arguments, "--batch", n, "--no-store", "--json", "--samples").stdout)[0] for n in ("1", "3"))
+assert one["batch"] == "1" and three["batch"] == "3" and three["context"] == 20 and three["kv_bytes"] == 3 * one["kv_bytes"]
+assert len(three["samples"]["itl_ms_p50"]) == 8  # of 2 repetitions, by steps
+for row, tokens in ((one, 4), (three, 12)):
+    for i, rate in enumerate(row["samples"]["decode_tokens_per_s"]):
+        assert abs(rate * sum(row["samples"]["itl_ms_p50"][4 * i : 4 * i + 4]) / 1000 / tokens - 1) < 1e-6
+assert "without a KV cache" in lines(run("bench", model, *arguments, "--batch", "3", "--no-kv-cache", "--no-store", "--json", code=1).stdout)[0]["failure"]
+run("bench", model, "--batch", "0", code=2)
+
 # What was stored is what was printed.
 stored = lines(run("results", "--kind", "bench", "--format", "json", "--samples").stdout)
 assert len(stored) == 3

@@ -136,14 +136,17 @@ dry = [s["cell"] for s in lines(run(*command(small, "a.db", "work", "--dry-run")
 assert sorted(order) == sorted(dry)
 
 # What fails is a row with its reason, and the rest goes on.
-odd = write("odd.yaml", study("odd", recipes=("f16", "q9_9"), more="""  - {name: c, prompt: 4, generate: 2, batch: 4, recipes: [f16]}
+odd = write("odd.yaml", study("odd", recipes=("f16", "q9_9"), more="""  - {name: c, prompt: 4, generate: 2, batch: 4, kv_cache: off, recipes: [f16]}
   - {name: d, prompt: 4, generate: 2, isa: z80, recipes: [f16]}
+  - {name: e, prompt: 4, generate: 2, batch: 3, recipes: [f16]}
 """))
 rows = lines(run(*command(odd, "a.db")).stdout)
 failed = {r["cell"]: r["failure"] for r in rows[:-1] if r["failure"]}
 assert set(failed) == {"m/q9_9", "m/f16/cpu/c", "m/f16/cpu/d"}, failed
-assert "q9_9" in failed["m/q9_9"] and "one sequence" in failed["m/f16/cpu/c"] and "z80" in failed["m/f16/cpu/d"]
+assert "q9_9" in failed["m/q9_9"] and "without a KV cache" in failed["m/f16/cpu/c"] and "z80" in failed["m/f16/cpu/d"]
 assert rows[-1]["failed"] == 1 + 1 + 2 + 2
+batched = [r for r in rows[:-1] if r["cell"] == "m/f16/cpu/e" and r["kind"] == "bench"]
+assert len(batched) == 1 and batched[0]["batch"] == "3" and batched[0]["decode_tokens_per_s"] > 0, batched
 assert len(lines(run(*command(odd, "a.db")).stdout)) == 1
 assert len(lines(run(*command(odd, "a.db", "work", "--retry")).stdout)) == 1 + 3
 
