@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs studies/methods.yaml and writes docs/methods.md from its results.
+"""Runs scripts/methods.yaml and writes docs/methods.md from its results.
 
 Results are kept in a store: killed at any moment, the script goes on from there when it is run again. With --no-run the
 page is made from what is stored already.
@@ -20,7 +20,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--pare", default=os.path.join(ROOT, "build", "release", "src", "cli", "pare"))
     parser.add_argument("--store", default=os.path.join(ROOT, "build", "methods.db"))
-    parser.add_argument("--study", default=os.path.join(ROOT, "studies", "methods.yaml"))
+    parser.add_argument("--study", default=os.path.join(HERE, "methods.yaml"))
     parser.add_argument("--no-run", action="store_true")
     parser.add_argument("-o", "--output", default=os.path.join(ROOT, "docs", "methods.md"))
     return parser.parse_args()
