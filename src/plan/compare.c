@@ -60,8 +60,9 @@ static int rounds_of(const pare_record *record, int64_t sizes[MOST_ROUNDS])
     return count;
 }
 
-/* Samples of rounds that were run beside each other: the i-th of a round of one with the i-th of
- * the same round of the other. Returns how many pairs were written. */
+/* Samples of rounds that were run beside each other, in their order: the shorter round's, each with
+ * the one at the same part of the other round. (The first few of a longer round alone would stand
+ * for it badly: speeds drift.) Returns how many pairs were written. */
 static int64_t pair_rounds(const pare_cell *a, const pare_cell *b, const pare_metric *x,
                            const pare_metric *y, double *xs, double *ys)
 {
@@ -78,9 +79,10 @@ static int64_t pair_rounds(const pare_cell *a, const pare_cell *b, const pare_me
     if (sum[0] != x->sample_count || sum[1] != y->sample_count)
         return 0; /* not one for each repetition */
     for (int r = 0; r < rounds; r++) {
-        for (int64_t i = 0; i < sizes[0][r] && i < sizes[1][r]; i++, count++) {
-            xs[count] = x->samples[from[0] + i];
-            ys[count] = y->samples[from[1] + i];
+        int64_t pairs = sizes[0][r] < sizes[1][r] ? sizes[0][r] : sizes[1][r];
+        for (int64_t i = 0; i < pairs; i++, count++) {
+            xs[count] = x->samples[from[0] + i * sizes[0][r] / pairs];
+            ys[count] = y->samples[from[1] + i * sizes[1][r] / pairs];
         }
         from[0] += sizes[0][r];
         from[1] += sizes[1][r];

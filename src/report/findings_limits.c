@@ -113,6 +113,24 @@ static void noise(pare_view *view, pare_findings *to)
                           pare_words(view, "other_cpu_share", most, false));
 }
 
+/* Arithmetic cannot pass the peak (bandwidth can, from the caches): then the peak was measured too
+ * low, on a machine that was busy or clocked lower. */
+static void peaks(pare_view *view, pare_findings *to)
+{
+    pare_measure most = pare_measure_absent();
+    for (int i = 0; i < view->study->count; i++) {
+        const pare_metric *share = pare_cell_metric(&view->study->cells[i], "peak_share");
+        if (share && !share->measure.absent && (most.absent || share->measure.value > most.value))
+            most = share->measure;
+    }
+    if (!most.absent && most.value > 1.05)
+        pare_findings_add(view, to, "Noise", PARE_VERDICT_FACT,
+                          "Shares of the peak rate reach %s: this machine's limits were measured "
+                          "too low. Measure them again on the idle machine (pare hw --limits), "
+                          "then the study (pare study run --again).",
+                          pare_words(view, "peak_share", most, false));
+}
+
 static void scope(pare_view *view, pare_findings *to)
 {
     for (int i = 0; i < view->study->count; i++) {
@@ -144,6 +162,7 @@ pare_findings pare_findings_of_limits(pare_view *view)
     synthetic_models(view, &all);
     failures(view, &all);
     noise(view, &all);
+    peaks(view, &all);
     absent_metrics(view, &all);
     scope(view, &all);
     return all;
