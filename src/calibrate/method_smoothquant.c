@@ -163,22 +163,6 @@ fail:
     return status;
 }
 
-static pare_status add_matrix(smooth_state *state, const pare_rescale *r,
-                              const pare_block_matrix *matrix, const pare_quantize_item *item)
-{
-    const pare_method_matrix as = {
-        .name = item->name, .type = item->type, .rows = matrix->rows, .columns = matrix->columns};
-    const size_t row_bytes = pare_type_row_bytes(item->type, matrix->columns);
-    uint8_t *rows;
-    pare_status status = pare_allocate((size_t)matrix->rows, row_bytes, item->name, &rows);
-    if (status != PARE_OK)
-        return status;
-    for (int64_t i = 0; i < matrix->rows; i++)
-        pare_method_encode(&as, matrix->weights + i * matrix->columns, NULL,
-                           rows + (size_t)i * row_bytes);
-    return pare_rescaled_add(&state->done, matrix->source, rows);
-}
-
 static pare_status do_block(void *user, pare_block *block, const pare_statistics *statistics)
 {
     static const pare_block_input inputs[] = {PARE_BLOCK_QKV, PARE_BLOCK_UP};
@@ -192,7 +176,7 @@ static pare_status do_block(void *user, pare_block *block, const pare_statistics
     for (int m = 0; m < r.matrix_count; m++) {
         const pare_quantize_item *item = pare_rescale_item(&r, r.matrices[m].source);
         if (item && item->chosen)
-            PARE_TRY(add_matrix(state, &r, &r.matrices[m], item));
+            PARE_TRY(pare_rescaled_add_rounded(&state->done, &r.matrices[m], item));
     }
     status = pare_rescaled_add_rest(&state->done, &r);
 fail:

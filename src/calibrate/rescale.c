@@ -181,8 +181,8 @@ static pare_status add_kept(pare_rescaled *list, const pare_rescale *r, const ch
     return PARE_OK;
 }
 
-static pare_status add_unchosen(pare_rescaled *list, const pare_rescale *r,
-                                const pare_block_matrix *matrix, const pare_quantize_item *item)
+pare_status pare_rescaled_add_rounded(pare_rescaled *list, const pare_block_matrix *matrix,
+                                      const pare_quantize_item *item)
 {
     const pare_method_matrix as = {
         .name = item->name, .type = item->type, .rows = matrix->rows, .columns = matrix->columns};
@@ -212,7 +212,7 @@ pare_status pare_rescaled_add_rest(pare_rescaled *list, const pare_rescale *r)
     for (int m = 0; m < r->matrix_count; m++) {
         const pare_quantize_item *item = pare_rescale_item(r, r->matrices[m].source);
         if (item && !item->chosen)
-            PARE_TRY(add_unchosen(list, r, &r->matrices[m], item));
+            PARE_TRY(pare_rescaled_add_rounded(list, &r->matrices[m], item));
     }
 fail:
     return status;

@@ -46,6 +46,9 @@ const pare_quantize_item *pare_rescale_item(const pare_rescale *rescale, const p
 
 /* Adds rows of a tensor; the memory is the list's from then on. */
 pare_status pare_rescaled_add(pare_rescaled *list, const pare_tensor *tensor, uint8_t *rows);
+/* Adds a block's matrix as it is by now, each row by the plan's format's own encoder. */
+pare_status pare_rescaled_add_rounded(pare_rescaled *list, const pare_block_matrix *matrix,
+                                      const pare_quantize_item *item);
 /* Adds what the block's vectors became, and matrices that the plan leaves as they are but whose
  * values changed. Kept scales go to their tensors in the plan. */
 pare_status pare_rescaled_add_rest(pare_rescaled *list, const pare_rescale *rescale);
