@@ -34,8 +34,8 @@ pare_bench_config pare_bench_config_default(const char *model);
 typedef struct pare_bench_options {
     int64_t repetitions; /* of every configuration, over all rounds; 0: until the interval is narrow
                             or the budget ends */
-    int rounds; /* processes per configuration; 0: 1 for a single configuration, 2 for several (A B
-                   B A) */
+    int rounds; /* processes per configuration, at most 100; 0: 1 for a single configuration, 4 for
+                   several (A B, B A, A B, B A) */
     double budget_s;               /* measuring time per configuration over all rounds */
     double timeout_s;              /* a process that takes longer, loading included, is ended */
     uint64_t seed;                 /* of the token ids */

@@ -78,7 +78,7 @@ typedef struct pare_study_file {
     char *name, *title, *goal, *baseline;
     char **questions;
     uint32_t questions_count;
-    int64_t seed, budget, repetitions, rounds, timeout; /* 1, 10 s, automatic, 2, 3600 s */
+    int64_t seed, budget, repetitions, rounds, timeout; /* 1, 10 s, automatic, 4, 3600 s */
     uint32_t metrics;                  /* of pare_study_metrics; all where not given */
     pare_study_evaluation *evaluation; /* never NULL once loaded */
     pare_study_generation *generation;

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BANDWIDTH_SAMPLES = 3 };
+enum { BANDWIDTH_SAMPLES = 3, SEVERAL_ROUNDS = 4 };
 #define POLL_SECONDS 0.1 /* how soon a wish to stop is noticed */
 
 typedef struct bench {
@@ -219,6 +219,7 @@ static pare_status run_round(bench *b, pare_bench_entry *entry, int round)
         status = pare_bench_entry_add(entry, report);
         if (!kept)
             measure_bandwidth(entry, (int)json_integer_value(json_object_get(report, "threads")));
+        pare_bench_series_end_round(&entry->bandwidth);
         if (status == PARE_OK && journal && !kept)
             pare_bench_journal_save(journal, entry->config->key, round, report, &entry->bandwidth,
                                     first);
@@ -272,7 +273,7 @@ pare_status pare_bench_run(const pare_bench_config *configs, int count,
 {
     bench b = {.options = options, .count = count, .results = results};
     pare_status status;
-    b.rounds = options->rounds > 0 ? options->rounds : count > 1 ? 2 : 1;
+    b.rounds = options->rounds > 0 ? options->rounds : count > 1 ? SEVERAL_ROUNDS : 1;
     b.steps = count * (b.rounds + 0.1);
     if (count > 1)
         name_run(b.run);
@@ -280,6 +281,9 @@ pare_status pare_bench_run(const pare_bench_config *configs, int count,
         results[i] = (pare_bench_result){0};
     for (int i = 0; i < count; i++)
         PARE_TRY(check(&configs[i]));
+    if (b.rounds > PARE_BENCH_MOST_ROUNDS)
+        return pare_fail(PARE_INVALID_ARGUMENT, "%d rounds: at most %d", b.rounds,
+                         PARE_BENCH_MOST_ROUNDS);
     PARE_TRY(pare_hw_probe(&b.hw));
     PARE_TRY(pare_allocate((size_t)count, sizeof *b.entries, "configurations", &b.entries));
     for (int i = 0; i < count; i++)

@@ -1,7 +1,5 @@
 #include "bench/builder.h"
 
-#include "bench/stats.h"
-
 #include <math.h>
 #include <string.h>
 
@@ -42,11 +40,18 @@ void pare_bench_add_plain(pare_bench_builder *b, const char *name, const char *u
     pare_bench_add_value(b, name, unit, value, "the process did not tell");
 }
 
+pare_status pare_bench_estimate(const double *samples, const pare_bench_series *series,
+                                pare_estimate *out)
+{
+    return pare_rounds_median(samples, series->rounds ? series->sizes : &series->count,
+                              series->rounds ? series->rounds : 1, out);
+}
+
 void pare_bench_add_series(pare_bench_builder *b, const char *name, const char *unit,
                            const pare_bench_series *series, double scale, bool inverse,
                            const char *reason)
 {
-    pare_summary summary;
+    pare_estimate median;
     if (!series->count) {
         pare_bench_add_absent(b, name, unit, reason);
         return;
@@ -58,13 +63,13 @@ void pare_bench_add_series(pare_bench_builder *b, const char *name, const char *
     }
     for (size_t i = 0; i < series->count; i++)
         samples[i] = inverse ? scale / series->values[i] : scale * series->values[i];
-    if (pare_summarize(samples, series->count, &summary) != PARE_OK) {
+    if (pare_bench_estimate(samples, series, &median) != PARE_OK) {
         pare_bench_add_absent(b, name, unit, "a sample is not finite");
         return;
     }
     pare_metric *metric = pare_bench_add_metric(b, name, unit);
     metric->measure =
-        (pare_measure){summary.median.value, summary.median.low, summary.median.high, false};
+        (pare_measure){median.value, fmin(fmax(median.low, 0), median.value), median.high, false};
     metric->samples = samples;
     metric->sample_count = (int64_t)series->count;
 }

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "bench/message.h"
 #include "bench/result.h"
+#include "bench/stats.h"
 
 #include <pare/record.h>
 
@@ -28,7 +29,12 @@ void pare_bench_add_plain(pare_bench_builder *b, const char *name, const char *u
 /* The same with another reason. */
 void pare_bench_add_value(pare_bench_builder *b, const char *name, const char *unit, double value,
                           const char *reason);
-/* The samples scale / x (rates) or scale * x (times), with their median and its interval. */
+/* The median of samples (one for each value of the series) over its rounds, with its interval. */
+pare_status pare_bench_estimate(const double *samples, const pare_bench_series *series,
+                                pare_estimate *out);
+/* The samples scale / x (rates) or scale * x (times), with their median and its interval. An
+ * interval that reaches below zero is cut there (net energy may be below, as a value: then it is
+ * not). */
 void pare_bench_add_series(pare_bench_builder *b, const char *name, const char *unit,
                            const pare_bench_series *series, double scale, bool inverse,
                            const char *reason);

@@ -96,3 +96,12 @@ pare_status pare_bench_series_add(pare_bench_series *series, double value)
         series->values[series->count++] = value;
     return status;
 }
+
+void pare_bench_series_end_round(pare_bench_series *series)
+{
+    size_t before = 0;
+    for (size_t r = 0; r < series->rounds; r++)
+        before += series->sizes[r];
+    if (series->count > before && series->rounds < PARE_BENCH_MOST_ROUNDS)
+        series->sizes[series->rounds++] = series->count - before;
+}

@@ -48,6 +48,9 @@ pare_status pare_bench_entry_add(pare_bench_entry *entry, json_t *report)
     if (pare_bench_number(report, "other_cpu_share") > entry->other_cpu_share)
         entry->other_cpu_share = pare_bench_number(report, "other_cpu_share");
     PARE_TRY(pare_bench_entry_add_sensors(entry, report));
+    pare_bench_series_end_round(&entry->prefill);
+    pare_bench_series_end_round(&entry->decode);
+    pare_bench_series_end_round(&entry->tokens);
     note_round(entry, report);
     json_decref(entry->last);
     entry->last = json_incref(report);
@@ -74,6 +77,17 @@ void pare_bench_entry_free(pare_bench_entry *entry)
 }
 
 /* ---- metrics ---- */
+
+/* The median latency: over the rounds where there are several, else over the repetitions. */
+static bool estimate_latency(const pare_bench_entry *entry, const double *samples, size_t n,
+                             pare_estimate *median)
+{
+    size_t each = (size_t)entry->config->n_gen;
+    if (entry->tokens.rounds > 1)
+        return pare_bench_estimate(samples, &entry->tokens, median) == PARE_OK;
+    return each && n % each == 0 &&
+           pare_grouped_median(samples, n / each, each, 1, median) == PARE_OK;
+}
 
 static void add_percentiles(pare_bench_builder *b, const pare_bench_entry *entry,
                             const char *reason)
@@ -102,11 +116,9 @@ static void add_percentiles(pare_bench_builder *b, const pare_bench_entry *entry
         if (i > 0)
             continue; /* the samples once are enough */
         metric->samples = samples;
-        size_t each = (size_t)entry->config->n_gen;
         pare_estimate median;
-        if (each && n % each == 0 &&
-            pare_grouped_median(samples, n / each, each, 1, &median) == PARE_OK)
-            metric->measure = (pare_measure){value, median.low, median.high, false};
+        if (estimate_latency(entry, samples, n, &median))
+            metric->measure = (pare_measure){median.value, median.low, median.high, false};
     }
 }
 
@@ -131,37 +143,43 @@ static bool ran_on_gpu(const pare_bench_entry *entry)
     return backend && strcmp(backend, "cpu") != 0;
 }
 
+/* Each round's decode speed against the bandwidth beside it: a memory that is slower for a while
+ * slows both. */
+static void add_share(pare_bench_builder *b, const pare_bench_entry *entry, double bandwidth)
+{
+    const pare_metric *rate = pare_bench_find_metric(b, "decode_tokens_per_s");
+    const pare_bench_series *beside = &entry->bandwidth, *decode = &entry->decode;
+    double work = decode_bytes(entry);
+    pare_estimate e;
+    if (rate && rate->samples && work > 0 && !ran_on_gpu(entry) && decode->rounds > 1 &&
+        beside->rounds == decode->rounds &&
+        pare_rounds_ratio(beside->values, beside->sizes, rate->samples, decode->sizes,
+                          decode->rounds, &e) == PARE_OK)
+        pare_bench_add_metric(b, "bandwidth_share", "ratio")->measure =
+            (pare_measure){work * e.value, work * e.low, work * e.high, false};
+    else
+        pare_bench_add_scaled(b, "bandwidth_share", "ratio", "decode_tokens_per_s", work, bandwidth,
+                              "the read bandwidth could not be measured");
+}
+
 static void add_bandwidth(pare_bench_builder *b, const pare_bench_entry *entry)
 {
-    pare_summary summary;
     double bandwidth = NAN;
     if (ran_on_gpu(entry)) {
         bandwidth = pare_bench_number(entry->last, "gpu_bandwidth_bytes_per_s");
         pare_bench_add_value(b, "read_bandwidth_bytes_per_s", "bytes/s", bandwidth,
                              "the GPU does not tell its memory's width and clock");
-    } else if (entry->bandwidth.count &&
-               pare_summarize(entry->bandwidth.values, entry->bandwidth.count, &summary) ==
-                   PARE_OK) {
-        pare_metric *metric = pare_bench_add_metric(b, "read_bandwidth_bytes_per_s", "bytes/s");
-        double *samples = pare_arena_allocate(&b->arena, entry->bandwidth.count * sizeof *samples);
-        bandwidth = summary.median.value;
-        metric->measure = (pare_measure){bandwidth, summary.median.low, summary.median.high, false};
-        if (samples) {
-            memcpy(samples, entry->bandwidth.values, entry->bandwidth.count * sizeof *samples);
-            metric->samples = samples;
-            metric->sample_count = (int64_t)entry->bandwidth.count;
-        }
     } else {
-        pare_bench_add_absent(b, "read_bandwidth_bytes_per_s", "bytes/s",
-                              "could not be measured beside the run");
+        pare_bench_add_series(b, "read_bandwidth_bytes_per_s", "bytes/s", &entry->bandwidth, 1,
+                              false, "could not be measured beside the run");
+        const pare_metric *beside = pare_bench_find_metric(b, "read_bandwidth_bytes_per_s");
+        bandwidth = beside && !beside->measure.absent ? beside->measure.value : NAN;
     }
     if (entry->config->session.no_kv_cache)
         pare_bench_add_absent(b, "bandwidth_share", "ratio",
                               "without a KV cache decoding computes all positions again");
     else
-        pare_bench_add_scaled(b, "bandwidth_share", "ratio", "decode_tokens_per_s",
-                              decode_bytes(entry), bandwidth,
-                              "the read bandwidth could not be measured");
+        add_share(b, entry, bandwidth);
 }
 
 /* The instruction that does most of a prefill's work: what its share is taken of. */

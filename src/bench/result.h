@@ -19,7 +19,7 @@ typedef struct pare_bench_entry {
     /* By phase: net energy of a token, power; tokens for a joule of decode; one each repetition. */
     pare_bench_series joules[PARE_BENCH_PHASES], watts[PARE_BENCH_PHASES], per_joule;
     pare_bench_series clocks;
-    char round_samples[256]; /* repetitions of each round: "6,5" */
+    char round_samples[512]; /* repetitions of each round: "6,5" */
     double other_cpu_share;  /* the highest of all rounds */
     char failure[1400];
 } pare_bench_entry;

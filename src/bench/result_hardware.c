@@ -44,6 +44,12 @@ pare_status pare_bench_entry_add_sensors(pare_bench_entry *entry, const json_t *
     for (size_t i = 0; i < json_array_size(clocks); i++)
         if (isfinite(at(clocks, i)))
             PARE_TRY(pare_bench_series_add(&entry->clocks, at(clocks, i)));
+    for (int i = 0; i < PARE_BENCH_PHASES; i++) {
+        pare_bench_series_end_round(&entry->joules[i]);
+        pare_bench_series_end_round(&entry->watts[i]);
+    }
+    pare_bench_series_end_round(&entry->per_joule);
+    pare_bench_series_end_round(&entry->clocks);
 fail:
     return status;
 }

@@ -45,6 +45,24 @@ pare_status pare_ratio_of_medians(const double *a, size_t na, const double *b, s
  * rounds), where what disturbs one of a pair disturbs the other too. Positive samples. */
 pare_status pare_paired_ratio(const double *a, const double *b, size_t n, pare_estimate *ratio);
 
+/* Samples of several rounds (processes), sizes[r] > 0 of each. The value is the mean of the rounds'
+ * medians, and its interval Student's t over them: what differs between processes and minutes is in
+ * it, however many samples each took. Exact where the rounds' medians are normal, whatever the
+ * shares of the spread inside and between rounds. One round: as pare_median_interval, which knows
+ * nothing of other processes. */
+pare_status pare_rounds_median(const double *samples, const size_t *sizes, size_t rounds,
+                               pare_estimate *out);
+
+/* b / a of two configurations whose rounds were run beside each other: the geometric mean of the
+ * ratios of their medians, round by round, with Student's interval of the logarithms. What disturbs
+ * a round disturbs both. Positive samples, at least two rounds. */
+pare_status pare_rounds_ratio(const double *a, const size_t *a_sizes, const double *b,
+                              const size_t *b_sizes, size_t rounds, pare_estimate *ratio);
+
+/* The mean of n >= 1 values with Student's 95 % interval; of one value there is none (low = high =
+ * value, coverage 0). */
+pare_estimate pare_mean_interval(const double *values, size_t n);
+
 /* The median of samples that come in `groups` of `each` (the tokens of a repetition), where what is
  * inside a group may be correlated: the interval is that of 200 resamplings of whole groups, their
  * standard deviation times Student's quantile with groups - 1 degrees of freedom. (For higher

@@ -312,7 +312,7 @@ static int run(int argc, char **argv, const cli_command *command)
         {"r", CLI_INT, &a.repetitions, "N",
          "repetitions (default: until the interval is under 2 %, or the budget ends)"},
         {"rounds", CLI_INT, &a.rounds, "N",
-         "processes per model (default 1; 2 for several models)"},
+         "processes per model (default 1; 4 for several models)"},
         {"budget", CLI_NUMBER, &a.budget, "S", "seconds of measuring per model (default 10)"},
         {"timeout", CLI_NUMBER, &a.timeout, "S", "seconds until a process is ended (default 3600)"},
         {"activations", CLI_TEXT, &a.activations, "A",

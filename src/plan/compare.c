@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_RESAMPLED = 400, MOST_ROUNDS = 64 };
+enum { MOST_RESAMPLED = 400, MOST_ROUNDS = 100 };
 
 /* How a change of each is told: ratios for speeds and sizes, differences where zero is near. */
 static const struct {
@@ -60,59 +60,19 @@ static int rounds_of(const pare_record *record, int64_t sizes[MOST_ROUNDS])
     return count;
 }
 
-/* Samples of rounds that were run beside each other, in their order: the shorter round's, each with
- * the one at the same part of the other round. (The first few of a longer round alone would stand
- * for it badly: speeds drift.) Returns how many pairs were written. */
-static int64_t pair_rounds(const pare_cell *a, const pare_cell *b, const pare_metric *x,
-                           const pare_metric *y, double *xs, double *ys)
-{
-    int64_t sizes[2][MOST_ROUNDS], from[2] = {0, 0}, sum[2] = {0, 0}, count = 0;
-    const char *run = pare_record_condition(a->bench, "bench_run"),
-               *other = pare_record_condition(b->bench, "bench_run");
-    int rounds = rounds_of(a->bench, sizes[0]);
-    if (!run || !other || strcmp(run, other) != 0 || rounds_of(b->bench, sizes[1]) != rounds)
-        return 0;
-    for (int r = 0; r < rounds; r++) {
-        sum[0] += sizes[0][r];
-        sum[1] += sizes[1][r];
-    }
-    if (sum[0] != x->sample_count || sum[1] != y->sample_count)
-        return 0; /* not one for each repetition */
-    for (int r = 0; r < rounds; r++) {
-        int64_t pairs = sizes[0][r] < sizes[1][r] ? sizes[0][r] : sizes[1][r];
-        for (int64_t i = 0; i < pairs; i++, count++) {
-            xs[count] = x->samples[from[0] + i * sizes[0][r] / pairs];
-            ys[count] = y->samples[from[1] + i * sizes[1][r] / pairs];
-        }
-        from[0] += sizes[0][r];
-        from[1] += sizes[1][r];
-    }
-    return count;
-}
-
 static bool is_of(const pare_record *record, const pare_metric *metric)
 {
     return record && pare_record_metric(record, metric->name) == metric;
 }
 
-/* Which test fits: both from benches of one run, both from windows or prompts of one text. */
+/* Windows of one text, or prompts of one set. */
 static int64_t find_pairs(const pare_comparison *c, const pare_metric *x, const pare_metric *y,
-                          double *xs, double *ys, const char **method)
+                          const char **method)
 {
-    int64_t n = 0;
-    if (is_of(c->a->bench, x) && is_of(c->b->bench, y)) {
-        *method = "paired by round";
-        return pair_rounds(c->a, c->b, x, y, xs, ys);
-    }
     bool windows = is_of(c->a->eval, x) && is_of(c->b->eval, y),
          prompts = is_of(c->a->generate, x) && is_of(c->b->generate, y);
-    if ((windows || prompts) && x->sample_count == y->sample_count) {
-        *method = windows ? "paired by window" : "paired by prompt";
-        n = x->sample_count;
-        memcpy(xs, x->samples, (size_t)n * sizeof *xs);
-        memcpy(ys, y->samples, (size_t)n * sizeof *ys);
-    }
-    return n;
+    *method = windows ? "paired by window" : "paired by prompt";
+    return (windows || prompts) && x->sample_count == y->sample_count ? x->sample_count : 0;
 }
 
 /* ---- one metric ---- */
@@ -158,34 +118,84 @@ static bool change_of_perplexity(const pare_comparison *c, pare_difference *d)
     return true;
 }
 
+/* How many of a metric's samples each round took: one for each repetition, several (tokens), or one
+ * in all (loading). False where they do not come by rounds. */
+static bool samples_by_round(const pare_record *bench, const pare_metric *metric,
+                             size_t sizes[MOST_ROUNDS], int *rounds)
+{
+    int64_t repetitions[MOST_ROUNDS], sum = 0, n = metric->sample_count;
+    *rounds = rounds_of(bench, repetitions);
+    for (int r = 0; r < *rounds; r++) {
+        if (repetitions[r] < 1)
+            return false;
+        sum += repetitions[r];
+    }
+    if (!*rounds || !metric->samples || (n % sum && n != *rounds))
+        return false;
+    for (int r = 0; r < *rounds; r++)
+        sizes[r] = n % sum ? 1 : (size_t)(repetitions[r] * (n / sum));
+    return true;
+}
+
+/* Both of one call: their rounds were run beside each other. */
+static bool change_of_rounds(const pare_comparison *c, const pare_metric *x, const pare_metric *y,
+                             pare_difference *d)
+{
+    size_t sizes[2][MOST_ROUNDS];
+    int rounds, other_rounds;
+    pare_estimate e;
+    if (!d->is_ratio || !is_of(c->a->bench, x) || !is_of(c->b->bench, y))
+        return false;
+    const char *run = pare_record_condition(c->a->bench, "bench_run"),
+               *other = pare_record_condition(c->b->bench, "bench_run");
+    if (!run || !other || strcmp(run, other) != 0 ||
+        !samples_by_round(c->a->bench, x, sizes[0], &rounds) ||
+        !samples_by_round(c->b->bench, y, sizes[1], &other_rounds) || rounds != other_rounds ||
+        pare_rounds_ratio(x->samples, sizes[0], y->samples, sizes[1], (size_t)rounds, &e) !=
+            PARE_OK)
+        return false;
+    d->change = from_estimate(e);
+    d->method = "paired by round";
+    d->pairs = rounds;
+    return true;
+}
+
 static bool change_of_pairs(const pare_comparison *c, const pare_metric *x, const pare_metric *y,
                             pare_difference *d)
 {
-    int64_t most = x->sample_count < y->sample_count ? x->sample_count : y->sample_count;
-    double *xs = calloc((size_t)most + 1, sizeof *xs), *ys = calloc((size_t)most + 1, sizeof *ys);
-    const char *method = NULL;
     pare_estimate e;
-    int64_t n = xs && ys ? find_pairs(c, x, y, xs, ys, &method) : 0;
-    bool found = n >= 6 || (n >= 2 && !d->is_ratio);
-    if (found && d->is_ratio)
-        found = pare_paired_ratio(ys, xs, (size_t)n, &e) == PARE_OK;
-    if (found) {
-        d->change = d->is_ratio ? from_estimate(e) : pare_paired_mean(ys, xs, n);
-        d->method = method;
-        d->pairs = n;
-    }
-    free(xs);
-    free(ys);
-    return found;
+    int64_t n = find_pairs(c, x, y, &d->method);
+    if (n < (d->is_ratio ? 6 : 2))
+        return false;
+    if (!d->is_ratio)
+        d->change = pare_paired_mean(y->samples, x->samples, n);
+    else if (pare_paired_ratio(y->samples, x->samples, (size_t)n, &e) == PARE_OK)
+        d->change = from_estimate(e);
+    else
+        return false;
+    d->pairs = n;
+    return true;
 }
 
-static bool change_of_samples(const pare_metric *x, const pare_metric *y, pare_difference *d)
+/* Several rounds: the metric's own interval knows how they differ, resampling their samples does
+ * not.
+ */
+static bool has_rounds(const pare_record *bench, const pare_metric *metric)
+{
+    size_t sizes[MOST_ROUNDS];
+    int rounds;
+    return is_of(bench, metric) && samples_by_round(bench, metric, sizes, &rounds) && rounds > 1;
+}
+
+static bool change_of_samples(const pare_comparison *c, const pare_metric *x, const pare_metric *y,
+                              pare_difference *d)
 {
     double a[MOST_RESAMPLED], b[MOST_RESAMPLED];
     pare_estimate e;
     /* Tokens of one repetition are not independent: their median has an interval of its own. */
     if (!d->is_ratio || x->sample_count < 6 || y->sample_count < 6 ||
-        strcmp(d->metric, "itl_ms_p50") == 0)
+        strcmp(d->metric, "itl_ms_p50") == 0 || has_rounds(c->a->bench, x) ||
+        has_rounds(c->b->bench, y))
         return false;
     size_t na = thin(x, a), nb = thin(y, b);
     if (pare_ratio_of_medians(b, nb, a, na, 1, &e) != PARE_OK)
@@ -219,7 +229,8 @@ static void compare_metric(const pare_comparison *c, const pare_metric *x, const
     bool sampled = x->samples && y->samples;
     d->superiority = superiority_of(x, y, info ? info->better : 0);
     if (!(strcmp(d->metric, "perplexity") == 0 && change_of_perplexity(c, d)) &&
-        !(sampled && change_of_pairs(c, x, y, d)) && !(sampled && change_of_samples(x, y, d)))
+        !(sampled && change_of_rounds(c, x, y, d)) && !(sampled && change_of_pairs(c, x, y, d)) &&
+        !(sampled && change_of_samples(c, x, y, d)))
         change_of_intervals(d);
     if (d->change.absent)
         return;

@@ -245,7 +245,7 @@ static pare_status complete_scalars(const checker *c)
     pare_status status;
     f->seed = f->seed ? f->seed : 1;
     f->budget = f->budget ? f->budget : 10;
-    f->rounds = f->rounds ? f->rounds : 2;
+    f->rounds = f->rounds ? f->rounds : 4;
     f->timeout = f->timeout ? f->timeout : 3600;
     f->metrics = f->metrics ? f->metrics : PARE_STUDY_SPEED | PARE_STUDY_QUALITY | PARE_STUDY_TEXT;
     f->generation->tokens = f->generation->tokens ? f->generation->tokens : 48;

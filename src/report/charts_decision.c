@@ -1,4 +1,4 @@
-/* What to deploy: the decision matrix, the radar, Pareto fronts, size against performance. */
+/* What to deploy: the radar, Pareto fronts, size against performance. */
 #include "report/charts.h"
 #include "report/plot.h"
 
@@ -6,98 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_CRITERIA = 8, MOST_POINTS = 512, MOST_CURVES = 32 };
-
-static const char *keep(pare_view *view, const char *text)
-{
-    const char *kept = pare_arena_copy(&view->arena, text, strlen(text));
-    return kept ? kept : "";
-}
-
-/* ---- the matrix ---- */
-
-typedef struct criterion {
-    const char *metric, *head;
-    double worst, best; /* where the colours end */
-    bool ratio;         /* against the baseline, the middle is 1 in logarithms; otherwise 0 */
-} criterion;
-
-static const criterion criteria[MOST_CRITERIA] = {
-    {"decode_speedup", "Decode speed", 1 / 3.0, 3, true},
-    {"prefill_speedup", "Prefill speed", 1 / 3.0, 3, true},
-    {"memory_reduction", "Peak memory saved", -0.75, 0.75, false},
-    {"weights_reduction", "Weights saved", -0.75, 0.75, false},
-    {"quality_loss", "Perplexity change", 0.1, -0.1, false},
-    {"top1", "Top-1 agreement", 0.6, 1.0, false},
-    {"quality_score", "Quality score (0 to 5)", 0, 5, false},
-    {"tokens_per_s_per_watt", "Tokens/s per watt", NAN, NAN, true},
-};
-
-static double shade_of(const criterion *k, double value)
-{
-    double t = k->ratio ? (log(value) - log(k->worst)) / (log(k->best) - log(k->worst))
-                        : (value - k->worst) / (k->best - k->worst);
-    return fmin(fmax(t, 0), 1);
-}
-
-static int used_criteria(const pare_view *view, const criterion **out)
-{
-    int count = 0;
-    for (int i = 0; i < MOST_CRITERIA; i++)
-        if (isfinite(criteria[i].best) && pare_view_count(view, criteria[i].metric))
-            out[count++] = &criteria[i];
-    return count;
-}
-
-static void matrix_row(pare_view *view, int m, int c, const criterion *const *used, int columns,
-                       pare_heat_cell *cells)
-{
-    char text[PARE_NUMBER_BYTES];
-    for (int i = 0; i < columns; i++) {
-        pare_measure value = pare_view_get(view, m, c, 0, used[i]->metric);
-        cells[i] = (pare_heat_cell){
-            .shade = value.absent ? NAN : shade_of(used[i], value.value),
-            .text = keep(view, pare_metric_text(text, used[i]->metric, value, false)),
-            .hot = pare_view_hot(view, m, c, 0, used[i]->metric)};
-    }
-}
-
-void pare_draw_decision(pare_canvas *canvas, pare_view *view)
-{
-    const criterion *used[MOST_CRITERIA];
-    const char *heads[MOST_CRITERIA];
-    int columns = used_criteria(view, used), rows = 0;
-    size_t most = (size_t)(view->models * view->choices);
-    pare_heat_cell *cells = pare_arena_allocate(&view->arena, most * MOST_CRITERIA * sizeof *cells);
-    const char **labels = pare_arena_allocate(&view->arena, most * sizeof *labels);
-    int *groups = pare_arena_allocate(&view->arena, most * sizeof *groups);
-    if (!cells || !labels || !groups)
-        return;
-    for (int m = 0; m < view->models; m++)
-        for (int c = 0; c < view->choices; c++) {
-            char text[200];
-            if (!pare_view_cell(view, m, c, 0))
-                continue;
-            snprintf(text, sizeof text, "%s  %s", view->model_label[m], view->choice[c].label);
-            groups[rows] = m;
-            matrix_row(view, m, c, used, columns, &cells[rows * columns]);
-            labels[rows++] = keep(view, view->models > 1 ? text : view->choice[c].label);
-        }
-    for (int i = 0; i < columns; i++)
-        heads[i] = used[i]->head;
-    pare_box box = pare_chart_begin(canvas, view, "Deployment decision matrix");
-    const pare_heat heat = {.rows = rows,
-                            .columns = columns,
-                            .row_labels = labels,
-                            .column_labels = heads,
-                            .cells = cells,
-                            .diverging = true,
-                            .low_text = "worse than the baseline",
-                            .high_text = "better",
-                            .row_groups = groups,
-                            .marked = -1};
-    pare_plot_heat(canvas, box, &heat);
-}
+enum { MOST_POINTS = 512, MOST_CURVES = 32 };
 
 /* ---- radar ---- */
 

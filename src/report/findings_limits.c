@@ -3,7 +3,14 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
 
 /* Measures that a reader expects, and what they would have been for. */
 static const struct {
@@ -80,6 +87,46 @@ static void failures(pare_view *view, pare_findings *to)
     }
 }
 
+/* Processes that measured a cell; 0 where that is not told. */
+static int rounds_of(const pare_cell *cell)
+{
+    const char *text = pare_cell_condition(cell, "round_samples");
+    int count = text && *text;
+    for (; text && *text; text++)
+        count += *text == ',';
+    return count;
+}
+
+/* The memory of a virtual machine is faster or slower for minutes, as its neighbours are. The tenth
+ * and the ninetieth percentile of what was measured beside the rounds of all cells. */
+static void memory_states(pare_view *view, pare_findings *to)
+{
+    static const char *const name = "read_bandwidth_bytes_per_s";
+    size_t count = 0, most = 0;
+    for (int i = 0; i < view->study->count; i++) {
+        const pare_metric *m = pare_cell_metric(&view->study->cells[i], name);
+        most += m && m->samples ? (size_t)m->sample_count : 0;
+    }
+    double *all = most ? pare_arena_allocate(&view->arena, most * sizeof *all) : NULL;
+    for (int i = 0; all && i < view->study->count; i++) {
+        const pare_metric *m = pare_cell_metric(&view->study->cells[i], name);
+        for (int64_t j = 0; m && m->samples && j < m->sample_count; j++)
+            all[count++] = m->samples[j];
+    }
+    if (count < 10)
+        return;
+    qsort(all, count, sizeof *all, ascending);
+    pare_measure low = pare_measure_exact(all[count / 10]),
+                 high = pare_measure_exact(all[count - 1 - count / 10]);
+    if (high.value > 1.2 * low.value)
+        pare_findings_add(view, to, "Noise", PARE_VERDICT_FACT,
+                          "The memory was read at %s in the slowest tenth of the measurements "
+                          "beside the rounds and at %s in the fastest: the machine itself changed. "
+                          "Intervals hold what the rounds saw; ratios between recipes, taken round "
+                          "by round, move less.",
+                          pare_words(view, name, low, false), pare_words(view, name, high, false));
+}
+
 static void noise(pare_view *view, pare_findings *to)
 {
     int wide = 0, few = 0, count = 0;
@@ -94,7 +141,7 @@ static void noise(pare_view *view, pare_findings *to)
             continue;
         count++;
         wide += speed->measure.high - speed->measure.low > 0.1 * speed->measure.value;
-        few += speed->sample_count < 6;
+        few += rounds_of(&view->study->cells[i]) < 4;
     }
     if (wide)
         pare_findings_add(view, to, "Noise", PARE_VERDICT_FACT,
@@ -103,8 +150,8 @@ static void noise(pare_view *view, pare_findings *to)
                           wide, count);
     if (few)
         pare_findings_add(view, to, "Noise", PARE_VERDICT_FACT,
-                          "%d of %d cells have fewer than 6 repetitions: their intervals are the "
-                          "range, which covers less than 95 %%.",
+                          "%d of %d cells were measured in fewer than 4 processes: what differs "
+                          "between processes is hardly known of them.",
                           few, count);
     if (!most.absent && most.value > 0.05)
         pare_findings_add(view, to, "Noise", PARE_VERDICT_FACT,
@@ -162,6 +209,7 @@ pare_findings pare_findings_of_limits(pare_view *view)
     synthetic_models(view, &all);
     failures(view, &all);
     noise(view, &all);
+    memory_states(view, &all);
     peaks(view, &all);
     absent_metrics(view, &all);
     scope(view, &all);

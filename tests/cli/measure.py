@@ -42,7 +42,7 @@ assert any(r.get("fp32_flops_per_s") == limits["fp32_flops_per_s"] for r in kept
 synthetic = os.path.join(folder.name, "d.gguf")
 made = json.loads(run("synth", "--shape", "distilgpt2", "--format", "q4_0", "-o", synthetic, "--json").stdout)
 assert made["parameters"] == 81912576 and os.path.getsize(synthetic) == made["bytes"]
-arguments = ["-p", "16", "-n", "4", "-r", "2", "--budget", "1", "-t", "2"]
+arguments = ["-p", "16", "-n", "4", "-r", "2", "--rounds", "2", "--budget", "1", "-t", "2"]
 rows = lines(run("bench", model, "/nonexistent.gguf", synthetic, *arguments, "--json", "--samples", code=1).stdout)
 assert [r["failure"] is None for r in rows] == [True, False, True]
 assert "nonexistent" in rows[1]["failure"] and rows[1]["decode_tokens_per_s"] is None

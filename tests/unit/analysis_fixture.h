@@ -78,7 +78,7 @@ static inline void fixture_bench(pare_store *store, const fixture_cell *c)
     fixture_condition(&f, "kv_type", "f16");
     fixture_condition(&f, "kv_cache", c->kv_cache ? c->kv_cache : "on");
     fixture_condition(&f, "bench_run", c->run);
-    fixture_condition(&f, "round_samples", c->run ? "6,6" : NULL);
+    fixture_condition(&f, "round_samples", c->run ? "3,3,3,3" : NULL);
     pare_metric *speed =
         fixture_metric(&f, "decode_tokens_per_s", c->speed, c->spread * c->speed / 3);
     for (int i = 0; i < FIXTURE_SAMPLES; i++) {

@@ -137,7 +137,7 @@ static void pairs_cancel_what_is_common(void **state)
     assert_false(c.refused);
     const pare_difference *speed = row(&c, "decode_tokens_per_s"),
                           *memory = row(&c, "peak_rss_bytes"), *perplexity = row(&c, "perplexity");
-    assert_int_equal(speed->pairs, FIXTURE_SAMPLES);
+    assert_int_equal(speed->pairs, 4); /* rounds */
     near_to(speed->change.value, 30.0 / 18, 0.01);
     assert_true(speed->change.high - speed->change.low < 0.02);
     pare_measure unpaired = pare_measure_ratio(speed->b, speed->a);

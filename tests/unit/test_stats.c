@@ -207,9 +207,159 @@ static void grouped_medians_cover(void **state)
     assert_int_equal(pare_grouped_median(x, 0, EACH, 1, &e), PARE_INVALID_ARGUMENT);
 }
 
+/* ---- rounds ---- */
+
+/* How the true median speeds of processes differ: normal; a memory that is fast or slow by chance
+ * for each; now and then one that is disturbed. All have the mean 1. */
+typedef enum between { NORMAL, TWO_STATES, TAIL, BETWEEN_KINDS } between;
+
+static double draw_round(pare_random *random, between kind, double spread)
+{
+    switch (kind) {
+    case NORMAL:
+        return 1 + spread * pare_random_normal(random);
+    case TWO_STATES:
+        return 1 + (pare_random_uniform(random) < 0.5 ? spread : -spread);
+    default:
+        return 1 + spread * (log(1 - pare_random_uniform(random)) + 1);
+    }
+}
+
+enum { MOST_ROUNDS = 8, EACH_MOST = 16 };
+
+/* Some repetitions are slower, as in `draw`; their number differs between rounds. */
+static void draw_rounds(pare_random *random, between kind, double spread, double within,
+                        size_t rounds, double *x, size_t *sizes)
+{
+    for (size_t r = 0; r < rounds; r++) {
+        double speed = draw_round(random, kind, spread);
+        sizes[r] = 6 + (size_t)pare_random_below(random, EACH_MOST - 6);
+        for (size_t i = 0; i < sizes[r]; i++)
+            *x++ = speed * (1 + within * pare_random_normal(random));
+    }
+}
+
+static double rounds_coverage(between kind, double spread, double within, size_t rounds,
+                              double *pooled, double *agreed)
+{
+    enum { TRIALS = 6000 };
+    double x[MOST_ROUNDS * EACH_MOST], before = 0, half_before = 0;
+    size_t sizes[MOST_ROUNDS];
+    int covered = 0, covered_pooled = 0, agree = 0;
+    pare_random random = {100 + rounds};
+    for (int t = 0; t < TRIALS; t++) {
+        pare_estimate e;
+        pare_summary all;
+        size_t n = 0;
+        draw_rounds(&random, kind, spread, within, rounds, x, sizes);
+        for (size_t r = 0; r < rounds; r++)
+            n += sizes[r];
+        assert_int_equal(pare_rounds_median(x, sizes, rounds, &e), PARE_OK);
+        assert_int_equal(pare_summarize(x, n, &all), PARE_OK);
+        covered += e.low <= 1 && 1 <= e.high;
+        covered_pooled += all.median.low <= 1 && 1 <= all.median.high;
+        double half = 0.5 * (e.high - e.low);
+        agree += t % 2 && fabs(e.value - before) <= hypot(half, half_before);
+        before = e.value;
+        half_before = half;
+    }
+    *pooled = (double)covered_pooled / TRIALS;
+    *agreed = (double)agree / (TRIALS / 2);
+    return (double)covered / TRIALS;
+}
+
+/* The spread between rounds against that inside them: none, alike, three times and ten times. */
+static void rounds_cover(void **state)
+{
+    static const double spreads[] = {0, 0.01, 0.03, 0.1};
+    static const size_t counts[] = {4, 5, 6, 8};
+    double pooled, agreed;
+    for (size_t c = 0; c < 4; c++)
+        for (size_t s = 0; s < 4; s++) {
+            double coverage =
+                rounds_coverage(NORMAL, spreads[s], 0.01, counts[c], &pooled, &agreed);
+            if (coverage < 0.93 || coverage > 0.97)
+                fail_msg("%zu rounds, spread %g: coverage %.4f", counts[c], spreads[s], coverage);
+            /* Two runs differ by less than both intervals together allow. */
+            if (agreed < 0.95)
+                fail_msg("%zu rounds, spread %g: two runs agree in %.4f", counts[c], spreads[s],
+                         agreed);
+            /* Why the samples are not simply put together. */
+            if (s >= 2)
+                assert_true(pooled < 0.8);
+        }
+}
+
+/* What is not normal at all covers less: a two-state machine that showed one state in all rounds,
+ * and rare slow rounds that did not come, cannot be known of. */
+static void odd_rounds_cover_nearly(void **state)
+{
+    double pooled, agreed;
+    for (between kind = TWO_STATES; kind < BETWEEN_KINDS; kind++)
+        for (size_t rounds = 5; rounds <= 8; rounds++) {
+            double coverage = rounds_coverage(kind, 0.05, 0.01, rounds, &pooled, &agreed);
+            if (coverage < 0.86 || coverage < pooled || agreed < 0.93)
+                fail_msg("kind %d, %zu rounds: coverage %.4f, pooled %.4f, two runs agree in %.4f",
+                         (int)kind, rounds, coverage, pooled, agreed);
+        }
+}
+
+/* A machine that warms and cools over several rounds: both of a pair see it, and the ratio is
+ * narrow where the speeds are not. */
+static void ratios_of_rounds_cover(void **state)
+{
+    enum { TRIALS = 4000, ROUNDS = 5, N = 8 };
+    double a[ROUNDS * N], b[ROUNDS * N], wide = 0, narrow = 0;
+    const size_t sizes[ROUNDS] = {N, N, N, N, N};
+    pare_random random = {5};
+    int covered = 0;
+    for (int t = 0; t < TRIALS; t++) {
+        pare_estimate e, speed;
+        double phase = 6.28 * pare_random_uniform(&random);
+        for (int r = 0; r < ROUNDS; r++) {
+            double drift = 1 + 0.1 * sin(phase + 0.8 * r),
+                   own[2] = {1 + 0.005 * pare_random_normal(&random),
+                             2 * (1 + 0.005 * pare_random_normal(&random))};
+            for (int i = 0; i < N; i++) {
+                a[r * N + i] = drift * own[0] * (1 + 0.01 * pare_random_normal(&random));
+                b[r * N + i] = drift * own[1] * (1 + 0.01 * pare_random_normal(&random));
+            }
+        }
+        assert_int_equal(pare_rounds_ratio(a, sizes, b, sizes, ROUNDS, &e), PARE_OK);
+        assert_int_equal(pare_rounds_median(a, sizes, ROUNDS, &speed), PARE_OK);
+        covered += e.low <= 2 && 2 <= e.high;
+        narrow += (e.high - e.low) / e.value / TRIALS;
+        wide += (speed.high - speed.low) / speed.value / TRIALS;
+    }
+    double coverage = (double)covered / TRIALS;
+    if (coverage < 0.93 || coverage > 0.97 || narrow > 0.25 * wide)
+        fail_msg("coverage %.4f; widths %.4f of the ratio, %.4f of a speed", coverage, narrow,
+                 wide);
+    pare_estimate e;
+    assert_int_equal(pare_rounds_ratio(a, sizes, b, sizes, 1, &e), PARE_INVALID_ARGUMENT);
+}
+
+/* Means of 3, 5 and 10 with Student's quantile for 2 degrees of freedom; one round as it is. */
+static void rounds_match_by_hand(void **state)
+{
+    const double x[] = {1, 3, 9, 5, 10};
+    const size_t sizes[] = {3, 1, 1}, all[] = {5};
+    pare_estimate e;
+    assert_int_equal(pare_rounds_median(x, sizes, 3, &e), PARE_OK);
+    near_to(e.value, 6, 1e-12);
+    near_to(e.high - 6, 4.30265 * sqrt(13 / 3.0), 1e-3);
+    near_to(6 - e.low, e.high - 6, 1e-12);
+    assert_int_equal(pare_rounds_median(x, all, 1, &e), PARE_OK);
+    near_to(e.value, 5, 0);
+    near_to(e.low, 1, 0);
+    assert_int_equal(pare_rounds_median(x, all, 0, &e), PARE_INVALID_ARGUMENT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rounds_match_by_hand),        cmocka_unit_test(rounds_cover),
+        cmocka_unit_test(odd_rounds_cover_nearly),     cmocka_unit_test(ratios_of_rounds_cover),
         cmocka_unit_test(percentiles_are_defined),     cmocka_unit_test(summary_is_right),
         cmocka_unit_test(interval_matches_the_tables), cmocka_unit_test(median_interval_covers),
         cmocka_unit_test(ratio_intervals_cover),       cmocka_unit_test(grouped_medians_cover),

@@ -51,7 +51,7 @@ static void a_file_is_read(void **state)
     assert_string_equal(f->recipes[0].label, "f16");
     assert_string_equal(f->recipes[1].label, "INT8");
     assert_string_equal(f->backends[0], "cpu");
-    assert_int_equal(f->rounds, 2);
+    assert_int_equal(f->rounds, 4);
     assert_int_equal(f->workloads[0].prompt, 64);
     assert_int_equal(f->workloads[0].generate, 64);
     assert_int_equal(f->workloads[1].prompt, 0);
