@@ -106,7 +106,8 @@ typedef struct pare_int8 {
 
 /* Attention over a cache. Keys and values of one layer: [kv_heads][capacity][head_dim] of
  * cache_type (F32, F16; Q8_0 and Q4_0 where head_dim is a multiple of 32), each row padded to
- * `cache_row_bytes`. q: [tokens] rows of q_stride floats, heads contiguous; out likewise. Query t
+ * `cache_row_bytes`; keys in groups of 16 positions as key_cache.h says, so capacity is a multiple
+ * of 16. q: [tokens] rows of q_stride floats, heads contiguous; out likewise. Query t
  * sits at position past + t and sees positions max(0, past+t-window+1) .. past+t. */
 typedef struct pare_attention {
     const float *q;
@@ -146,7 +147,7 @@ typedef struct pare_kernels {
     /* Rotates one head in place by the angles' cosines and sines ([dims/2] each, magnitude
      * included). */
     void (*rope)(float *head, const float *cosines, const float *sines, int64_t dims, bool pairs);
-    /* Writes n FP32 values as cache_type. */
+    /* Writes n FP32 values as cache_type: a row of values, or of keys for pare_key_store. */
     void (*store_cache)(void *row, const float *values, int64_t n, pare_type cache_type);
     /* Maximum and log(sum(exp(x))) of n logits, in double beyond the exponential: what losses are
      * computed with. */

@@ -5,6 +5,7 @@
 #include "base/fail.h"
 #include "base/memory.h"
 #include "kernels/int8.h"
+#include "kernels/key_cache.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -87,6 +88,11 @@ static demand find_demand(const cpu_state *cpu)
     return all;
 }
 
+static int64_t whole_groups(int64_t positions)
+{
+    return (positions + PARE_KEY_GROUP - 1) / PARE_KEY_GROUP * PARE_KEY_GROUP;
+}
+
 static size_t attention_scratch_bytes(const cpu_state *cpu, int64_t tokens)
 {
     const pare_decoder *d = cpu->decoder;
@@ -95,7 +101,7 @@ static size_t attention_scratch_bytes(const cpu_state *cpu, int64_t tokens)
         .out_stride = cpu->attention_stride,
         .cache_type = cpu->kv_type,
         .cache_row_bytes = cpu->kv_row_bytes,
-        .capacity = cpu->context,
+        .capacity = cpu->capacity,
         .tokens = tokens,
         .past = cpu->context - tokens,
         .heads = d->heads,
@@ -191,7 +197,7 @@ static pare_status allocate_cache(cpu_state *cpu)
      * they are for. */
     bool blocks = pare_type_block(cpu->kv_type) > 1;
     if (!pare_align_size(row, blocks ? 2 : CPU_LINE, &cpu->kv_row_bytes) ||
-        !pare_mul_i64(d->layers * d->kv_heads, cpu->context, &rows) ||
+        !pare_mul_i64(d->layers * d->kv_heads, cpu->capacity, &rows) ||
         !pare_mul_size((size_t)rows, cpu->kv_row_bytes, &cpu->sequence_bytes) ||
         !pare_mul_size((size_t)cpu->batch, cpu->sequence_bytes, &cpu->kv_bytes))
         return pare_fail(PARE_LIMIT, "a context of %lld tokens is too large",
@@ -254,6 +260,7 @@ static pare_status cpu_create(const pare_model *model, const pare_session_option
     cpu->kernels = pare_kernels_get(isa);
     cpu->activations = options->activations;
     cpu->context = options->context;
+    cpu->capacity = whole_groups(options->context);
     cpu->batch = larger(options->batch, 1);
     bool wide = model->decoder.input_rounding == PARE_INPUTS_LLM_INT8 ||
                 model->decoder.input_rounding == PARE_INPUTS_ORT_DYNAMIC;
@@ -368,15 +375,16 @@ static pare_status cpu_logits(void *state, int64_t first, int64_t count, float *
 static size_t cpu_cache_bytes(void *state, int64_t positions)
 {
     const cpu_state *cpu = state;
-    return 2 * (size_t)(cpu->decoder->layers * cpu->decoder->kv_heads * positions) *
+    return 2 * (size_t)(cpu->decoder->layers * cpu->decoder->kv_heads * whole_groups(positions)) *
            cpu->kv_row_bytes;
 }
 
-/* The saved form: for each layer and head, the keys of all positions, then the values. */
+/* The saved form: for each layer and head, the keys of all positions in whole groups, then as many
+ * values. */
 static void copy_cache(cpu_state *cpu, int64_t positions, char *saved, bool save)
 {
-    size_t bytes = (size_t)positions * cpu->kv_row_bytes,
-           plane = (size_t)cpu->context * cpu->kv_row_bytes,
+    size_t bytes = (size_t)whole_groups(positions) * cpu->kv_row_bytes,
+           plane = (size_t)cpu->capacity * cpu->kv_row_bytes,
            sequence = (size_t)cpu->sequence * cpu->sequence_bytes;
     int64_t planes = cpu->decoder->layers * cpu->decoder->kv_heads;
     for (int64_t p = 0; p < planes; p++)

@@ -94,11 +94,13 @@ typedef struct cpu_state {
     size_t packed_bytes;
 
     int64_t context, chunk;
+    int64_t capacity;        /* of the cache: the context in whole groups of keys */
     int64_t batch, sequence; /* sequences; the one that is selected */
     pare_type kv_type;
     size_t kv_row_bytes, kv_bytes; /* kv_bytes: of keys, and as much of values */
     size_t sequence_bytes;         /* of kv_bytes: one sequence's */
-    char *keys, *values;           /* [sequence][layer][kv_head][position], kv_row_bytes each */
+    char *keys, *values;           /* [sequence][layer][kv_head][capacity], kv_row_bytes each; keys
+                                      in groups (kernels/key_cache.h) */
 
     /* Strides in floats, multiples of 16. */
     int64_t hidden_stride, qkv_stride, attention_stride, mlp_stride, up_offset, vocab_stride;

@@ -2,6 +2,8 @@
  */
 #include "run/cpu_thread.h"
 
+#include "kernels/key_cache.h"
+
 /* One head of token t: q is rotated in place, k rotated and stored, v stored. */
 static void place_head(const cpu_pass *pass, const cpu_layer *layer, int64_t l, int64_t t,
                        int64_t unit)
@@ -25,10 +27,16 @@ static void place_head(const cpu_pass *pass, const cpu_layer *layer, int64_t l, 
     if (is_q)
         return;
     int64_t kv_head = (unit - d->heads) % d->kv_heads;
-    size_t offset =
-        (size_t)cpu_sequence(pass, t) * cpu->sequence_bytes +
-        (size_t)((l * d->kv_heads + kv_head) * cpu->context + position) * cpu->kv_row_bytes;
-    k->store_cache((is_v ? cpu->values : cpu->keys) + offset, head, d->head_dim, cpu->kv_type);
+    size_t plane = (size_t)cpu_sequence(pass, t) * cpu->sequence_bytes +
+                   (size_t)((l * d->kv_heads + kv_head) * cpu->capacity) * cpu->kv_row_bytes;
+    if (is_v) {
+        k->store_cache(cpu->values + plane + (size_t)position * cpu->kv_row_bytes, head,
+                       d->head_dim, cpu->kv_type);
+        return;
+    }
+    _Alignas(CPU_LINE) char row[PARE_HEAD_DIM_MAX * sizeof(float)];
+    k->store_cache(row, head, d->head_dim, cpu->kv_type);
+    pare_key_store(cpu->keys + plane, cpu->kv_row_bytes, position, row, d->head_dim, cpu->kv_type);
 }
 
 static void place_heads(const cpu_thread *thread, const cpu_layer *layer, int64_t l)
@@ -109,7 +117,7 @@ static pare_attention attention_of(const cpu_pass *pass, int64_t l, int64_t t)
     const cpu_state *cpu = pass->cpu;
     const pare_decoder *d = cpu->decoder;
     size_t layer = (size_t)cpu_sequence(pass, t) * cpu->sequence_bytes +
-                   (size_t)(l * d->kv_heads * cpu->context) * cpu->kv_row_bytes;
+                   (size_t)(l * d->kv_heads * cpu->capacity) * cpu->kv_row_bytes;
     return (pare_attention){
         .q = cpu->qkv + t * cpu->qkv_stride,
         .out = cpu->attended + t * cpu->attention_stride,
@@ -119,7 +127,7 @@ static pare_attention attention_of(const cpu_pass *pass, int64_t l, int64_t t)
         .values = cpu->values + layer,
         .cache_type = cpu->kv_type,
         .cache_row_bytes = cpu->kv_row_bytes,
-        .capacity = cpu->context,
+        .capacity = cpu->capacity,
         .tokens = pass->pasts ? 1 : pass->tokens,
         .past = cpu_position(pass, t),
         .heads = d->heads,

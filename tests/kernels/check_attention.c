@@ -5,6 +5,7 @@
 #include "base/half.h"
 #include "base/pool.h"
 #include "kernels/kernels.h"
+#include "kernels/key_cache.h"
 #include "quant/types.h"
 
 #include <math.h>
@@ -39,7 +40,7 @@ static problem make_problem(pare_attention a, uint64_t seed)
     problem p = {.a = a};
     pare_random random = {seed};
     int64_t filled = a.past + a.tokens;
-    p.a.capacity = filled + 3;
+    p.a.capacity = up16(filled + 3);
     p.a.cache_row_bytes = row_bytes(a.cache_type, a.head_dim);
     p.a.q_stride = up16(a.heads * a.head_dim) + 16;
     p.a.out_stride = up16(a.heads * a.head_dim);
@@ -56,8 +57,14 @@ static problem make_problem(pare_attention a, uint64_t seed)
         for (int64_t i = 0; i < a.kv_heads * filled; i++) {
             fill_normal(row, a.head_dim, 1, &random);
             int64_t at = i / filled * p.a.capacity + i % filled;
-            uint8_t *stored = (side ? p.values : p.keys).data + (size_t)at * p.a.cache_row_bytes;
+            size_t plane = (size_t)(i / filled * p.a.capacity) * p.a.cache_row_bytes;
+            uint8_t key[PARE_HEAD_DIM_MAX * sizeof(float)], *stored = key;
+            if (side)
+                stored = p.values.data + (size_t)at * p.a.cache_row_bytes;
             reference->store_cache(stored, row, a.head_dim, a.cache_type);
+            if (!side)
+                pare_key_store(p.keys.data + plane, p.a.cache_row_bytes, i % filled, key,
+                               a.head_dim, a.cache_type);
             float *exact = (side ? p.exact_values : p.exact_keys) + i * a.head_dim;
             read_stored(stored, exact, a.head_dim, a.cache_type);
         }

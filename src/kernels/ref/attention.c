@@ -5,6 +5,7 @@
 #include "kernels/kernels.h"
 
 #include "base/half.h"
+#include "kernels/key_cache.h"
 #include "quant/types.h"
 
 #include <assert.h>
@@ -61,11 +62,12 @@ static void attend_block(const pare_attention *a, const char *keys, const char *
                          const float *q, float *out, int64_t first, int64_t last,
                          running_softmax *state)
 {
-    float scores[BLOCK], buffer[PARE_HEAD_DIM_MAX], maximum = state->maximum;
+    float scores[BLOCK], buffer[PARE_HEAD_DIM_MAX], row[PARE_HEAD_DIM_MAX];
+    float maximum = state->maximum;
     int64_t n = a->head_dim;
     for (int64_t key = first; key < last; key++) {
-        const float *k =
-            read_row(keys + (size_t)key * a->cache_row_bytes, a->cache_type, n, buffer);
+        pare_key_load(keys, a->cache_row_bytes, key, row, n, a->cache_type);
+        const float *k = read_row(row, a->cache_type, n, buffer);
         float score = a->scale * dot(q, k, n);
         scores[key - first] = score;
         maximum = score > maximum ? score : maximum;

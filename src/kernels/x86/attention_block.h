@@ -6,6 +6,7 @@
 #include "kernels/kernels.h"
 
 #include "base/half.h"
+#include "kernels/key_cache.h"
 #include "quant/types.h"
 #include "vector_math.h"
 
@@ -43,98 +44,43 @@ typedef struct tile {
 
 /* Memory for one block. */
 typedef struct block_buffers {
-    float *keys;   /* [head_dim][BLOCK] */
+    float *keys;   /* [BLOCK / 16][head_dim][16], as keys are stored in FP32 */
     float *values; /* [BLOCK][padded_dim] */
 } block_buffers;
 
+enum { GROUPS = BLOCK / PARE_KEY_GROUP };
+
+/* The keys of a block: groups of 16 positions. Behind the last position that any row sees, the last
+ * group is repeated; scores of positions that a row does not see are masked. */
+typedef struct key_source {
+    const char *groups[GROUPS];
+    pare_type type;
+    int64_t head_dim;
+} key_source;
+
 /* ---- reading the cache ---- */
 
-/* LANES elements from element d on; those from `n` on are 0. */
-INLINE vec load_cache(const char *row, pare_type type, int64_t d, int64_t n)
+/* Vector j of the LANES elements each from element d on, a multiple of LANES (of 32 where j > 0 and
+ * the vectors lie in several blocks); elements from `n` on are 0. */
+INLINE vec load_cache(const char *row, pare_type type, int64_t d, int j, int64_t n)
 {
-    int64_t left = n - d;
+    int64_t left = n - d - j * LANES;
     if (type == PARE_TYPE_F16) {
-        const uint16_t *p = (const uint16_t *)row + d;
+        const uint16_t *p = (const uint16_t *)row + d + j * LANES;
         return left >= LANES ? v_load_f16(p) : v_load_f16_partial(p, left);
     }
+    /* Vectors of one block share its scale: the compiler sees that only if j stays apart from d. */
+    int64_t offset = d % 32 + j * LANES % 32;
     if (type == PARE_TYPE_Q8_0) {
-        const pare_block_q8_0 *b = (const pare_block_q8_0 *)row + d / 32;
-        return v_load_i8(b->q + d % 32) * v_set1(_cvtsh_ss(b->d));
+        const pare_block_q8_0 *b = (const pare_block_q8_0 *)row + d / 32 + j * LANES / 32;
+        return v_load_i8(b->q + offset) * v_set1(_cvtsh_ss(b->d));
     }
     if (type == PARE_TYPE_Q4_0) {
-        const pare_block_q4_0 *b = (const pare_block_q4_0 *)row + d / 32;
-        return v_load_i4(b->q + d % 16, d % 32 >= 16) * v_set1(_cvtsh_ss(b->d));
+        const pare_block_q4_0 *b = (const pare_block_q4_0 *)row + d / 32 + j * LANES / 32;
+        return v_load_i4(b->q + offset % 16, offset >= 16) * v_set1(_cvtsh_ss(b->d));
     }
-    const float *p = (const float *)row + d;
+    const float *p = (const float *)row + d + j * LANES;
     return left >= LANES ? v_load(p) : v_load_partial(p, left, 0);
-}
-
-/* LANES keys to buffer[d][0 .. LANES-1], by squares of LANES x LANES. */
-INLINE void transpose_rows(const char *const rows[LANES], pare_type type, int64_t n, float *buffer)
-{
-    for (int64_t d = 0; d < n; d += LANES) {
-        vec r[LANES];
-        for (int i = 0; i < LANES; i++)
-            r[i] = load_cache(rows[i], type, d, n);
-        v_transpose(r);
-        if (n - d >= LANES) {
-            for (int i = 0; i < LANES; i++)
-                v_store(buffer + (d + i) * BLOCK, r[i]);
-            continue;
-        }
-        for (int i = 0; i < LANES; i++)
-            if (d + i < n)
-                v_store(buffer + (d + i) * BLOCK, r[i]);
-    }
-}
-
-/* The same for 8 bits, which are moved four at a time before they are widened: a quarter of the
- * moves. The bytes come out 2^24 times too large, which the scales take back without rounding: the
- * same numbers as load_cache's. */
-INLINE void transpose_q8_rows(const char *const rows[LANES], int64_t n, float *buffer)
-{
-    for (int64_t d = 0; d < n; d += 32) {
-        const void *bytes[LANES];
-        uint16_t scales[LANES];
-        for (int i = 0; i < LANES; i++) {
-            const pare_block_q8_0 *b = (const pare_block_q8_0 *)rows[i] + d / 32;
-            bytes[i] = b->q;
-            scales[i] = b->d;
-        }
-        veci quads[8];
-        v_transpose_quads(bytes, quads);
-        vec scale = v_load_f16(scales) * v_set1(0x1p-24f);
-#pragma GCC unroll 8
-        for (int j = 0; j < 8; j++)
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; i++)
-                v_store(buffer + (d + 4 * j + i) * BLOCK, v_quad_byte(quads[j], i) * scale);
-    }
-}
-
-/* Keys first..last-1 (of the block that starts at position `start`) to buffer[d][position - start].
- * Lanes of other positions get some key's numbers or zeros; their scores are masked. */
-INLINE void transpose_keys(const tile *t, pare_type type, int64_t start, int64_t first,
-                           int64_t last, float *buffer)
-{
-    int64_t n = t->a->head_dim;
-    for (int64_t group = 0; group < BLOCK; group += LANES) {
-        if (start + group >= last || start + group + LANES <= first) {
-            for (int64_t d = 0; d < n; d++)
-                v_store(buffer + d * BLOCK + group, v_set1(0));
-            continue;
-        }
-        const char *rows[LANES];
-        for (int i = 0; i < LANES; i++) {
-            int64_t key = start + group + i;
-            key = key < first ? first : key >= last ? last - 1 : key;
-            rows[i] = t->keys + (size_t)key * t->a->cache_row_bytes;
-        }
-        if (type == PARE_TYPE_Q8_0)
-            transpose_q8_rows(rows, n, buffer + group);
-        else
-            transpose_rows(rows, type, n, buffer + group);
-    }
 }
 
 INLINE void copy_values(const tile *t, pare_type type, int64_t start, int64_t first, int64_t last,
@@ -144,7 +90,7 @@ INLINE void copy_values(const tile *t, pare_type type, int64_t start, int64_t fi
     for (int64_t key = first; key < last; key++) {
         const char *row = t->values + (size_t)key * t->a->cache_row_bytes;
         for (int64_t d = 0; d < n; d += LANES)
-            v_store(buffer + (key - start) * t->padded_dim + d, load_cache(row, type, d, n));
+            v_store(buffer + (key - start) * t->padded_dim + d, load_cache(row, type, d, 0, n));
     }
 }
 
@@ -156,47 +102,150 @@ static void prefetch_rows(const char *rows, size_t bytes)
 
 /* ---- scores ---- */
 
-/* scores[i][0 .. 64 KEY_VECS/..] for `rows` rows and `vecs` vectors of keys. Constant rows and
- * vecs: sums stay in registers. */
-INLINE void score_rows(const float *const *q, const float *keys, int64_t n, float *scores, int rows,
-                       int vecs)
+/* Keys of LANES positions: where their elements and their scales are. */
+typedef struct key_lanes {
+    const char *at, *scales;
+} key_lanes;
+
+INLINE key_lanes locate_keys(const key_source *source, pare_type type, int key)
 {
-    vec sums[ROWS][KEY_VECS];
+    const char *group = source->groups[key / PARE_KEY_GROUP];
+    size_t unit = pare_key_unit(type);
+    size_t lane = (size_t)(key % PARE_KEY_GROUP);
+    size_t scales = (size_t)pare_key_units(type, source->head_dim) * PARE_KEY_GROUP * unit;
+    return (key_lanes){group + lane * unit, group + scales + lane * PARE_KEY_SCALE};
+}
+
+/* Codes come out 2^24 (8 bits) or 2^28 times (4 bits) too large, which the scales take back without
+ * rounding: the same numbers as load_cache's. */
+INLINE vec load_key_scale(key_lanes keys, pare_type type, int64_t block)
+{
+    const char *p = keys.scales + block * PARE_KEY_GROUP * PARE_KEY_SCALE;
+    return v_load_f16((const uint16_t *)p) * v_set1(type == PARE_TYPE_Q8_0 ? 0x1p-24f : 0x1p-28f);
+}
+
+/* Element i (a constant) of the 32 of a block. */
+INLINE vec load_key_code(key_lanes keys, pare_type type, int64_t block, int i, vec scale)
+{
+    int quads = type == PARE_TYPE_Q8_0 ? 8 : 4, quad = i / 4 % quads;
+    veci word = v_load_words(keys.at + (block * quads + quad) * PARE_KEY_GROUP * PARE_KEY_QUAD);
+    return (type == PARE_TYPE_Q8_0 ? v_quad_byte(word, i % 4)
+                                   : v_quad_nibble(word, i % 4 * 2 + i / 16)) *
+           scale;
+}
+
+INLINE vec load_key(key_lanes keys, pare_type type, int64_t d)
+{
+    const char *p = keys.at + (size_t)d * PARE_KEY_GROUP * pare_key_unit(type);
+    return type == PARE_TYPE_F16 ? v_load_f16((const uint16_t *)p) : v_load((const float *)p);
+}
+
+INLINE void add_scores(vec sums[ROWS][KEY_VECS], const float *const *q, int64_t d, const vec *k,
+                       int rows, int vecs)
+{
 #pragma GCC unroll 6
-    for (int i = 0; i < rows; i++)
+    for (int i = 0; i < rows; i++) {
+        vec x = v_set1(q[i][d]);
 #pragma GCC unroll 4
         for (int j = 0; j < vecs; j++)
-            sums[i][j] = v_set1(0);
-    for (int64_t d = 0; d < n; d++) {
-        vec k[KEY_VECS];
+            sums[i][j] = v_fma(x, k[j], sums[i][j]);
+    }
+}
+
+INLINE void score_coded(vec sums[ROWS][KEY_VECS], const float *const *q, const key_lanes *keys,
+                        pare_type type, int64_t n, int rows, int vecs)
+{
+    for (int64_t block = 0; block < n / 32; block++) {
+        vec scales[KEY_VECS], k[KEY_VECS];
 #pragma GCC unroll 4
         for (int j = 0; j < vecs; j++)
-            k[j] = v_load(keys + d * BLOCK + j * LANES);
-#pragma GCC unroll 6
-        for (int i = 0; i < rows; i++) {
-            vec x = v_set1(q[i][d]);
+            scales[j] = load_key_scale(keys[j], type, block);
+#pragma GCC unroll 32
+        for (int d = 0; d < 32; d++) {
 #pragma GCC unroll 4
             for (int j = 0; j < vecs; j++)
-                sums[i][j] = v_fma(x, k[j], sums[i][j]);
+                k[j] = load_key_code(keys[j], type, block, d, scales[j]);
+            add_scores(sums, q, block * 32 + d, k, rows, vecs);
+        }
+    }
+}
+
+/* scores[i][key .. key + vecs LANES - 1] for `rows` rows. Constant type, rows and vecs: sums stay
+ * in registers. */
+INLINE void score_rows(const float *const *q, const key_source *source, pare_type type, int key,
+                       float *scores, int rows, int vecs)
+{
+    vec sums[ROWS][KEY_VECS], k[KEY_VECS];
+    key_lanes keys[KEY_VECS];
+    int64_t n = source->head_dim;
+#pragma GCC unroll 4
+    for (int j = 0; j < vecs; j++) {
+        keys[j] = locate_keys(source, type, key + j * LANES);
+#pragma GCC unroll 6
+        for (int i = 0; i < rows; i++)
+            sums[i][j] = v_set1(0);
+    }
+    if (type == PARE_TYPE_Q8_0 || type == PARE_TYPE_Q4_0) {
+        score_coded(sums, q, keys, type, n, rows, vecs);
+    } else {
+        for (int64_t d = 0; d < n; d++) {
+#pragma GCC unroll 4
+            for (int j = 0; j < vecs; j++)
+                k[j] = load_key(keys[j], type, d);
+            add_scores(sums, q, d, k, rows, vecs);
         }
     }
 #pragma GCC unroll 6
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < vecs; j++)
-            v_store(scores + i * BLOCK + j * LANES, sums[i][j]);
+            v_store(scores + i * BLOCK + key + j * LANES, sums[i][j]);
 }
 
 /* Scores of the first `keys_end` keys of the block, rounded up to what one pass computes. */
-INLINE void score_block(const float *const *q, const float *keys, int64_t n, float *scores,
-                        int rows, int keys_end)
+INLINE void score_typed(const float *const *q, const key_source *source, pare_type type,
+                        float *scores, int rows, int keys_end)
 {
-    int j = 0;
-    for (; j < keys_end; j += KEY_VECS * LANES) {
-        if (KEY_VECS > 2 && keys_end - j <= 2 * LANES)
-            score_rows(q, keys + j, n, scores + j, rows, 2);
+    for (int key = 0; key < keys_end; key += KEY_VECS * LANES) {
+        if (KEY_VECS > 2 && keys_end - key <= 2 * LANES)
+            score_rows(q, source, type, key, scores, rows, 2);
         else
-            score_rows(q, keys + j, n, scores + j, rows, KEY_VECS);
+            score_rows(q, source, type, key, scores, rows, KEY_VECS);
+    }
+}
+
+INLINE void score_block(const float *const *q, const key_source *source, float *scores, int rows,
+                        int keys_end)
+{
+    if (source->type == PARE_TYPE_F16)
+        score_typed(q, source, PARE_TYPE_F16, scores, rows, keys_end);
+    else if (source->type == PARE_TYPE_Q8_0)
+        score_typed(q, source, PARE_TYPE_Q8_0, scores, rows, keys_end);
+    else if (source->type == PARE_TYPE_Q4_0)
+        score_typed(q, source, PARE_TYPE_Q4_0, scores, rows, keys_end);
+    else
+        score_typed(q, source, PARE_TYPE_F32, scores, rows, keys_end);
+}
+
+/* Where many rows read the keys, they become FP32 once. */
+INLINE void widen_keys(const key_source *source, pare_type type, int groups, float *buffer)
+{
+    int64_t n = source->head_dim;
+    for (int key = 0; key < groups * PARE_KEY_GROUP; key += LANES) {
+        key_lanes keys = locate_keys(source, type, key);
+        float *to = buffer + key / PARE_KEY_GROUP * PARE_KEY_GROUP * n + key % PARE_KEY_GROUP;
+        if (type == PARE_TYPE_F16) {
+            for (int64_t d = 0; d < n; d++)
+                v_store(to + d * PARE_KEY_GROUP, load_key(keys, type, d));
+            continue;
+        }
+        for (int64_t block = 0; block < n / 32; block++) {
+            vec scale = load_key_scale(keys, type, block);
+#pragma GCC unroll 32
+            for (int d = 0; d < 32; d++)
+                v_store(to + (block * 32 + d) * PARE_KEY_GROUP,
+                        load_key_code(keys, type, block, d, scale));
+        }
     }
 }
 
@@ -292,7 +341,7 @@ INLINE void add_values(float *const *out, int64_t d, const float *weights, const
         vec v[DIM_VECS];
 #pragma GCC unroll 4
         for (int j = 0; j < vecs; j++)
-            v[j] = load_cache(row, type, d + j * LANES, INT64_MAX);
+            v[j] = load_cache(row, type, d, j, INT64_MAX);
 #pragma GCC unroll 6
         for (int i = 0; i < rows; i++) {
             vec w = v_set1(weights[i * BLOCK + key]);
@@ -399,7 +448,7 @@ INLINE void update_softmax(tile *t, int row, float *scores, const row_ranges *ra
     }
 }
 
-INLINE void attend_rows(tile *t, int row, int64_t start, const float *keys,
+INLINE void attend_rows(tile *t, int row, int64_t start, const key_source *keys,
                         const value_source *source, int rows)
 {
     _Alignas(64) float scores[ROWS * BLOCK];
@@ -413,12 +462,12 @@ INLINE void attend_rows(tile *t, int row, int64_t start, const float *keys,
         ranges.last[i] = (int)to;
         end = to > end ? (int)to : end;
     }
-    score_block(t->q + row, keys, t->a->head_dim, scores, rows, end);
+    score_block(t->q + row, keys, scores, rows, end);
     update_softmax(t, row, scores, &ranges, rows);
     add_ragged_values(t, row, scores, source, &ranges, rows);
 }
 
-static void attend_some_rows(tile *t, int row, int64_t start, const float *keys,
+static void attend_some_rows(tile *t, int row, int64_t start, const key_source *keys,
                              const value_source *source, int rows)
 {
     switch (rows) {

@@ -5,7 +5,7 @@
  * r % group of the group. A task takes up to TILE rows of one KV head and walks over the keys in
  * chunks of CHUNK and, inside, blocks of BLOCK positions:
  *
- *   keys of a block, transposed to [head_dim][BLOCK]      values [BLOCK][head_dim]
+ *   keys of a block, [4][head_dim][16]                    values [BLOCK][head_dim]
  *        |                                                     |
  *   scores = q keys              -> softmax ->            out += weights values
  *   ROWS x BLOCK in registers                             ROWS x DIM_VECS vectors in registers
@@ -21,34 +21,56 @@
 
 /* ---- one chunk for a tile ---- */
 
-INLINE void read_typed(const tile *t, pare_type type, int64_t start, int64_t first, int64_t last,
-                       const block_buffers *buffers, bool direct)
+/* Keys and values of a block as few rows read them (as they are stored) or many (FP32). */
+typedef struct block_sources {
+    key_source keys;
+    value_source values;
+} block_sources;
+
+INLINE void widen_block(const tile *t, pare_type type, block_sources *sources, int groups,
+                        int64_t start, int64_t first, int64_t last, const block_buffers *buffers)
 {
-    transpose_keys(t, type, start, first, last, buffers->keys);
-    if (!direct)
-        copy_values(t, type, start, first, last, buffers->values);
+    widen_keys(&sources->keys, type, groups, buffers->keys);
+    copy_values(t, type, start, first, last, buffers->values);
 }
 
-static value_source read_block(const tile *t, int64_t start, int64_t first, int64_t last,
-                               const block_buffers *buffers)
+static void point_keys(key_source *keys, const char *first, size_t group_bytes, int groups)
+{
+    for (int g = 0; g < GROUPS; g++)
+        keys->groups[g] = first + (size_t)(g < groups ? g : groups - 1) * group_bytes;
+}
+
+static block_sources read_block(const tile *t, int64_t start, int64_t first, int64_t last,
+                                const block_buffers *buffers)
 {
     const pare_attention *a = t->a;
     size_t row_bytes = a->cache_row_bytes;
     bool direct =
         a->head_dim == t->padded_dim && (a->cache_type == PARE_TYPE_F32 || t->rows <= DIRECT_ROWS);
-    if (a->cache_type == PARE_TYPE_F16)
-        read_typed(t, PARE_TYPE_F16, start, first, last, buffers, direct);
-    else if (a->cache_type == PARE_TYPE_Q8_0)
-        read_typed(t, PARE_TYPE_Q8_0, start, first, last, buffers, direct);
-    else if (a->cache_type == PARE_TYPE_Q4_0)
-        read_typed(t, PARE_TYPE_Q4_0, start, first, last, buffers, direct);
-    else
-        read_typed(t, PARE_TYPE_F32, start, first, last, buffers, direct);
+    int groups = (int)((last - start + PARE_KEY_GROUP - 1) / PARE_KEY_GROUP);
+    block_sources sources = {
+        {.type = a->cache_type, .head_dim = a->head_dim},
+        {t->values + (size_t)start * row_bytes, row_bytes, a->cache_type, t->padded_dim}};
+    point_keys(&sources.keys, t->keys + (size_t)start * row_bytes, PARE_KEY_GROUP * row_bytes,
+               groups);
     if (direct)
-        return (value_source){t->values + (size_t)start * row_bytes, row_bytes, a->cache_type,
-                              t->padded_dim};
-    return (value_source){(const char *)buffers->values, (size_t)t->padded_dim * sizeof(float),
-                          PARE_TYPE_F32, t->padded_dim};
+        return sources;
+    if (a->cache_type == PARE_TYPE_F16)
+        widen_block(t, PARE_TYPE_F16, &sources, groups, start, first, last, buffers);
+    else if (a->cache_type == PARE_TYPE_Q8_0)
+        widen_block(t, PARE_TYPE_Q8_0, &sources, groups, start, first, last, buffers);
+    else if (a->cache_type == PARE_TYPE_Q4_0)
+        widen_block(t, PARE_TYPE_Q4_0, &sources, groups, start, first, last, buffers);
+    else
+        copy_values(t, PARE_TYPE_F32, start, first, last, buffers->values);
+    sources.values =
+        (value_source){(const char *)buffers->values, (size_t)t->padded_dim * sizeof(float),
+                       PARE_TYPE_F32, t->padded_dim};
+    if (a->cache_type != PARE_TYPE_F32)
+        point_keys(&sources.keys, (const char *)buffers->keys,
+                   (size_t)a->head_dim * PARE_KEY_GROUP * sizeof(float), groups);
+    sources.keys.type = PARE_TYPE_F32;
+    return sources;
 }
 
 static void attend_chunk(tile *t, int64_t chunk, const block_buffers *buffers)
@@ -60,6 +82,7 @@ static void attend_chunk(tile *t, int64_t chunk, const block_buffers *buffers)
     }
     /* Rows are in order of tokens: the first row sees the earliest key of all, the last row the
      * latest. */
+    int passes = (t->rows + ROWS - 1) / ROWS, step = (t->rows + passes - 1) / passes;
     int64_t from = chunk * CHUNK, to = from + CHUNK;
     from = t->first[0] > from ? t->first[0] / BLOCK * BLOCK : from;
     to = t->last[t->rows - 1] < to ? t->last[t->rows - 1] : to;
@@ -72,11 +95,11 @@ static void attend_chunk(tile *t, int64_t chunk, const block_buffers *buffers)
             prefetch_rows(t->keys + (size_t)last * t->a->cache_row_bytes, bytes);
             prefetch_rows(t->values + (size_t)last * t->a->cache_row_bytes, bytes);
         }
-        value_source source = read_block(t, start, first, last, buffers);
-        for (int row = 0; row < t->rows; row += ROWS) {
-            int rows = t->rows - row < ROWS ? t->rows - row : ROWS;
+        block_sources sources = read_block(t, start, first, last, buffers);
+        for (int row = 0; row < t->rows; row += step) {
+            int rows = t->rows - row < step ? t->rows - row : step;
             if (t->last[row + rows - 1] > start && t->first[row] < start + BLOCK)
-                attend_some_rows(t, row, start, buffers->keys, &source, rows);
+                attend_some_rows(t, row, start, &sources.keys, &sources.values, rows);
         }
     }
 }

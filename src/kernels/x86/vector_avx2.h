@@ -4,8 +4,8 @@
 #define PARE_KERNELS_X86_VECTOR_AVX2_H
 
 #include <immintrin.h>
-#include <stdbool.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -226,40 +226,17 @@ static inline vec v_unpack_pd(vec a, vec b, int high)
     return _mm256_castpd_ps(high ? _mm256_unpackhi_pd(x, y) : _mm256_unpacklo_pd(x, y));
 }
 
-/* Element j of r[i] and element i of r[j] change places. */
-static inline void v_transpose(vec r[8])
+static inline __m256i v_load_words(const void *p)
 {
-    vec a[8], b[8];
-#pragma GCC unroll 4
-    for (int i = 0; i < 8; i += 2) {
-        a[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-        a[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
-    }
-#pragma GCC unroll 2
-    for (int i = 0; i < 8; i += 4) { /* b[i + j]: element j of each 128-bit lane of rows i..i+3 */
-        b[i] = v_unpack_pd(a[i], a[i + 2], 0);
-        b[i + 1] = v_unpack_pd(a[i], a[i + 2], 1);
-        b[i + 2] = v_unpack_pd(a[i + 1], a[i + 3], 0);
-        b[i + 3] = v_unpack_pd(a[i + 1], a[i + 3], 1);
-    }
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        r[j] = _mm256_permute2f128_ps(b[j], b[4 + j], 0x20);
-        r[4 + j] = _mm256_permute2f128_ps(b[j], b[4 + j], 0x31);
-    }
+    return _mm256_loadu_si256(p);
 }
 
-/* 32 bytes of each of 8 rows: lane i of out[j] gets bytes 4j..4j+3 of row i. */
-static inline void v_transpose_quads(const void *const rows[8], __m256i out[8])
+/* Nibble i of each lane, less 8, times 2^28. */
+static inline vec v_quad_nibble(__m256i quads, int i)
 {
-    vec r[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++)
-        r[i] = _mm256_castsi256_ps(_mm256_loadu_si256(rows[i]));
-    v_transpose(r);
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; j++)
-        out[j] = _mm256_castps_si256(r[j]);
+    __m256i top = _mm256_slli_epi32(quads, 28 - 4 * i);
+    __m256i kept = _mm256_and_si256(top, _mm256_set1_epi32((int)0xf0000000));
+    return _mm256_cvtepi32_ps(_mm256_xor_si256(kept, _mm256_set1_epi32((int)0x80000000)));
 }
 
 /* Byte i of each lane, signed, times 2^24. */

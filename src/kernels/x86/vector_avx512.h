@@ -4,8 +4,8 @@
 #define PARE_KERNELS_X86_VECTOR_AVX512_H
 
 #include <immintrin.h>
-#include <stdbool.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef __m512 vec;
@@ -206,62 +206,17 @@ static inline __m512 v_unpack_pd(__m512 a, __m512 b, int high)
     return _mm512_castpd_ps(high ? _mm512_unpackhi_pd(x, y) : _mm512_unpacklo_pd(x, y));
 }
 
-/* Element j of r[i] and element i of r[j] change places. */
-static inline void v_transpose(vec r[16])
+static inline __m512i v_load_words(const void *p)
 {
-    vec a[16], b[16];
-#pragma GCC unroll 8
-    for (int i = 0; i < 16; i += 2) {
-        a[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
-        a[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) { /* b[i + j]: element j of each 128-bit lane of rows i..i+3 */
-        b[i] = v_unpack_pd(a[i], a[i + 2], 0);
-        b[i + 1] = v_unpack_pd(a[i], a[i + 2], 1);
-        b[i + 2] = v_unpack_pd(a[i + 1], a[i + 3], 0);
-        b[i + 3] = v_unpack_pd(a[i + 1], a[i + 3], 1);
-    }
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) { /* now a 4 x 4 transposition of 128-bit lanes */
-        vec low02 = _mm512_shuffle_f32x4(b[j], b[4 + j], 0x88);
-        vec low13 = _mm512_shuffle_f32x4(b[j], b[4 + j], 0xdd);
-        vec high02 = _mm512_shuffle_f32x4(b[8 + j], b[12 + j], 0x88);
-        vec high13 = _mm512_shuffle_f32x4(b[8 + j], b[12 + j], 0xdd);
-        r[j] = _mm512_shuffle_f32x4(low02, high02, 0x88);
-        r[8 + j] = _mm512_shuffle_f32x4(low02, high02, 0xdd);
-        r[4 + j] = _mm512_shuffle_f32x4(low13, high13, 0x88);
-        r[12 + j] = _mm512_shuffle_f32x4(low13, high13, 0xdd);
-    }
+    return _mm512_loadu_si512(p);
 }
 
-/* 32 bytes of each of 16 rows: lane i of out[j] gets bytes 4j..4j+3 of row i. */
-static inline void v_transpose_quads(const void *const rows[16], __m512i out[8])
+/* Nibble i of each lane, less 8, times 2^28. */
+static inline vec v_quad_nibble(__m512i quads, int i)
 {
-    vec a[8], b[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) { /* the order in which the last step below puts the rows right */
-        int low = i < 4 ? i : 4 + i;
-        __m256i first = _mm256_loadu_si256(rows[low]), second = _mm256_loadu_si256(rows[low + 4]);
-        a[i] = _mm512_castsi512_ps(_mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 8; i += 2) {
-        b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
-        b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
-    }
-#pragma GCC unroll 2
-    for (int i = 0; i < 8; i += 4) {
-        a[i] = v_unpack_pd(b[i], b[i + 2], 0);
-        a[i + 1] = v_unpack_pd(b[i], b[i + 2], 1);
-        a[i + 2] = v_unpack_pd(b[i + 1], b[i + 3], 0);
-        a[i + 3] = v_unpack_pd(b[i + 1], b[i + 3], 1);
-    }
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        out[j] = _mm512_castps_si512(_mm512_shuffle_f32x4(a[j], a[4 + j], 0x88));
-        out[4 + j] = _mm512_castps_si512(_mm512_shuffle_f32x4(a[j], a[4 + j], 0xdd));
-    }
+    __m512i top = _mm512_slli_epi32(quads, (unsigned)(28 - 4 * i));
+    __m512i kept = _mm512_and_si512(top, _mm512_set1_epi32((int)0xf0000000));
+    return _mm512_cvtepi32_ps(_mm512_xor_si512(kept, _mm512_set1_epi32((int)0x80000000)));
 }
 
 /* Byte i of each lane, signed, times 2^24. */
