@@ -55,7 +55,7 @@ typedef struct cli_study {
     int lock;
     cli_bar bar;
     struct {
-        double reads, f32, fast; /* bytes and operations per second that models reach */
+        double reads, f32, fast, loads; /* bytes and operations per second that models reach */
     } rates;
     double estimated, spent; /* seconds of the open steps: all, and those that are over */
 } cli_study;
@@ -137,7 +137,7 @@ int study_store_failure(cli_study *s, int step, const char *reason);
 
 /* ---- study_estimate.c ---- */
 
-/* From the machine's limits, where the store has them; else rates of a small machine. */
+/* From the store: what benches reached on this machine, else its limits; else guesses. */
 void study_learn_rates(cli_study *s);
 double study_estimate(const cli_study *s, const pare_study_step *step);
 
