@@ -35,7 +35,7 @@ set_source_files_properties(${cuda_objects} PROPERTIES GENERATED TRUE EXTERNAL_O
 add_custom_target(cuda_kernels DEPENDS ${cuda_objects})
 
 # What it shares with the library comes from the static library, member by member, and stays hidden in it.
-add_library(pare_cuda MODULE src/run/cuda.c src/run/cuda_prepare.c src/run/cuda_forward.c ${cuda_objects})
+add_library(pare_cuda MODULE ${PARE_CUDA_RUN} ${cuda_objects})
 set_target_properties(pare_cuda PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/src/cli)
 target_include_directories(pare_cuda PRIVATE src include)
 target_include_directories(pare_cuda SYSTEM PRIVATE ${PARE_CUDA_ROOT}/include)

@@ -100,6 +100,11 @@ const char *pare_session_backend(const pare_session *session); /* "cpu" */
 int pare_session_threads(const pare_session *session);
 int64_t pare_session_context(const pare_session *session);
 int64_t pare_session_batch(const pare_session *session);
+
+/* ids[count]: the most probable token after each of positions first .. first + count - 1 of the
+ * last forward pass (of a batch: after each sequence's token), the first of equally probable ones.
+ * Chosen where the model runs: on a GPU no logits are copied. Errors as of pare_session_logits. */
+pare_status pare_session_best(pare_session *session, int64_t first, int64_t count, int32_t *ids);
 /* Of a model by LLM.int8(): the share of columns that held outliers, over the inputs of a layer and
  * all forwards so far. 0 for others. */
 double pare_session_outlier_share(const pare_session *session, int64_t layer);

@@ -185,15 +185,18 @@ static pare_status decode(child *c, int64_t index, double *seconds)
 {
     int64_t vocab = pare_model_get_info(c->model)->vocab;
     int64_t at = c->task.depth + c->task.n_prompt + index;
+    bool on_gpu = strcmp(pare_session_backend(c->session), "cuda") == 0;
     if (c->batch == 1)
         return forward_and_choose(c, c->ids + at, 1, seconds);
     for (int64_t s = 0; s < c->batch; s++)
         c->step[s] = c->ids[s * c->each + at];
     double start = pare_seconds();
     pare_status status = pare_session_forward_batch(c->session, c->step);
-    if (status == PARE_OK)
+    if (status == PARE_OK && on_gpu) /* chooses on the device */
+        status = pare_session_best(c->session, 0, c->batch, c->step);
+    else if (status == PARE_OK)
         status = pare_session_logits(c->session, 0, c->batch, c->logits);
-    for (int64_t s = 0; s < c->batch && status == PARE_OK; s++)
+    for (int64_t s = 0; s < c->batch && status == PARE_OK && !on_gpu; s++)
         c->chosen = choose(c->logits + s * vocab, vocab);
     *seconds = pare_seconds() - start;
     return status;

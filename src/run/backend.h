@@ -27,6 +27,9 @@ typedef struct pare_backend_functions {
     /* Runs `id` at position past, then the most probable token, and so on: n passes, n choices.
      * NULL: the session does it by forward and logits. */
     pare_status (*greedy)(void *state, int32_t id, int64_t n, int64_t past, int32_t *ids);
+    /* The most probable token after each of these positions of the last forward, the first of equal
+     * ones. NULL: the session does it by logits. */
+    pare_status (*best)(void *state, int64_t first, int64_t count, int32_t *ids);
     /* Several sequences: the one that the other functions work on (0 at first), and a pass of one
      * token of each, at positions past[batch]. NULL: the backend runs one sequence. */
     void (*select)(void *state, int64_t sequence);

@@ -8,12 +8,12 @@
 
 #include "base/fail.h"
 
-static gpu_norm norm_kind(const cuda_state *cuda)
+gpu_norm cuda_norm_kind(const cuda_state *cuda)
 {
     return cuda->decoder->norm == PARE_NORM_RMS ? GPU_NORM_RMS : GPU_NORM_LAYER;
 }
 
-static gpu_activation activation_kind(const cuda_state *cuda)
+gpu_activation cuda_activation_kind(const cuda_state *cuda)
 {
     static const gpu_activation kinds[] = {[PARE_MLP_SILU] = GPU_SILU,
                                            [PARE_MLP_GELU] = GPU_GELU,
@@ -22,7 +22,7 @@ static gpu_activation activation_kind(const cuda_state *cuda)
     return kinds[cuda->decoder->activation];
 }
 
-static gpu_heads heads_of(const cuda_state *cuda, int64_t l)
+gpu_heads cuda_heads_of(const cuda_state *cuda, int64_t l)
 {
     const pare_decoder *d = cuda->decoder;
     return (gpu_heads){
@@ -40,6 +40,8 @@ static gpu_heads heads_of(const cuda_state *cuda, int64_t l)
         .cache_type = cuda->kv_type,
         .keys = cuda->keys + (size_t)l * cuda->kv_layer_bytes,
         .values = cuda->values + (size_t)l * cuda->kv_layer_bytes,
+        .row_bytes = cuda->kv_row_bytes,
+        .sequence_bytes = cuda->kv_sequence_bytes,
         .capacity = cuda->context,
         .window = (int)d->sliding_window,
         .scale = d->attention_scale[l],
@@ -48,39 +50,51 @@ static gpu_heads heads_of(const cuda_state *cuda, int64_t l)
 
 /* ---- one token ---- */
 
-/* norm NULL: the input is taken as it is. */
-static pare_status multiply_one(cuda_state *cuda, const cuda_matrix *matrix, const float *x,
-                                const cuda_norm *norm, float *y, gpu_epilogue epilogue,
+/* Matrix i of a group that reads `in` (of cuda_feed). */
+static pare_status multiply_one(cuda_state *cuda, const cuda_group *group, int i,
+                                const cuda_inputs *in, float *y, gpu_epilogue epilogue,
                                 gpu_best *best)
 {
+    const cuda_matrix *matrix = &group->items[i];
     gpu_matvec_args args = {
         .weights = matrix->weights,
         .bias = matrix->bias,
-        .x = x,
+        .x = in->x,
         .y = y + (epilogue == GPU_STORE ? matrix->offset : 0),
         .epilogue = epilogue,
-        .activation = activation_kind(cuda),
+        .activation = cuda_activation_kind(cuda),
         .best = best,
     };
-    if (norm) {
-        args.norm = norm_kind(cuda);
-        args.norm_weight = norm->weight;
-        args.norm_bias = norm->bias;
+    if (in->norm) {
+        args.norm = cuda_norm_kind(cuda);
+        args.norm_weight = in->norm->weight;
+        args.norm_bias = in->norm->bias;
         args.epsilon = cuda->decoder->norm_epsilon;
     }
-    return gpu_matvec(&cuda->gpu, &args, cuda->fast);
+    return gpu_matvec(&cuda->gpu, &args, cuda->fast && !group->rounded);
 }
 
 static pare_status queue_up(cuda_state *cuda, const cuda_layer *layer)
 {
     const cuda_group *up = &layer->up;
-    gpu_epilogue first = up->gated ? GPU_GATED : GPU_ACTIVATE;
+    cuda_inputs in = {cuda->hidden, cuda->hidden_stride, 1, &layer->mlp_norm};
     pare_status status;
-    PARE_TRY(
-        multiply_one(cuda, &up->items[0], cuda->hidden, &layer->mlp_norm, cuda->mlp, first, NULL));
+    PARE_TRY(cuda_feed(cuda, up, &in));
+    PARE_TRY(multiply_one(cuda, up, 0, &in, cuda->mlp, up->gated ? GPU_GATED : GPU_ACTIVATE, NULL));
     if (up->count > 1)
-        PARE_TRY(multiply_one(cuda, &up->items[1], cuda->hidden, &layer->mlp_norm, cuda->mlp,
-                              GPU_MULTIPLY, NULL));
+        PARE_TRY(multiply_one(cuda, up, 1, &in, cuda->mlp, GPU_MULTIPLY, NULL));
+fail:
+    return status;
+}
+
+/* Into the residual stream. */
+static pare_status queue_added(cuda_state *cuda, const cuda_group *group, const float *x,
+                               int64_t stride)
+{
+    cuda_inputs in = {x, stride, 1, NULL};
+    pare_status status;
+    PARE_TRY(cuda_feed(cuda, group, &in));
+    PARE_TRY(multiply_one(cuda, group, 0, &in, cuda->hidden, GPU_ADD, NULL));
 fail:
     return status;
 }
@@ -88,31 +102,30 @@ fail:
 static pare_status queue_layer(cuda_state *cuda, int64_t l)
 {
     const cuda_layer *layer = &cuda->layers[l];
-    gpu_heads heads = heads_of(cuda, l);
+    gpu_heads heads = cuda_heads_of(cuda, l);
+    cuda_inputs in = {cuda->hidden, cuda->hidden_stride, 1, &layer->attention_norm};
     pare_status status;
+    PARE_TRY(cuda_feed(cuda, &layer->qkv, &in));
     for (int i = 0; i < layer->qkv.count; i++)
-        PARE_TRY(multiply_one(cuda, &layer->qkv.items[i], cuda->hidden, &layer->attention_norm,
-                              cuda->qkv, GPU_STORE, NULL));
-    PARE_TRY(gpu_attend_one(&cuda->gpu, &heads, cuda->qkv, cuda->control, cuda->attended,
-                            cuda->attention_scratch));
-    PARE_TRY(multiply_one(cuda, &layer->output.items[0], cuda->attended, NULL, cuda->hidden,
-                          GPU_ADD, NULL));
+        PARE_TRY(multiply_one(cuda, &layer->qkv, i, &in, cuda->qkv, GPU_STORE, NULL));
+    PARE_TRY(gpu_attend_one(&cuda->gpu, &heads, cuda->qkv, cuda->qkv_stride, cuda->control, 1,
+                            cuda->attended, cuda->attention_stride, cuda->attention_scratch));
+    PARE_TRY(queue_added(cuda, &layer->output, cuda->attended, cuda->attention_stride));
     PARE_TRY(queue_up(cuda, layer));
-    PARE_TRY(
-        multiply_one(cuda, &layer->down.items[0], cuda->mlp, NULL, cuda->hidden, GPU_ADD, NULL));
+    PARE_TRY(queue_added(cuda, &layer->down, cuda->mlp, cuda->mlp_stride));
 fail:
     return status;
 }
 
 pare_status cuda_queue_token(cuda_state *cuda)
 {
+    cuda_inputs in = {cuda->hidden, cuda->hidden_stride, 1, &cuda->final_norm};
     pare_status status;
-    PARE_TRY(
-        gpu_embed_one(&cuda->gpu, &cuda->embedding, &cuda->positions, cuda->control, cuda->hidden));
+    PARE_TRY(gpu_embed_next(&cuda->gpu, &cuda->embedding, &cuda->positions, cuda->control, 1,
+                            cuda->hidden, cuda->hidden_stride));
     for (int64_t l = 0; l < cuda->decoder->layers; l++)
         PARE_TRY(queue_layer(cuda, l));
-    PARE_TRY(multiply_one(cuda, &cuda->head.items[0], cuda->hidden, &cuda->final_norm, cuda->logits,
-                          GPU_STORE, cuda->best));
+    PARE_TRY(multiply_one(cuda, &cuda->head, 0, &in, cuda->logits, GPU_STORE, cuda->best));
     PARE_TRY(
         gpu_choose(&cuda->gpu, cuda->best, gpu_best_count(&cuda->gpu), cuda->control, cuda->ids));
 fail:
@@ -204,62 +217,84 @@ fail:
 }
 
 /* A group over rows x (normalized where norm is given), whose outputs lie side by side. */
-static pare_status multiply_group(cuda_state *cuda, const cuda_group *group, const float *x,
-                                  int64_t stride, const cuda_norm *norm, int64_t n, float *y,
-                                  int64_t y_stride, bool add)
+static pare_status multiply_group(cuda_state *cuda, const cuda_group *group, cuda_inputs in,
+                                  float *y, int64_t y_stride, bool add)
 {
     operand last = {0};
-    pare_status status = PARE_OK;
+    pare_status status;
+    PARE_TRY(cuda_feed(cuda, group, &in));
     for (int i = 0; i < group->count; i++) {
         int64_t columns = group->items[i].weights.columns;
         operand o = operand_of(cuda, group->items[i].weights.type);
         gpu_planes to = x_planes(cuda, o, columns);
         if (i == 0 || o.number != last.number || o.x_planes != last.x_planes)
-            PARE_TRY(gpu_norm_rows(&cuda->gpu, x, stride, n, columns,
-                                   norm ? norm_kind(cuda) : GPU_NORM_NONE,
-                                   norm ? norm->weight : NULL, norm ? norm->bias : NULL,
+            PARE_TRY(gpu_norm_rows(&cuda->gpu, in.x, in.stride, in.tokens, columns,
+                                   in.norm ? cuda_norm_kind(cuda) : GPU_NORM_NONE,
+                                   in.norm ? in.norm->weight : NULL, in.norm ? in.norm->bias : NULL,
                                    cuda->decoder->norm_epsilon, &to));
         last = o;
-        PARE_TRY(multiply(cuda, &group->items[i], o, n, y, y_stride, add));
+        PARE_TRY(multiply(cuda, &group->items[i], o, in.tokens, y, y_stride, add));
     }
 fail:
     return status;
 }
 
-static pare_status mlp_chunk(cuda_state *cuda, const cuda_layer *layer, float *x, int64_t n)
+static pare_status mlp_rows(cuda_state *cuda, const cuda_layer *layer, float *x, int64_t n)
 {
     const pare_decoder *d = cuda->decoder;
-    const cuda_matrix *down = &layer->down.items[0];
-    operand o = operand_of(cuda, down->weights.type);
+    const cuda_group *down = &layer->down;
+    operand o = operand_of(cuda, down->items[0].weights.type);
     gpu_planes to = x_planes(cuda, o, d->mlp_hidden);
+    cuda_inputs in = {x, cuda->hidden_stride, n, &layer->mlp_norm};
     const float *up = NULL;
     pare_status status;
     if (d->gated_mlp)
         up = cuda->mlp + (layer->up.gated ? 1 : cuda->up_offset);
-    PARE_TRY(multiply_group(cuda, &layer->up, x, cuda->hidden_stride, &layer->mlp_norm, n,
-                            cuda->mlp, cuda->mlp_stride, false));
+    if (cuda_group_feeds(down))
+        to = (gpu_planes){cuda->rounded, GPU_F32, 1, n, cuda_stride(d->mlp_hidden)};
+    PARE_TRY(multiply_group(cuda, &layer->up, in, cuda->mlp, cuda->mlp_stride, false));
     PARE_TRY(gpu_activate_rows(&cuda->gpu, cuda->mlp, up, layer->up.gated ? 2 : 1, cuda->mlp_stride,
-                               n, d->mlp_hidden, activation_kind(cuda), &to));
-    PARE_TRY(multiply(cuda, down, o, n, x, cuda->hidden_stride, true));
+                               n, d->mlp_hidden, cuda_activation_kind(cuda), &to));
+    if (cuda_group_feeds(down)) {
+        gpu_planes planes = x_planes(cuda, o, d->mlp_hidden);
+        PARE_TRY(cuda_feed_made(cuda, down, n, d->mlp_hidden));
+        PARE_TRY(gpu_norm_rows(&cuda->gpu, cuda->rounded, to.stride, n, d->mlp_hidden,
+                               GPU_NORM_NONE, NULL, NULL, 0, &planes));
+    }
+    PARE_TRY(multiply(cuda, &down->items[0], o, n, x, cuda->hidden_stride, true));
 fail:
     return status;
 }
 
-static pare_status layer_chunk(cuda_state *cuda, int64_t l, float *x, int64_t n, int64_t past)
+/* control NULL: tokens of the selected sequence from position past on. */
+static pare_status layer_rows(cuda_state *cuda, int64_t l, float *x, int64_t n,
+                              const gpu_control *control, int64_t past)
 {
     const cuda_layer *layer = &cuda->layers[l];
-    gpu_heads heads = heads_of(cuda, l);
+    gpu_heads heads = cuda_heads_of(cuda, l);
+    cuda_inputs in = {x, cuda->hidden_stride, n, &layer->attention_norm};
+    cuda_inputs attended = {cuda->attended, cuda->attention_stride, n, NULL};
     pare_status status;
-    PARE_TRY(multiply_group(cuda, &layer->qkv, x, cuda->hidden_stride, &layer->attention_norm, n,
-                            cuda->qkv, cuda->qkv_stride, false));
-    PARE_TRY(gpu_place_heads(&cuda->gpu, &heads, cuda->qkv, cuda->qkv_stride, n, past));
-    PARE_TRY(gpu_attend(&cuda->gpu, &heads, cuda->qkv, cuda->qkv_stride, n, past, cuda->attended,
-                        cuda->attention_stride));
-    PARE_TRY(multiply_group(cuda, &layer->output, cuda->attended, cuda->attention_stride, NULL, n,
-                            x, cuda->hidden_stride, true));
-    PARE_TRY(mlp_chunk(cuda, layer, x, n));
+    PARE_TRY(multiply_group(cuda, &layer->qkv, in, cuda->qkv, cuda->qkv_stride, false));
+    if (control) {
+        PARE_TRY(gpu_attend_one(&cuda->gpu, &heads, cuda->qkv, cuda->qkv_stride, control, n,
+                                cuda->attended, cuda->attention_stride, cuda->attention_scratch));
+    } else {
+        PARE_TRY(gpu_place_heads(&cuda->gpu, &heads, cuda->qkv, cuda->qkv_stride, cuda->sequence, n,
+                                 past));
+        PARE_TRY(gpu_attend(&cuda->gpu, &heads, cuda->qkv, cuda->qkv_stride, cuda->sequence, n,
+                            past, cuda->attended, cuda->attention_stride));
+    }
+    PARE_TRY(multiply_group(cuda, &layer->output, attended, x, cuda->hidden_stride, true));
+    PARE_TRY(mlp_rows(cuda, layer, x, n));
 fail:
     return status;
+}
+
+pare_status cuda_queue_layer_batch(cuda_state *cuda, int64_t l, float *x, int64_t n,
+                                   const gpu_control *control)
+{
+    return layer_rows(cuda, l, x, n, control, 0);
 }
 
 pare_status cuda_queue_chunk(cuda_state *cuda, const int32_t *ids, int64_t n, int64_t past,
@@ -270,14 +305,16 @@ pare_status cuda_queue_chunk(cuda_state *cuda, const int32_t *ids, int64_t n, in
     PARE_TRY(gpu_embed(&cuda->gpu, &cuda->embedding, &cuda->positions, ids, n, past, x,
                        cuda->hidden_stride));
     for (int64_t l = 0; l < cuda->decoder->layers; l++)
-        PARE_TRY(layer_chunk(cuda, l, x, n, past));
+        PARE_TRY(layer_rows(cuda, l, x, n, NULL, past));
 fail:
     return status;
 }
 
 pare_status cuda_queue_head(cuda_state *cuda, int64_t row, int64_t n)
 {
-    return multiply_group(cuda, &cuda->head, cuda->hidden + row * cuda->hidden_stride,
-                          cuda->hidden_stride, &cuda->final_norm, n, cuda->logits,
-                          cuda->vocab_stride, false);
+    cuda_inputs in = {cuda->hidden + row * cuda->hidden_stride, cuda->hidden_stride, n,
+                      &cuda->final_norm};
+    if (cuda->few && n <= GPU_FEW_MOST)
+        return cuda_queue_head_few(cuda, row, n);
+    return multiply_group(cuda, &cuda->head, in, cuda->logits, cuda->vocab_stride, false);
 }

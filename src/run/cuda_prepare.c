@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "quant/types.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* While weights are loaded. */
@@ -249,6 +250,50 @@ fail:
     return status;
 }
 
+/* 1 / the values: inputs are divided by AWQ's scales that could not be folded. */
+static pare_status load_factors(loader *load, const pare_tensor *scale, int64_t n,
+                                const float **out)
+{
+    float *values = NULL;
+    pare_status status = PARE_OK;
+    if (!scale)
+        return PARE_OK;
+    PARE_TRY(load_one(load, scale, n, out)); /* checks, and makes the room */
+    PARE_TRY(pare_allocate((size_t)n, sizeof *values, "a vector", &values));
+    pare_type_get_traits(scale->type)->decode(scale->data, values, n);
+    for (int64_t i = 0; i < n; i++) {
+        values[i] = 1 / values[i];
+        if (!isfinite(values[i]) || values[i] == 0) {
+            status = pare_fail(PARE_FORMAT, "%s: tensor '%s', element %lld cannot be divided by",
+                               scale->file, scale->name, (long long)i);
+            goto fail;
+        }
+    }
+    PARE_TRY(gpu_upload(&load->cuda->gpu, (float *)*out, values, (size_t)n * sizeof *values));
+fail:
+    free(values);
+    return status;
+}
+
+/* What is done to the inputs of a layer's matrices. */
+static pare_status load_inputs(loader *load, cuda_layer *to, const pare_layer *from)
+{
+    cuda_state *cuda = load->cuda;
+    const pare_decoder *d = cuda->decoder;
+    const pare_tensor *apart[] = {from->q, from->k, from->v, NULL}, *joined[] = {from->qkv, NULL};
+    const pare_tensor *up[] = {from->up, d->gated_mlp ? from->gate : NULL, NULL};
+    const pare_tensor *output[] = {from->output, NULL}, *down[] = {from->down, NULL};
+    pare_status status;
+    PARE_TRY(cuda_start_rounding(cuda, &to->qkv, from->qkv ? joined : apart));
+    PARE_TRY(cuda_start_rounding(cuda, &to->output, output));
+    PARE_TRY(cuda_start_rounding(cuda, &to->up, up));
+    PARE_TRY(cuda_start_rounding(cuda, &to->down, down));
+    PARE_TRY(load_factors(load, from->output_scale, d->heads * d->head_dim, &to->output.factors));
+    PARE_TRY(load_factors(load, from->down_scale, d->mlp_hidden, &to->down.factors));
+fail:
+    return status;
+}
+
 static pare_status load_layer(loader *load, cuda_layer *to, const pare_layer *from)
 {
     const pare_decoder *d = load->cuda->decoder;
@@ -257,10 +302,7 @@ static pare_status load_layer(loader *load, cuda_layer *to, const pare_layer *fr
         {from->q, from->q_bias, q}, {from->k, from->k_bias, kv}, {from->v, from->v_bias, kv}};
     part joined = {from->qkv, from->qkv_bias, q + 2 * kv};
     pare_status status;
-    if (from->output_scale || from->down_scale)
-        return pare_fail(PARE_UNSUPPORTED,
-                         "%s: inputs that are divided by AWQ's scales: not on a GPU yet",
-                         load->cuda->model->info.path);
+    PARE_TRY(load_inputs(load, to, from));
     PARE_TRY(add_group(load, &to->qkv, from->qkv ? &joined : apart, from->qkv ? 1 : 3, d->hidden));
     PARE_TRY(
         add_group(load, &to->output, &(part){from->output, from->output_bias, d->hidden}, 1, q));
@@ -310,31 +352,10 @@ fail:
     return status;
 }
 
-/* Before anything is uploaded: does it fit? */
-static pare_status check_room(const cuda_state *cuda)
-{
-    size_t wanted = CUDA_STAGING, free_bytes = 0, total = 0;
-    for (size_t i = 0; i < cuda->model->tensor_count; i++) {
-        const pare_tensor *tensor = &cuda->model->tensors[i];
-        wanted += (size_t)pare_tensor_rows(tensor) *
-                  gpu_row_bytes(gpu_packed_type(tensor->type), pare_tensor_columns(tensor));
-    }
-    pare_status status = gpu_check(cudaMemGetInfo(&free_bytes, &total), "asking for free memory");
-    if (status == PARE_OK && wanted > free_bytes)
-        return pare_fail(
-            PARE_OUT_OF_MEMORY,
-            "GPU: out of memory: %s needs %.2f GB for its weights, %.2f of %.2f GB are "
-            "free: quantize it to at most %.1f of its bits",
-            cuda->model->info.path, (double)wanted / 1e9, (double)free_bytes / 1e9,
-            (double)total / 1e9, (double)free_bytes / (double)wanted);
-    return status;
-}
-
 pare_status cuda_prepare_weights(cuda_state *cuda)
 {
     loader load = {.cuda = cuda};
     pare_status status;
-    PARE_TRY(check_room(cuda));
     PARE_TRY(pare_allocate((size_t)cuda->decoder->layers, sizeof *cuda->layers, "layers",
                            &cuda->layers));
     PARE_TRY(gpu_allocate(&cuda->gpu, CUDA_STAGING, "staging", &load.staging));

@@ -246,6 +246,37 @@ pare_status pare_session_logits(pare_session *session, int64_t first, int64_t co
                 session->backend->logits(session->state, session->skipped + first, count, logits));
 }
 
+static pare_status best_of_logits(pare_session *session, int64_t first, int64_t count, int32_t *ids)
+{
+    int64_t vocab = session->model->decoder.vocab;
+    float *logits = NULL;
+    pare_status status;
+    PARE_TRY(pare_allocate((size_t)vocab, sizeof *logits, "logits", &logits));
+    for (int64_t t = 0; t < count; t++) {
+        PARE_TRY(pare_session_logits(session, first + t, 1, logits));
+        ids[t] = 0;
+        for (int32_t v = 1; v < vocab; v++)
+            if (logits[v] > logits[ids[t]])
+                ids[t] = v;
+    }
+fail:
+    free(logits);
+    return status;
+}
+
+pare_status pare_session_best(pare_session *session, int64_t first, int64_t count, int32_t *ids)
+{
+    if (!session->backend->best)
+        return best_of_logits(session, first, count, ids);
+    if (first < 0 || count < 1 || count > session->last - first)
+        return pare_fail(PARE_INVALID_ARGUMENT,
+                         "tokens after positions %lld to %lld: the last forward pass had %lld",
+                         (long long)first, (long long)(first + count - 1),
+                         (long long)session->last);
+    return told(session->backend,
+                session->backend->best(session->state, session->skipped + first, count, ids));
+}
+
 int64_t pare_session_position(const pare_session *session)
 {
     return session->positions[session->sequence];

@@ -14,6 +14,7 @@ struct attend_args {
     float *out;
     int64_t stride, out_stride;
     int tokens, past;
+    size_t sequence; /* bytes */
 };
 
 /* Rows of [ATTEND_KEYS][DIM] floats from the cache; zeros behind head_dim and past the end. */
@@ -21,12 +22,12 @@ template <class T, int DIM>
 __device__ inline void attend_fetch(const attend_args &a, const void *cache, int kv, int first,
                                     int end, float *to)
 {
-    const T *base = (const T *)cache + (size_t)kv * a.heads.capacity * a.heads.cache_dim;
+    const char *base = (const char *)cache + a.sequence + gpu_cache_row(a.heads, kv, first);
     for (int i = threadIdx.x; i < ATTEND_KEYS * (DIM / 8); i += ATTEND_THREADS) {
         int key = i / (DIM / 8), d = i % (DIM / 8) * 8;
         float v[8] = {};
         if (first + key < end && d < a.heads.cache_dim)
-            gpu_load8(base + (size_t)(first + key) * a.heads.cache_dim + d, v);
+            T::load8(base + (size_t)key * a.heads.row_bytes, d, a.heads.cache_dim, v);
         float4 *p = (float4 *)(to + key * DIM + d);
         p[0] = make_float4(v[0], v[1], v[2], v[3]);
         p[1] = make_float4(v[4], v[5], v[6], v[7]);
@@ -130,10 +131,11 @@ template <class T> static pare_status attend_typed(gpu_context *context, const a
 }
 
 extern "C" pare_status gpu_attend(gpu_context *context, const gpu_heads *heads, const float *qkv,
-                                  int64_t stride, int64_t tokens, int64_t past, float *out,
-                                  int64_t out_stride)
+                                  int64_t stride, int64_t sequence, int64_t tokens, int64_t past,
+                                  float *out, int64_t out_stride)
 {
-    attend_args a = {*heads, qkv, out, stride, out_stride, (int)tokens, (int)past};
-    return heads->cache_type == PARE_TYPE_F16 ? attend_typed<__half>(context, a)
-                                              : attend_typed<float>(context, a);
+    attend_args a = {*heads,     qkv,         out,       stride,
+                     out_stride, (int)tokens, (int)past, (size_t)sequence * heads->sequence_bytes};
+    return gpu_with_cache(heads->cache_type,
+                          [&](auto type) { return attend_typed<decltype(type)>(context, a); });
 }

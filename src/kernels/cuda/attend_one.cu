@@ -1,6 +1,7 @@
 /* Attention of one token, split over the cache.
  *
- * grid.x: a KV head and up to G of the query heads that share it; grid.y: a part of the positions.
+ * grid.x: a KV head and up to G of the query heads that share it; grid.y: a part of the positions;
+ * grid.z: a token, each of its own sequence.
  * A group of lanes takes a key, 8 elements each, and keeps a running maximum, sum and output for
  * every query head; groups, warps and parts are combined in that order, the parts by whichever
  * block ends last (always in the same order, so the bits do not depend on it). */
@@ -8,17 +9,19 @@
 
 #include <cfloat>
 
-enum { ONE_WARPS = 8, ONE_THREADS = ONE_WARPS * GPU_WARP, ONE_LEAST = 64 };
+enum { ONE_WARPS = 8, ONE_THREADS = ONE_WARPS * GPU_WARP };
+enum { ONE_LEAST = 64, /* positions of a part */ ONE_PER_PROCESSOR = 2 };
 
 struct one_args {
     gpu_heads heads;
     const float *qkv;
-    const gpu_control *control;
+    int64_t stride, out_stride;
+    const gpu_control *control; /* [grid.z] */
     float *out;
-    float *partial; /* [heads][parts][2 + head_dim] */
-    int *done;      /* [grid.x] */
-    int per_kv;     /* blocks in x for one KV head */
-    int key_lanes;  /* lanes of a key: a power of 2 */
+    char *scratch;        /* for each token: counters [grid.x], then [heads][parts][2 + head_dim] */
+    size_t token_scratch; /* bytes */
+    int per_kv;           /* blocks in x for one KV head */
+    int key_lanes;        /* lanes of a key: a power of 2 */
 };
 
 /* Adds another running softmax to this one. */
@@ -45,8 +48,8 @@ __device__ inline void one_walk(const one_args &a, const float (*q)[GPU_HEAD_DIM
     int lane = threadIdx.x % GPU_WARP, sub = lane % a.key_lanes, each = GPU_WARP / a.key_lanes;
     int step = ONE_WARPS * each;
     bool holds = 8 * sub < a.heads.cache_dim;
-    const T *keys = (const T *)a.heads.keys + base + 8 * sub;
-    const T *values = (const T *)a.heads.values + base + 8 * sub;
+    const char *keys = (const char *)a.heads.keys + base;
+    const char *values = (const char *)a.heads.values + base;
     float query[G][8];
 #pragma unroll
     for (int g = 0; g < G; g++)
@@ -59,8 +62,8 @@ __device__ inline void one_walk(const one_args &a, const float (*q)[GPU_HEAD_DIM
         bool live = position < end;
         float k[8] = {}, v[8] = {};
         if (live && holds) {
-            gpu_load8(keys + (size_t)position * a.heads.cache_dim, k);
-            gpu_load8(values + (size_t)position * a.heads.cache_dim, v);
+            T::load8(keys + (size_t)position * a.heads.row_bytes, 8 * sub, a.heads.cache_dim, k);
+            T::load8(values + (size_t)position * a.heads.row_bytes, 8 * sub, a.heads.cache_dim, v);
         }
 #pragma unroll
         for (int g = 0; g < G; g++) {
@@ -115,7 +118,8 @@ __global__ void __launch_bounds__(ONE_THREADS) one_kernel(const __grid_constant_
     gpu_release_next();
     /* Only the last kernel of a token changes control, and no kernel starts before the token in
      * front is complete: the position and the keys and values before it may be read already. */
-    int position = a.control->position;
+    gpu_control control = a.control[blockIdx.z];
+    int position = control.position;
     int low = h.window && position - h.window + 1 > 0 ? position - h.window + 1 : 0;
     int length = position + 1 - low;
     int part = (length + (int)gridDim.y - 1) / (int)gridDim.y;
@@ -126,17 +130,21 @@ __global__ void __launch_bounds__(ONE_THREADS) one_kernel(const __grid_constant_
         gpu_depend();
         return;
     }
-    size_t base = (size_t)kv * h.capacity * h.cache_dim;
+    size_t sequence = (size_t)control.sequence * h.sequence_bytes;
+    size_t base = sequence + gpu_cache_row(h, kv, 0);
 #if __CUDA_ARCH__ >= 900
-    if (threadIdx.x < 2) {
-        uint32_t row = h.cache_dim * (uint32_t)sizeof(T); /* a multiple of 16 */
-        const char *cache = (const char *)(threadIdx.x ? h.values : h.keys);
-        gpu_prefetch_bulk(cache + (base + (size_t)begin * h.cache_dim) * sizeof(T),
-                          row * (uint32_t)(end - begin));
+    if (threadIdx.x < 2) { /* whole pieces of 16 bytes */
+        const char *cache = (const char *)(threadIdx.x ? h.values : h.keys) + base;
+        uintptr_t from = (uintptr_t)(cache + (size_t)begin * h.row_bytes) & ~(uintptr_t)15;
+        uintptr_t to = (uintptr_t)(cache + (size_t)end * h.row_bytes) & ~(uintptr_t)15;
+        if (to > from)
+            gpu_prefetch_bulk((const void *)from, (uint32_t)(to - from));
     }
 #endif
     gpu_depend();
-    const float *heads = a.qkv + (kv * group + first_head) * dim;
+    const float *qkv = a.qkv + blockIdx.z * a.stride;
+    const float *heads = qkv + (kv * group + first_head) * dim;
+    float *out = a.out + blockIdx.z * a.out_stride;
     for (int i = warp; i < G + 2; i += ONE_WARPS) {
         if (i < count) {
             gpu_take_head(h, heads + i * dim, false, h.q_norm, position, q[i]);
@@ -147,10 +155,10 @@ __global__ void __launch_bounds__(ONE_THREADS) one_kernel(const __grid_constant_
                 q[i][d] = 0;
         } else if (end == position + 1) { /* this block sees the new position: it stores it */
             bool is_v = i == G + 1;
-            gpu_take_head(h, a.qkv + (h.heads + (is_v ? h.kv_heads : 0) + kv) * dim, is_v, h.k_norm,
+            gpu_take_head(h, qkv + (h.heads + (is_v ? h.kv_heads : 0) + kv) * dim, is_v, h.k_norm,
                           position, fresh[is_v]);
             /* Several blocks of one KV head write the same bytes, each before it reads them. */
-            gpu_store_head(h, kv, is_v, position, fresh[is_v]);
+            gpu_store_head(h, sequence, kv, is_v, position, fresh[is_v]);
         }
     }
     __syncthreads();
@@ -177,6 +185,9 @@ __global__ void __launch_bounds__(ONE_THREADS) one_kernel(const __grid_constant_
         }
     __syncthreads();
 
+    int *counters = (int *)(a.scratch + blockIdx.z * a.token_scratch);
+    int *done = counters + blockIdx.x;
+    float *partial = (float *)(counters + gridDim.x);
     for (int i = threadIdx.x; i < count * dim; i += ONE_THREADS) {
         int g = i / dim, d = i % dim, head = kv * group + first_head + g;
         float m = -FLT_MAX, l = 0, o[1] = {0};
@@ -185,10 +196,10 @@ __global__ void __launch_bounds__(ONE_THREADS) one_kernel(const __grid_constant_
             one_merge<1>(m, l, o, maxima[w][g], sums[w][g], o2);
         }
         if (parts == 1) {
-            a.out[head * dim + d] = o[0] / l;
+            out[head * dim + d] = o[0] / l;
             continue;
         }
-        float *to = a.partial + ((size_t)head * gridDim.y + blockIdx.y) * (2 + dim);
+        float *to = partial + ((size_t)head * gridDim.y + blockIdx.y) * (2 + dim);
         __stcg(to + 2 + d, o[0]);
         if (d == 0) {
             __stcg(to, m);
@@ -200,7 +211,7 @@ __global__ void __launch_bounds__(ONE_THREADS) one_kernel(const __grid_constant_
     __threadfence();
     __syncthreads();
     if (threadIdx.x == 0)
-        last = atomicAdd(&a.done[blockIdx.x], 1) == parts - 1;
+        last = atomicAdd(done, 1) == parts - 1;
     __syncthreads();
     if (!last)
         return;
@@ -208,15 +219,15 @@ __global__ void __launch_bounds__(ONE_THREADS) one_kernel(const __grid_constant_
     for (int i = threadIdx.x; i < count * dim; i += ONE_THREADS) {
         int g = i / dim, d = i % dim, head = kv * group + first_head + g;
         float m = -FLT_MAX, l = 0, o[1] = {0};
-        const float *from = a.partial + (size_t)head * gridDim.y * (2 + dim);
+        const float *from = partial + (size_t)head * gridDim.y * (2 + dim);
         for (int p = 0; p < parts; p++, from += 2 + dim) {
             float o2[1] = {__ldcg(from + 2 + d)};
             one_merge<1>(m, l, o, __ldcg(from), __ldcg(from + 1), o2);
         }
-        a.out[head * dim + d] = o[0] / l;
+        out[head * dim + d] = o[0] / l;
     }
     if (threadIdx.x == 0)
-        a.done[blockIdx.x] = 0;
+        *done = 0;
 }
 
 static int heads_of_block(const gpu_heads *h)
@@ -231,49 +242,80 @@ static int blocks_of_kv(const gpu_heads *h)
     return (h->heads / h->kv_heads + each - 1) / each;
 }
 
+/* Two blocks a multiprocessor where the positions suffice: one alone cannot keep enough of a long
+ * cache on its way. */
 static int parts_of(const gpu_context *context, const gpu_heads *h)
 {
-    int parts = context->multiprocessors / (h->kv_heads * blocks_of_kv(h));
+    int parts = ONE_PER_PROCESSOR * context->multiprocessors / (h->kv_heads * blocks_of_kv(h));
     return parts < 1 ? 1 : parts > 64 ? 64 : parts;
 }
 
-extern "C" size_t gpu_attention_scratch(const gpu_context *context, const gpu_heads *h)
+extern "C" size_t gpu_attention_scratch(const gpu_context *context, const gpu_heads *h,
+                                        int64_t tokens)
 {
     size_t blocks = (size_t)(h->kv_heads * blocks_of_kv(h));
-    return blocks * sizeof(int) +
-           (size_t)h->heads * (size_t)parts_of(context, h) * (2 + h->head_dim) * sizeof(float);
+    return (size_t)tokens *
+           (blocks * sizeof(int) +
+            (size_t)h->heads * (size_t)parts_of(context, h) * (2 + h->head_dim) * sizeof(float));
 }
 
-template <class T, int G> static pare_status attend_one(gpu_context *context, const one_args &a)
+extern "C" int gpu_cache_dim(pare_type cache_type, int64_t head_dim)
+{
+    bool blocks = cache_type == PARE_TYPE_Q8_0 || cache_type == PARE_TYPE_Q4_0;
+    return blocks ? (int)head_dim : (int)((head_dim + 7) / 8 * 8);
+}
+
+extern "C" size_t gpu_cache_row_bytes(pare_type cache_type, int cache_dim)
+{
+    size_t n = (size_t)cache_dim, scales = n / 32 * 2;
+    size_t bytes = cache_type == PARE_TYPE_F32    ? 4 * n
+                   : cache_type == PARE_TYPE_F16  ? 2 * n
+                   : cache_type == PARE_TYPE_Q8_0 ? n + scales
+                                                  : n / 2 + scales;
+    return (bytes + 7) / 8 * 8;
+}
+
+template <class T, int G>
+static pare_status attend_one(gpu_context *context, const one_args &a, int64_t tokens)
 {
     const gpu_heads *h = &a.heads;
-    dim3 grid((unsigned)(h->kv_heads * a.per_kv), (unsigned)parts_of(context, h));
+    dim3 grid((unsigned)(h->kv_heads * a.per_kv), (unsigned)parts_of(context, h), (unsigned)tokens);
     return gpu_launch(context, "attention", true, one_kernel<T, G>, grid, dim3(ONE_THREADS),
                       sizeof(float) * ONE_WARPS * G * (size_t)h->cache_dim, a);
 }
 
-template <class T> static pare_status attend_typed(gpu_context *context, const one_args &a)
+template <class T>
+static pare_status attend_typed(gpu_context *context, const one_args &a, int64_t tokens)
 {
     switch (heads_of_block(&a.heads)) {
     case 1:
-        return attend_one<T, 1>(context, a);
+        return attend_one<T, 1>(context, a, tokens);
     case 2:
-        return attend_one<T, 2>(context, a);
+        return attend_one<T, 2>(context, a, tokens);
     case 4:
-        return attend_one<T, 4>(context, a);
+        return attend_one<T, 4>(context, a, tokens);
     default:
-        return attend_one<T, 8>(context, a);
+        return attend_one<T, 8>(context, a, tokens);
     }
 }
 
 extern "C" pare_status gpu_attend_one(gpu_context *context, const gpu_heads *heads,
-                                      const float *qkv, const gpu_control *control, float *out,
-                                      void *scratch)
+                                      const float *qkv, int64_t stride, const gpu_control *control,
+                                      int64_t tokens, float *out, int64_t out_stride, void *scratch)
 {
-    one_args a = {*heads, qkv, control, out, NULL, (int *)scratch, blocks_of_kv(heads), 1};
-    a.partial = (float *)((int *)scratch + heads->kv_heads * a.per_kv);
+    one_args a = {*heads,
+                  qkv,
+                  stride,
+                  out_stride,
+                  control,
+                  out,
+                  (char *)scratch,
+                  gpu_attention_scratch(context, heads, 1),
+                  blocks_of_kv(heads),
+                  1};
     while (8 * a.key_lanes < heads->cache_dim)
         a.key_lanes *= 2;
-    return heads->cache_type == PARE_TYPE_F16 ? attend_typed<__half>(context, a)
-                                              : attend_typed<float>(context, a);
+    return gpu_with_cache(heads->cache_type, [&](auto type) {
+        return attend_typed<decltype(type)>(context, a, tokens);
+    });
 }

@@ -71,7 +71,7 @@ extern "C" pare_status gpu_dequantize(gpu_context *context, const gpu_weights *w
 
 struct embed_args {
     gpu_weights table, positions;
-    const int32_t *ids; /* NULL: control's token and position */
+    const int32_t *ids; /* NULL: the tokens and positions of control[] */
     const gpu_control *control;
     int64_t past, stride;
     float *x;
@@ -108,11 +108,11 @@ __global__ void embed_kernel(const embed_args a)
     gpu_depend();
     if (piece >= (int)(a.table.columns + 31) / 32 * 4)
         return;
-    int64_t t = blockIdx.y, token = a.ids ? a.ids[t] : a.control->token;
+    int64_t t = blockIdx.y, token = a.ids ? a.ids[t] : a.control[t].token;
     float *x = a.x + t * a.stride;
     add_any_row(a.table, token, piece, x, false);
     if (a.positions.data)
-        add_any_row(a.positions, a.ids ? a.past + t : a.control->position, piece, x, true);
+        add_any_row(a.positions, a.ids ? a.past + t : a.control[t].position, piece, x, true);
 }
 
 static pare_status embed(gpu_context *context, const embed_args &a, int64_t tokens, bool chain)
@@ -123,11 +123,11 @@ static pare_status embed(gpu_context *context, const embed_args &a, int64_t toke
                       a);
 }
 
-extern "C" pare_status gpu_embed_one(gpu_context *context, const gpu_weights *table,
-                                     const gpu_weights *positions, const gpu_control *control,
-                                     float *x)
+extern "C" pare_status gpu_embed_next(gpu_context *context, const gpu_weights *table,
+                                      const gpu_weights *positions, const gpu_control *control,
+                                      int64_t tokens, float *x, int64_t stride)
 {
-    return embed(context, {*table, *positions, NULL, control, 0, 0, x}, 1, true);
+    return embed(context, {*table, *positions, NULL, control, 0, stride, x}, tokens, true);
 }
 
 extern "C" pare_status gpu_embed(gpu_context *context, const gpu_weights *table,

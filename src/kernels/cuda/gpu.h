@@ -86,6 +86,7 @@ pare_status gpu_dequantize(gpu_context *context, const gpu_weights *weights, int
 
 typedef struct gpu_control {
     int32_t token, position; /* of the token that is decoded */
+    int32_t sequence;        /* whose cache it reads and writes */
 } gpu_control;
 
 typedef enum gpu_norm { GPU_NORM_NONE, GPU_NORM_RMS, GPU_NORM_LAYER } gpu_norm;
@@ -121,9 +122,11 @@ typedef struct gpu_matvec_args {
 pare_status gpu_matvec(gpu_context *context, const gpu_matvec_args *args, bool fast);
 int gpu_best_count(const gpu_context *context);
 
-/* x = embedding[token] (+ positions[position]); positions.data may be NULL. */
-pare_status gpu_embed_one(gpu_context *context, const gpu_weights *table,
-                          const gpu_weights *positions, const gpu_control *control, float *x);
+/* Row i of x = embedding[token] (+ positions[position]) of control[i], i < tokens; positions.data
+ * may be NULL. */
+pare_status gpu_embed_next(gpu_context *context, const gpu_weights *table,
+                           const gpu_weights *positions, const gpu_control *control, int64_t tokens,
+                           float *x, int64_t stride);
 
 typedef struct gpu_heads {
     int heads, kv_heads, head_dim;
@@ -133,26 +136,113 @@ typedef struct gpu_heads {
     const float *cosines, *sines; /* [positions][rope_dims / 2]; NULL: no rotation */
     int rope_dims;
     bool rope_pairs;
-    pare_type cache_type; /* F16 or F32 */
-    void *keys, *values;  /* [kv_heads][capacity][cache_dim] */
+    pare_type cache_type; /* F32, F16, Q8_0 or Q4_0 (heads.cuh has their rows) */
+    void *keys, *values;  /* [kv_heads][capacity] rows of gpu_cache_row_bytes; of sequence 0 */
+    size_t row_bytes;
+    size_t sequence_bytes; /* from one sequence's keys to the next one's */
     int64_t capacity;
     int window; /* 0: none */
     float scale;
 } gpu_heads;
 
-/* Rotates and stores the token's key and value, then attends: qkv [heads + 2 kv_heads][head_dim],
- * out [heads][head_dim]. Scratch: gpu_attention_scratch bytes, zeroed once; it may be shared by all
- * layers. */
+/* Elements of a row of the cache with its padding, and bytes: a multiple of 8. */
+int gpu_cache_dim(pare_type cache_type, int64_t head_dim);
+size_t gpu_cache_row_bytes(pare_type cache_type, int cache_dim);
+
+/* Rotates and stores the keys and values of `tokens` tokens, each of another sequence (control[i]),
+ * then attends: rows of qkv [heads + 2 kv_heads][head_dim], of out [heads][head_dim]. A token's
+ * result does not depend on how many there are. Scratch: gpu_attention_scratch bytes, zeroed once;
+ * it may be shared by all layers. */
 pare_status gpu_attend_one(gpu_context *context, const gpu_heads *heads, const float *qkv,
-                           const gpu_control *control, float *out, void *scratch);
-size_t gpu_attention_scratch(const gpu_context *context, const gpu_heads *heads);
+                           int64_t stride, const gpu_control *control, int64_t tokens, float *out,
+                           int64_t out_stride, void *scratch);
+size_t gpu_attention_scratch(const gpu_context *context, const gpu_heads *heads, int64_t tokens);
 
 /* The best of `count` becomes control->token, the position moves on; the id is also written to
  * ids[position]. */
 pare_status gpu_choose(gpu_context *context, const gpu_best *best, int count, gpu_control *control,
                        int32_t *ids);
-pare_status gpu_set_control(gpu_context *context, gpu_control *control, int32_t token,
-                            int32_t position);
+pare_status gpu_set_control(gpu_context *context, gpu_control *control, gpu_control value);
+
+/* ---- inputs that are rounded first ---- */
+
+/* The rules of kernels/int8.h. */
+typedef enum gpu_round_kind {
+    GPU_ROUND_TOKEN_127,
+    GPU_ROUND_TOKEN_128,
+    GPU_ROUND_TENSOR,
+    GPU_ROUND_OUTLIERS, /* TOKEN_127 beside columns in which some token reaches the threshold */
+} gpu_round_kind;
+
+typedef struct gpu_round_rule {
+    gpu_round_kind kind;
+    float threshold;
+} gpu_round_rule;
+
+typedef struct gpu_range {
+    float x, y; /* least, most */
+} gpu_range;
+
+typedef struct gpu_round_scratch {
+    uint8_t *outlier;  /* [columns] */
+    gpu_range *ranges; /* [tokens] */
+} gpu_round_scratch;
+
+/* In place: values of codes, outliers to FP16. The rule's statistics are over these tokens; the
+ * number of outlier columns is added to *outliers (may be NULL). */
+pare_status gpu_round_rows(gpu_context *context, float *x, int64_t stride, int64_t tokens,
+                           int64_t columns, const gpu_round_rule *rule,
+                           const gpu_round_scratch *scratch, int64_t *outliers);
+/* x[t][c] *= factors[c]. */
+pare_status gpu_scale_rows(gpu_context *context, float *x, int64_t stride, int64_t tokens,
+                           int64_t columns, const float *factors);
+
+/* ---- up to 64 tokens at once ---- */
+
+enum { GPU_FEW_MOST = 64, GPU_FEW_STEP = 128 };
+
+/* y[t] = W x[t] + bias and what follows, over packed weights that are read once; activations as
+ * FP16 (BF16 where the weights are). A token's result does not depend on the others or on their
+ * number.
+ */
+typedef struct gpu_few_args {
+    gpu_weights weights;
+    const float *bias;
+    const void *x; /* of gpu_few_pack */
+    int tokens;    /* 1 .. GPU_FEW_MOST */
+    float *y;      /* [tokens][y_stride] */
+    int64_t y_stride;
+    gpu_epilogue epilogue;
+    gpu_activation activation;
+    /* Not NULL: instead of y, as the next product's input. The padding up to whole steps must be
+     * zero. */
+    void *packed;
+    gpu_number packed_number;
+    float *partial; /* gpu_few_partial bytes */
+    int *done;      /* gpu_few_done bytes, zero; zero again afterwards */
+    int tiles;      /* set inside */
+} gpu_few_args;
+pare_status gpu_few(gpu_context *context, const gpu_few_args *args);
+size_t gpu_few_partial(const gpu_context *context, const gpu_weights *weights);
+size_t gpu_few_done(const gpu_weights *weights);
+/* Is there a kernel for it? (Not for F32, not on sm_75.) */
+bool gpu_few_takes(const gpu_context *context, pare_type type);
+
+typedef struct gpu_few_pack_args {
+    const float *x; /* [tokens][stride] */
+    int64_t stride, tokens, columns;
+    gpu_norm norm;
+    const float *norm_weight, *norm_bias; /* padded like x */
+    float epsilon;
+    gpu_number number; /* F16 or BF16 */
+    void *packed;      /* gpu_few_bytes; the padding of columns becomes zero */
+} gpu_few_pack_args;
+pare_status gpu_few_pack(gpu_context *context, const gpu_few_pack_args *args);
+size_t gpu_few_bytes(int64_t columns, int64_t tokens);
+
+/* ids[r]: the largest of a row's logits, the first of equal ones. */
+pare_status gpu_best_rows(gpu_context *context, const float *logits, int64_t stride, int64_t rows,
+                          int64_t vocab, int32_t *ids);
 
 /* ---- many tokens ---- */
 
@@ -167,11 +257,11 @@ pare_status gpu_activate_rows(gpu_context *context, const float *gate, const flo
                               gpu_activation activation, const gpu_planes *to);
 /* Norms and rotates q and k in place, stores k and v. */
 pare_status gpu_place_heads(gpu_context *context, const gpu_heads *heads, float *qkv,
-                            int64_t stride, int64_t tokens, int64_t past);
+                            int64_t stride, int64_t sequence, int64_t tokens, int64_t past);
 /* Positions past .. past + tokens - 1 attend to the cache, which holds them; out [heads *
  * head_dim] for each token. */
 pare_status gpu_attend(gpu_context *context, const gpu_heads *heads, const float *qkv,
-                       int64_t stride, int64_t tokens, int64_t past, float *out,
+                       int64_t stride, int64_t sequence, int64_t tokens, int64_t past, float *out,
                        int64_t out_stride);
 
 /* y[t][n] (+)= sum over k of x[t][k] w[n][k] + bias[n]: all products of planes whose indices add up

@@ -34,37 +34,151 @@ __device__ inline void gpu_take_head(const gpu_heads &h, const float *head, bool
     __syncwarp();
 }
 
-__device__ inline void gpu_store_head(const gpu_heads &h, int kv_head, bool is_v, int64_t position,
-                                      const float *values)
-{
-    size_t row = ((size_t)kv_head * h.capacity + position) * h.cache_dim;
-    void *cache = is_v ? h.values : h.keys;
-    for (int i = threadIdx.x % GPU_WARP; i < h.head_dim; i += GPU_WARP) {
-        if (h.cache_type == PARE_TYPE_F16)
-            ((__half *)cache)[row + i] = __float2half_rn(values[i]);
-        else
-            ((float *)cache)[row + i] = values[i];
-    }
-}
+/* ---- rows of the cache ----
+ *
+ * f32, f16   the numbers, padded to 8
+ * q8_0       a byte an element, then an FP16 scale for each 32
+ * q4_0       half a byte: of 8 elements, those of the first four in the low nibbles of 4 bytes;
+ *            then the scales
+ *
+ * so that a lane's 8 elements are one load. Codes and scales are those of the formats on disk. */
 
-/* Eight neighbours of a row of the cache. */
-__device__ inline void gpu_load8(const __half *p, float v[8])
-{
-    uint4 a = *(const uint4 *)p;
-    uint32_t q[4] = {a.x, a.y, a.z, a.w};
+struct gpu_cache_f32 {
+    __device__ static void load8(const char *row, int d, int, float v[8])
+    {
+        const float4 *p = (const float4 *)(row + 4 * d);
+        float4 a = p[0], b = p[1];
+        v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
+        v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+    }
+};
+
+struct gpu_cache_f16 {
+    __device__ static void load8(const char *row, int d, int, float v[8])
+    {
+        uint4 a = *(const uint4 *)(row + 2 * d);
+        uint32_t q[4] = {a.x, a.y, a.z, a.w};
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        float2 two = __half22float2(*(__half2 *)&q[i]);
-        v[2 * i] = two.x;
-        v[2 * i + 1] = two.y;
+        for (int i = 0; i < 4; i++) {
+            float2 two = __half22float2(*(__half2 *)&q[i]);
+            v[2 * i] = two.x;
+            v[2 * i + 1] = two.y;
+        }
+    }
+};
+
+/* Unsigned byte b of a word less ZERO: 2^23 + byte has the byte in its lowest bits. */
+template <int ZERO> __device__ inline float gpu_cache_code(uint32_t word, int b)
+{
+    return __uint_as_float(__byte_perm(word, 0x4b000000, 0x7650 | b)) - (8388608.0f + ZERO);
+}
+
+struct gpu_cache_q8 {
+    __device__ static void load8(const char *row, int d, int dim, float v[8])
+    {
+        uint2 q = *(const uint2 *)(row + d);
+        float scale = __half2float(__ushort_as_half(((const uint16_t *)(row + dim))[d / 32]));
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            v[i] = scale * gpu_cache_code<128>((i < 4 ? q.x : q.y) ^ 0x80808080, i % 4);
+    }
+};
+
+struct gpu_cache_q4 {
+    __device__ static void load8(const char *row, int d, int dim, float v[8])
+    {
+        uint32_t q = *(const uint32_t *)(row + d / 2);
+        float scale = __half2float(__ushort_as_half(((const uint16_t *)(row + dim / 2))[d / 32]));
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            v[i] = scale * gpu_cache_code<8>((i < 4 ? q : q >> 4) & 0x0f0f0f0f, i % 4);
+    }
+};
+
+__device__ inline float gpu_cache_inverse(float d)
+{
+    float inverse = d != 0 ? __fdiv_rn(1, d) : 0;
+    return isfinite(inverse) ? inverse : 0;
+}
+
+/* As pare_encode_q8_0: 32 elements, one a lane. */
+__device__ inline void gpu_store_q8(char *row, int dim, int block, float v)
+{
+    float most = fabsf(v);
+    for (int i = 16; i; i >>= 1)
+        most = fmaxf(most, __shfl_xor_sync(GPU_ALL, most, i));
+    float d = __fdiv_rn(most, 127), code = roundf(v * gpu_cache_inverse(d));
+    int lane = threadIdx.x % GPU_WARP;
+    row[32 * block + lane] = (char)(int)fminf(fmaxf(code, -127.0f), 127.0f);
+    if (lane == 0)
+        ((__half *)(row + dim))[block] = __float2half_rn(fminf(d, 65504.0f));
+}
+
+/* As pare_encode_q4_0: the value of largest magnitude, the first of equal ones, becomes code 0. */
+__device__ inline void gpu_store_q4(char *row, int dim, int block, float v)
+{
+    int lane = threadIdx.x % GPU_WARP, at = lane;
+    float extreme = v;
+    for (int i = 16; i; i >>= 1) {
+        float other = __shfl_xor_sync(GPU_ALL, extreme, i);
+        int from = __shfl_xor_sync(GPU_ALL, at, i);
+        if (fabsf(other) > fabsf(extreme) || (fabsf(other) == fabsf(extreme) && from < at)) {
+            extreme = other;
+            at = from;
+        }
+    }
+    float d = extreme / -8, shifted = v * gpu_cache_inverse(d) + 8.5f;
+    int code = shifted > 0 ? (int)fminf(shifted, 15.0f) : 0;
+    int high = __shfl_down_sync(GPU_ALL, code, 4);
+    if (lane % 8 < 4)
+        row[16 * block + lane / 8 * 4 + lane % 4] = (char)(code | high << 4);
+    if (lane == 0)
+        ((__half *)(row + dim / 2))[block] = __float2half_rn(fminf(fmaxf(d, -65504.0f), 65504.0f));
+}
+
+/* The row of a position, from the start of the sequence's keys or values. */
+__device__ inline size_t gpu_cache_row(const gpu_heads &h, int kv_head, int64_t position)
+{
+    return ((size_t)kv_head * h.capacity + position) * h.row_bytes;
+}
+
+/* `sequence`: the byte where its keys (and values) start. */
+__device__ inline void gpu_store_head(const gpu_heads &h, size_t sequence, int kv_head, bool is_v,
+                                      int64_t position, const float *values)
+{
+    char *row = (char *)(is_v ? h.values : h.keys) + sequence + gpu_cache_row(h, kv_head, position);
+    int lane = threadIdx.x % GPU_WARP;
+    if (h.cache_type == PARE_TYPE_Q8_0 || h.cache_type == PARE_TYPE_Q4_0) {
+        for (int b = 0; b < h.head_dim / 32; b++)
+            if (h.cache_type == PARE_TYPE_Q8_0)
+                gpu_store_q8(row, h.cache_dim, b, values[32 * b + lane]);
+            else
+                gpu_store_q4(row, h.cache_dim, b, values[32 * b + lane]);
+        return;
+    }
+    for (int i = lane; i < h.head_dim; i += GPU_WARP) {
+        if (h.cache_type == PARE_TYPE_F16)
+            ((__half *)row)[i] = __float2half_rn(values[i]);
+        else
+            ((float *)row)[i] = values[i];
     }
 }
 
-__device__ inline void gpu_load8(const float *p, float v[8])
+/* Calls f with a value of the cache's type. */
+template <class FUNCTION> static pare_status gpu_with_cache(pare_type type, FUNCTION f)
 {
-    float4 a = ((const float4 *)p)[0], b = ((const float4 *)p)[1];
-    v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
-    v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+    switch (type) {
+    case PARE_TYPE_F32:
+        return f(gpu_cache_f32());
+    case PARE_TYPE_F16:
+        return f(gpu_cache_f16());
+    case PARE_TYPE_Q8_0:
+        return f(gpu_cache_q8());
+    case PARE_TYPE_Q4_0:
+        return f(gpu_cache_q4());
+    default:
+        return gpu_check(cudaErrorNotSupported, "this type of KV cache");
+    }
 }
 
 #endif

@@ -98,7 +98,7 @@ extern "C" pare_status gpu_activate_rows(gpu_context *context, const float *gate
 struct place_args {
     gpu_heads heads;
     float *qkv;
-    int64_t stride, past;
+    int64_t stride, past, sequence;
 };
 
 /* A warp a head of a token. */
@@ -120,14 +120,15 @@ __global__ void place_kernel(const place_args a)
             head[i] = values[warp][i];
         return;
     }
-    gpu_store_head(a.heads, (unit - a.heads.heads) % a.heads.kv_heads, is_v, position,
-                   values[warp]);
+    gpu_store_head(a.heads, (size_t)a.sequence * a.heads.sequence_bytes,
+                   (unit - a.heads.heads) % a.heads.kv_heads, is_v, position, values[warp]);
 }
 
 extern "C" pare_status gpu_place_heads(gpu_context *context, const gpu_heads *heads, float *qkv,
-                                       int64_t stride, int64_t tokens, int64_t past)
+                                       int64_t stride, int64_t sequence, int64_t tokens,
+                                       int64_t past)
 {
-    place_args a = {*heads, qkv, stride, past};
+    place_args a = {*heads, qkv, stride, past, sequence};
     int units = heads->heads + 2 * heads->kv_heads, each = ROWS_THREADS / GPU_WARP;
     return gpu_launch(context, "rotating heads", false, place_kernel,
                       dim3((unsigned)((units + each - 1) / each), (unsigned)tokens),
@@ -178,15 +179,14 @@ extern "C" pare_status gpu_choose(gpu_context *context, const gpu_best *best, in
                       dim3(CHOOSE_THREADS), 0, best, count, control, ids);
 }
 
-__global__ void control_kernel(gpu_control *control, int32_t token, int32_t position)
+__global__ void control_kernel(gpu_control *control, gpu_control value)
 {
-    control->token = token;
-    control->position = position;
+    *control = value;
 }
 
-extern "C" pare_status gpu_set_control(gpu_context *context, gpu_control *control, int32_t token,
-                                       int32_t position)
+extern "C" pare_status gpu_set_control(gpu_context *context, gpu_control *control,
+                                       gpu_control value)
 {
     return gpu_launch(context, "the token's position", false, control_kernel, dim3(1), dim3(1), 0,
-                      control, token, position);
+                      control, value);
 }

@@ -34,6 +34,21 @@ static inline float2 __half22float2(__half2 h)
 {
     return {__half2float(h.x), __half2float(h.y)};
 }
+static inline __half2 __hsub2(__half2 a, __half2 b)
+{
+    return {__float2half_rn(__half2float(a.x) - __half2float(b.x)),
+            __float2half_rn(__half2float(a.y) - __half2float(b.y))};
+}
+static inline __half2 __hmul2(__half2 a, __half2 b)
+{
+    return {__float2half_rn(__half2float(a.x) * __half2float(b.x)),
+            __float2half_rn(__half2float(a.y) * __half2float(b.y))};
+}
+static inline __half2 __hfma2(__half2 a, __half2 b, __half2 c)
+{
+    return {__float2half_rn(__half2float(a.x) * __half2float(b.x) + __half2float(c.x)),
+            __float2half_rn(__half2float(a.y) * __half2float(b.y) + __half2float(c.y))};
+}
 static inline __half2 __floats2half2_rn(float a, float b)
 {
     return {__float2half_rn(a), __float2half_rn(b)};

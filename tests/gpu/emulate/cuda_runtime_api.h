@@ -101,6 +101,8 @@ extern char *emulated_shared;
 
 void emulated_block_barrier();
 void emulated_warp_barrier();
+/* mma.sync.m16n8k16: a warp's fragments as the PTX manual lays them out. */
+void emulated_mma(float c[4], const uint32_t a[4], const uint32_t b[2], bool bf16);
 uint64_t emulated_shuffle(uint64_t value, int from);
 void emulated_launch(dim3 grid, dim3 block, size_t shared, std::function<void()> body);
 
@@ -121,6 +123,12 @@ template <class T> T emulated_shuffle_as(T v, int from)
 static inline int atomicAdd(int *p, int v)
 {
     int old = *p;
+    *p += v;
+    return old;
+}
+static inline unsigned long long atomicAdd(unsigned long long *p, unsigned long long v)
+{
+    unsigned long long old = *p;
     *p += v;
     return old;
 }

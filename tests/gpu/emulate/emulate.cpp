@@ -88,6 +88,33 @@ uint64_t emulated_shuffle(uint64_t value, int from)
     return value;
 }
 
+extern "C" {
+#include "base/half.h"
+}
+
+static float matrix_number(uint32_t pair, int high, bool bf16)
+{
+    uint16_t bits = (uint16_t)(pair >> (16 * high));
+    return bf16 ? pare_bf16_to_f32(bits) : pare_f16_to_f32(bits);
+}
+
+void emulated_mma(float c[4], const uint32_t a[4], const uint32_t b[2], bool bf16)
+{
+    static uint32_t rows[THREADS / 32][32][4], columns[THREADS / 32][32][2];
+    int warp = device.current / 32, lane = device.current % 32;
+    memcpy(rows[warp][lane], a, sizeof rows[warp][lane]);
+    memcpy(columns[warp][lane], b, sizeof columns[warp][lane]);
+    emulated_warp_barrier();
+    for (int e = 0; e < 4; e++) /* row lane/4 + e/2 8, column lane%4 2 + e%2 */
+        for (int quad = 0; quad < 4; quad++)
+            for (int k = 0; k < 4; k++) {
+                uint32_t x = rows[warp][lane / 4 * 4 + quad][e / 2 + k / 2 * 2];
+                uint32_t y = columns[warp][(lane % 4 * 2 + e % 2) * 4 + quad][k / 2];
+                c[e] += matrix_number(x, k % 2, bf16) * matrix_number(y, k % 2, bf16);
+            }
+    emulated_warp_barrier();
+}
+
 static void run_fiber()
 {
     (*device.body)();
@@ -135,11 +162,12 @@ static void run(const emulated_kernel &k)
     device.body = &k.body;
     gridDim = {k.grid.x, k.grid.y, k.grid.z};
     blockDim = {k.block.x, k.block.y, k.block.z};
-    for (unsigned y = 0; y < k.grid.y; y++)
-        for (unsigned x = 0; x < k.grid.x; x++) {
-            blockIdx = {x, y, 0};
-            run_block();
-        }
+    for (unsigned z = 0; z < k.grid.z; z++)
+        for (unsigned y = 0; y < k.grid.y; y++)
+            for (unsigned x = 0; x < k.grid.x; x++) {
+                blockIdx = {x, y, z};
+                run_block();
+            }
 }
 
 /* ---- graphs ---- */
