@@ -241,7 +241,8 @@ pare_status pare_rounds_ratio(const double *a, const size_t *a_sizes, const doub
     for (size_t r = 0; r < rounds; r++)
         above[r] = log(above[r] / below[r]);
     pare_estimate e = pare_mean_interval(above, rounds);
-    *ratio = (pare_estimate){exp(e.value), exp(e.low), exp(e.high), e.coverage};
+    double value = exp(e.value), half = value * (e.high - e.value);
+    *ratio = (pare_estimate){value, fmax(value - half, 0), value + half, e.coverage};
 fail:
     free(below);
     free(above);

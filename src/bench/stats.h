@@ -54,8 +54,9 @@ pare_status pare_rounds_median(const double *samples, const size_t *sizes, size_
                                pare_estimate *out);
 
 /* b / a of two configurations whose rounds were run beside each other: the geometric mean of the
- * ratios of their medians, round by round, with Student's interval of the logarithms. What disturbs
- * a round disturbs both. Positive samples, at least two rounds. */
+ * ratios of their medians, round by round, with Student's interval of the logarithms as relative
+ * half-widths (exponents of two rounds' would be astronomic). What disturbs a round disturbs both.
+ * Positive samples, at least two rounds. */
 pare_status pare_rounds_ratio(const double *a, const size_t *a_sizes, const double *b,
                               const size_t *b_sizes, size_t rounds, pare_estimate *ratio);
 

@@ -224,23 +224,38 @@ static const char *metric_of(pare_preference prefer)
                                           : "decode_tokens_per_s";
 }
 
+#define SAME_MEMORY 1.01 /* what nobody would choose by, as in the fronts */
+
 /* Not distinguishable in what is preferred: then less loss decides where it differs clearly, then
- * less memory. */
-static bool better_among_tied(const pare_candidate *a, const pare_candidate *b)
+ * (among the smallest) more speed where that does, then less memory. Why a is better than b; NULL
+ * where it is not. */
+static const char *better_among_tied(const pare_candidate *a, const pare_candidate *b,
+                                     pare_preference prefer)
 {
     if (!a->loss.absent && !b->loss.absent && a->loss.high < b->loss.low)
-        return true;
+        return "the smaller loss";
     if (!a->loss.absent && !b->loss.absent && b->loss.high < a->loss.low)
-        return false;
-    return !a->memory.absent && !b->memory.absent && a->memory.value < b->memory.value;
+        return NULL;
+    if (prefer == PARE_PREFER_MEMORY) {
+        pare_measure speed = pare_cell_ratio(a->cell, b->cell, "decode_tokens_per_s");
+        if (!speed.absent && speed.low > 1)
+            return "the higher speed";
+        if (!speed.absent && speed.high < 1)
+            return NULL;
+    }
+    return !a->memory.absent && !b->memory.absent && a->memory.value < b->memory.value
+               ? "the smaller memory"
+               : NULL;
 }
 
 /* Not distinguishable from the best: by the comparison of the two, which is paired where it can be;
- * for memory and the balance by their intervals. */
+ * for the balance by their intervals, for memory where it is the same within 1 %. */
 static bool is_tied(const pare_candidate *best, const pare_candidate *c, pare_preference prefer)
 {
     bool overlap = c->interval.high >= best->interval.low;
-    if ((prefer != PARE_PREFER_SPEED && prefer != PARE_PREFER_ENERGY) || c == best)
+    if (prefer == PARE_PREFER_MEMORY)
+        return c->memory.value <= SAME_MEMORY * best->memory.value;
+    if (prefer == PARE_PREFER_BALANCED || c == best)
         return overlap;
     pare_measure ratio = pare_cell_ratio(c->cell, best->cell, metric_of(prefer));
     return ratio.absent ? overlap : ratio.low <= 1 && ratio.high >= 1;
@@ -255,7 +270,7 @@ static void settle_ties(pare_advice *advice, pare_preference prefer)
         tied += all[i].tied;
     }
     for (int i = 1; i < advice->accepted && tied > 1; i++)
-        if (all[i].tied && better_among_tied(&all[i], &all[chosen]))
+        if (all[i].tied && better_among_tied(&all[i], &all[chosen], prefer))
             chosen = i;
     pare_candidate best = all[chosen];
     memmove(&all[1], &all[0], (size_t)chosen * sizeof *all);
@@ -291,13 +306,15 @@ static void decide(pare_advice *advice, pare_preference prefer)
     pare_measure ratio = pare_measure_ratio(best->interval, next->interval);
     pare_number(factor, ratio, PARE_UNIT_FACTOR, true);
     if (next->tied && best->tied) {
-        bool loss = !best->loss.absent && !next->loss.absent && best->loss.high < next->loss.low;
-        snprintf(advice->decided, size,
-                 "%s (%s) and %s (%s) are not distinguishable by %s: %s decided.",
-                 best->cell->label, a, next->cell->label, b,
-                 prefer == PARE_PREFER_BALANCED ? "the balance of speed, memory and quality"
-                                                : in_sentence(metric, factor),
-                 loss ? "the smaller loss" : "the smaller memory");
+        const char *why = better_among_tied(best, next, prefer);
+        bool memory = prefer == PARE_PREFER_MEMORY;
+        snprintf(advice->decided, size, "%s (%s) and %s (%s) %s%s: %s decided.", best->cell->label,
+                 a, next->cell->label, b,
+                 memory ? "need the same memory within 1 %" : "are not distinguishable by ",
+                 memory                           ? ""
+                 : prefer == PARE_PREFER_BALANCED ? "the balance of speed, memory and quality"
+                                                  : in_sentence(metric, factor),
+                 why ? why : "the smaller memory");
     } else {
         snprintf(advice->decided, size, "%s (%s) leads; %s (%s) comes next: %s %s.",
                  best->cell->label, a, next->cell->label, b, factor,

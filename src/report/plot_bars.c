@@ -9,7 +9,8 @@ typedef struct layout {
     const pare_bars *bars;
     pare_box plot;
     pare_axis y;
-    double slot; /* width of a group */
+    double slot;    /* width of a group */
+    double highest; /* of the values */
     bool markers, number_turned, numbered, label_turned;
 } layout;
 
@@ -18,10 +19,20 @@ static const double LABEL_TURN = 38; /* degrees */
 static const pare_text number_text = {.size = 9.5, .ink = PARE_INK_TEXT};
 /* Values that differ more are not readable as lengths from zero. */
 #define MOST_RATIO PARE_BARS_MOST_RATIO
+#define MOST_WHISKER 2.0 /* of the highest value */
 
 static const pare_bar *bar_at(const pare_bars *bars, int g, int s)
 {
     return &bars->bars[g * bars->series + s];
+}
+
+/* An interval many times as long as the highest bar would press all bars flat: it is cut. */
+static pare_measure within_sight(pare_measure m, double highest)
+{
+    double most = highest > 0 ? MOST_WHISKER * highest : INFINITY;
+    m.high = fmin(m.high, fmax(most, m.value));
+    m.low = fmax(m.low, fmin(-most, m.value));
+    return m;
 }
 
 static void scale(layout *l)
@@ -36,9 +47,10 @@ static void scale(layout *l)
             high = fmax(high, bars->bars[i].value.value);
         }
     l->markers = !bars->never_log && low > 0 && (bars->log || high > MOST_RATIO * low);
+    l->highest = high;
     l->y = pare_axis_empty(unit, l->markers);
     for (int i = 0; i < bars->groups * bars->series; i++)
-        pare_axis_include(&l->y, bars->bars[i].value);
+        pare_axis_include(&l->y, within_sight(bars->bars[i].value, high));
     if (isfinite(bars->reference))
         pare_axis_include_value(&l->y, bars->reference);
     pare_axis_close(&l->y, 0.08, !l->markers);
@@ -115,8 +127,8 @@ static void draw_bar(const layout *l, int g, int s)
         return;
     }
     double y = pare_axis_place(&l->y, bar->value.value);
-    double low = pare_axis_place(&l->y, bar->value.low),
-           high = pare_axis_place(&l->y, bar->value.high);
+    pare_measure shown = within_sight(bar->value, l->highest);
+    double low = pare_axis_place(&l->y, shown.low), high = pare_axis_place(&l->y, shown.high);
     bool below = bar->value.value < 0;
     pare_box box = {left + width * 0.04, fmin(y, zero), width * 0.92, fabs(zero - y)};
     if (!l->markers)
