@@ -189,8 +189,79 @@ def check_numbers(out):
     return numbers
 
 
+# ---- numbers in sentences ----
+
+SPEEDS, SHARES, SIZES, RATIOS, REST = "tokens/s", "%", "B", "x", "other"
+CONSTANTS = {"95 %", "1 %", "3 %", "5 %", "10 %", "50 %", "0 %", "1x", "0x", "2x"}  # of the tests and the wishes, not results
+NUMBER = re.compile(r"(?<![\w.-])([+-]?\d+(?:\.\d+)?)(?: ± ([\d.]+))?( ?)(tokens/s|%|x\b|[kMGT]?B\b(?!/s)|op/byte|[kMGT]B/s|[GT](?:FL)?OP/s)")
+
+
+def pools(cells, flat):
+    """What a number of each unit may be: a stored value, one against the baseline, a ratio of two cells of one model, a saving."""
+    found = {SPEEDS: [], SHARES: [], SIZES: [], RATIOS: [], REST: []}
+    metrics = {name for _, name in flat} | set(DERIVED) | {"quality_loss"}
+    for metric in metrics:
+        values = {c: v for c in cells if (v := expected(flat, c, metric)) is not None}
+        kind = (SPEEDS if metric.endswith("tokens_per_s") else SIZES if metric.endswith("bytes") else SHARES if metric in
+                ("quality_loss", "top1") or metric.endswith(("_share", "_reduction", "utilization")) else REST)
+        found[kind] += values.values()
+        if metric.endswith("reduction"):  # "needs 37 % more"
+            found[kind] += [-v for v in values.values()]
+        if metric.endswith("speedup"):
+            found[RATIOS] += values.values()
+        for a, x in values.items():
+            for b, y in values.items():
+                if y > 0 and a != b and a.split("/")[0] == b.split("/")[0] and (kind in (SPEEDS, SIZES)):
+                    found[RATIOS].append(x / y)
+    return found
+
+
+def check_sentences(sentences, cells, flat, more):
+    """Every number with a unit is one of those, rounded to the digits that are shown. Returns how many there were."""
+    known, count = pools(cells, flat), 0
+    for kind, values in more.items():
+        known[kind] += values
+    for sentence in sentences:
+        for number, _, space, unit in NUMBER.findall(sentence):
+            if number.lstrip("+-") + space + unit in CONSTANTS:
+                continue
+            kind = unit if unit in known else SIZES if unit.endswith("B") else REST
+            scale = {"%": 0.01}.get(unit, {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}.get(unit[0], 1))
+            half = 0.5000001 * 10 ** -len(number.partition(".")[2]) * scale
+            assert any(abs(float(number) * scale - v) <= half for v in known[kind]), (number + space + unit, sentence)
+            count += 1
+    return count
+
+
+def check_all_sentences(out):
+    cells, flat = stored_values()
+    facts = json.loads(sqlite3.connect(store).execute("SELECT facts FROM machines").fetchone()[0])
+    limits = [study_fixture.BANDWIDTH, study_fixture.INT8, study_fixture.BF16, study_fixture.FP32]
+    caches = [2 * p[1] * p[4] * p[5] * 2 * p[7] for p in study_fixture.MODELS.values()]  # keys and values at the full context
+    more = {REST: limits + [p / study_fixture.BANDWIDTH for p in limits[1:]], SIZES: caches + [facts["memory_bytes"]]}
+    text = read(out, "index.html")
+    page = [re.sub(r"<[^>]+>", "", li).replace("&amp;", "&") for li in re.findall(r"<li[^>]*>(.*?)</li>", text, re.S)]
+    count = check_sentences(page, cells, flat, more)
+    slides = 0
+    if shutil.which("pdftotext"):
+        shown = subprocess.run(["pdftotext", os.path.join(out, "slides.pdf"), "-"], capture_output=True, text=True, check=True).stdout
+        for title in ("Findings", "Co-design principles", "Recommendations by scenario"):
+            parts = [p for p in shown.split("\f") if p.startswith(title)]
+            assert parts, title
+            slides += check_sentences([" ".join(p.split()) for p in parts], cells, flat, more)
+    # The check can fail.
+    try:
+        check_sentences(["It decodes at 123.456 tokens/s."], cells, flat, more)
+    except AssertionError:
+        return count, slides
+    raise AssertionError("a number that nobody measured was accepted")
+
+
 out = report("full")
 numbers = check_numbers(out)
+in_page, in_slides = check_all_sentences(out)
+assert in_page > 60, in_page
+print(f"{numbers} numbers of the table, {in_page} in the page's sentences and {in_slides} in the slides' are those of the store")
 assert numbers > 500, numbers
 for name in NAMES:
     for ending, magic in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
