@@ -23,6 +23,25 @@ static inline float pare_int8_nearest(float x)
     return (x + shift) - shift;
 }
 
+/* To the nearest value of FP16, ties to even; its largest value where x is beyond. Without
+ * branches: compilers vectorize it. */
+static inline float pare_int8_half(float x)
+{
+    uint32_t bits, rest, normal;
+    float small, value;
+    memcpy(&bits, &x, sizeof bits);
+    rest = bits & 0x7fffffff;
+    memcpy(&small, &rest, sizeof small);
+    small = (small + 0.5f) - 0.5f; /* the step of subnormals is that of [0.5, 1) in FP32 */
+    normal = (rest + 0xfff + (rest >> 13 & 1)) & ~0x1fffu;
+    normal = normal < 0x477fe000 ? normal : 0x477fe000;
+    memcpy(&rest, &small, sizeof rest);
+    rest = (bits & 0x7fffffff) < 0x38800000 ? rest : normal;
+    rest |= bits & 0x80000000;
+    memcpy(&value, &rest, sizeof value);
+    return value;
+}
+
 /* The largest magnitude below the threshold (0: of all). Bits of magnitudes order like the
  * magnitudes, and comparing integers is what compilers vectorize. */
 static inline float pare_int8_largest(const float *x, int64_t n, float threshold)

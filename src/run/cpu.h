@@ -160,6 +160,7 @@ typedef struct cpu_inputs {
     pare_range own;     /* the tokens that this thread prepares */
     bool complete;      /* all rows are there for every thread to read; otherwise only its own, or a
                            copy of its own */
+    bool copied;        /* x is this thread's own copy */
     int64_t statistics; /* layer * PARE_BLOCK_INPUTS + input: where outliers are counted */
     int index, count;   /* of threads */
 } cpu_inputs;

@@ -3,7 +3,6 @@
  * are those of the library's integers times its scales. */
 #include "run/cpu.h"
 
-#include "base/half.h"
 #include "kernels/int8.h"
 
 #include <math.h>
@@ -13,12 +12,23 @@ enum { CPU_EXTREMES = CPU_LINE / sizeof(float) };
 
 /* ---- LLM.int8() ---- */
 
-/* Each thread looks at its share of the columns. */
+/* Inputs become FP16 first, as in bitsandbytes: the threshold, the scale and the codes are of FP16
+ * values, whatever the model computes in. Each thread has its share of the columns. */
+static void round_to_half(const cpu_inputs *in, pare_range columns)
+{
+    if (in->copied)
+        columns = (pare_range){0, in->columns};
+    for (int64_t t = 0; t < in->tokens; t++)
+        for (int64_t c = columns.first; c < columns.last; c++)
+            in->x[t * in->stride + c] = pare_int8_half(in->x[t * in->stride + c]);
+}
+
 static void find_outliers(const cpu_state *cpu, const cpu_inputs *in)
 {
     const float threshold = cpu->decoder->outlier_threshold;
     pare_range columns = pare_share(in->columns, CPU_SHARE, in->index, in->count);
     bool *outliers = cpu->statistics.outliers;
+    round_to_half(in, columns);
     for (int64_t c = columns.first; c < columns.last; c++)
         outliers[c] = false;
     for (int64_t t = 0; t < in->tokens && threshold > 0; t++) {
@@ -158,7 +168,7 @@ void cpu_round_tokens(const pare_int8_rule *rule, const cpu_inputs *inputs, pare
             pare_int8_codes(rule, scale, x, c, n, codes);
             for (int64_t i = c; i < c + n; i++)
                 x[i] = rule->outliers && rule->outliers[i]
-                           ? pare_f16_to_f32(pare_f32_to_f16(pare_int8_kept(x[i])))
+                           ? x[i] /* FP16 already */
                            : scale * (float)(codes[i - c] - rule->zero);
         }
     }

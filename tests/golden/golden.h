@@ -17,11 +17,13 @@
 #include <math.h>
 #include <pare/eval.h>
 #include <pare/model.h>
+#include <pare/quant.h>
 #include <pare/session.h>
 #include <pare/tokenizer.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { GOLDEN_SKIP = 77, GOLDEN_PATH = 1024 };
 
@@ -207,6 +209,94 @@ static inline void golden_perplexity(const pare_model *model, const int32_t *ids
     assert_int_equal(r.tokens, tokens);
     if (!(fabs(r.perplexity / expected - 1) <= tolerance))
         fail_msg("%s: perplexity %g, expected %g", what, r.perplexity, expected);
+}
+
+/* ---- quantized copies of a reference model against other implementations ---- */
+
+typedef struct golden_model {
+    const char *name;
+    char path[GOLDEN_PATH];
+    pare_model *model;
+    int32_t *ids; /* WikiText-2's, joined */
+    int64_t count;
+} golden_model;
+
+static inline void golden_model_open(golden_model *m, const char *name)
+{
+    char path[128];
+    *m = (golden_model){.name = name};
+    snprintf(path, sizeof path, "models/%s", name);
+    golden_path(m->path, path);
+    golden_ok(pare_model_open(m->path, &m->model));
+    m->ids = golden_wikitext(m->path, true, &m->count);
+}
+
+static inline void golden_model_close(golden_model *m)
+{
+    pare_model_close(m->model);
+    free(m->ids);
+}
+
+/* The KL divergence that golden/FILE has of the model in `entry` (of `group`, or NULL). */
+static inline double golden_kld(const golden_model *m, const char *file, const char *group,
+                                const char *entry)
+{
+    char path[128];
+    snprintf(path, sizeof path, "golden/%s", file);
+    json_t *root = golden_json(path);
+    json_t *model = json_object_get(json_object_get(root, "models"), m->name);
+    json_t *found = json_object_get(group ? json_object_get(model, group) : model, entry);
+    double kld = json_number_value(json_object_get(found, "kld"));
+    if (!(kld > 0))
+        fail_msg("%s has no divergence of '%s'", file, entry);
+    json_decref(root);
+    return kld;
+}
+
+/* Quantizes the model and measures the copy's divergence over the first windows of 1024 tokens. */
+static inline double golden_divergence(const golden_model *m, pare_quantize_options options,
+                                       pare_activations activations, int64_t windows)
+{
+    char folder[] = "/tmp/pare-golden-XXXXXX", name[64];
+    pare_quantize_result written;
+    pare_model *copy = NULL;
+    assert_non_null(mkdtemp(folder));
+    snprintf(name, sizeof name, "%s/model.gguf", folder);
+    options.output = name;
+    golden_ok(pare_quantize(m->model, &options, &written));
+    pare_quantize_result_free(&written);
+    golden_ok(pare_model_open(name, &copy));
+    pare_eval_options eval = pare_eval_options_default();
+    eval.context = 1024;
+    eval.max_windows = windows;
+    eval.session.activations = activations;
+    pare_eval_result r;
+    golden_ok(pare_eval_run(copy, m->model, m->ids, m->count, &eval, NULL, &r));
+    pare_model_close(copy);
+    remove(name);
+    rmdir(folder);
+    return r.kld_mean;
+}
+
+/* The ids of data/calibration.txt, to be freed. */
+static inline pare_calibration golden_calibration(const golden_model *m, int64_t sequences,
+                                                  int64_t length)
+{
+    char path[GOLDEN_PATH], *text;
+    size_t size, n;
+    int32_t *ids;
+    pare_tokenizer *tokenizer;
+    golden_path(path, "data/calibration.txt");
+    golden_ok(pare_read_file(path, 1 << 24, &text, &size));
+    golden_ok(pare_tokenizer_open(m->path, &tokenizer));
+    golden_ok(pare_tokenizer_encode(tokenizer, text, size, 0, &ids, &n));
+    pare_tokenizer_close(tokenizer);
+    free(text);
+    return (pare_calibration){.ids = ids,
+                              .count = n,
+                              .sequences = sequences,
+                              .length = length,
+                              .source = "calibration.txt"};
 }
 
 #endif
