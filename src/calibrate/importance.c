@@ -1,6 +1,7 @@
 #include "calibrate/importance.h"
 
 #include "base/fail.h"
+#include "calibrate/spill.h"
 #include "calibrate/walk.h"
 
 #include <stdio.h>
@@ -12,8 +13,8 @@ typedef struct measure {
     const pare_calibration *calibration;
     const pare_progress *progress;
     int threads;
-    float *hidden; /* [sequences][length] rows of `stride` floats */
-    size_t hidden_bytes;
+    float *hidden;     /* [sequences][length] rows of `stride` floats */
+    pare_spill states; /* what they lie in */
     int64_t stride, widest;
     double *squares; /* [PARE_BLOCK_INPUTS][widest] of the present block */
 } measure;
@@ -70,8 +71,9 @@ static pare_status measure_block(measure *m, int64_t layer, pare_imatrix *matrix
         return status;
     memset(m->squares, 0, (size_t)(PARE_BLOCK_INPUTS * m->widest) * sizeof *m->squares);
     for (int64_t s = 0; s < c->sequences && status == PARE_OK; s++) {
-        pare_block_forward(block, m->hidden + s * c->length * m->stride, m->stride, c->length,
-                           PARE_BLOCK_INPUTS, add_squares, m);
+        float *hidden = m->hidden + s * c->length * m->stride;
+        pare_block_forward(block, hidden, m->stride, c->length, PARE_BLOCK_INPUTS, add_squares, m);
+        pare_spill_release(hidden, (size_t)(c->length * m->stride) * sizeof *hidden);
         status = advance(m, layer, s);
     }
     if (status == PARE_OK)
@@ -84,16 +86,18 @@ static pare_status start(measure *m)
 {
     const pare_decoder *d = &m->model->decoder;
     const pare_calibration *c = m->calibration;
+    const char *what = "hidden states of the calibration text";
+    size_t bytes;
     pare_status status;
     m->stride = (d->hidden + 15) / 16 * 16;
     m->widest = d->hidden > d->mlp_hidden ? d->hidden : d->mlp_hidden;
     if (m->widest < d->heads * d->head_dim)
         m->widest = d->heads * d->head_dim;
     if (__builtin_mul_overflow((size_t)(c->sequences * c->length),
-                               (size_t)m->stride * sizeof(float), &m->hidden_bytes))
-        return pare_fail_memory(SIZE_MAX, "hidden states of the calibration text");
-    PARE_TRY(
-        pare_pages_allocate(m->hidden_bytes, "hidden states of the calibration text", &m->hidden));
+                               (size_t)m->stride * sizeof(float), &bytes))
+        return pare_fail_memory(SIZE_MAX, what);
+    PARE_TRY(pare_spill_create(NULL, bytes, what, &m->states));
+    m->hidden = m->states.data;
     PARE_TRY(pare_allocate((size_t)(PARE_BLOCK_INPUTS * m->widest), sizeof *m->squares,
                            "sums of squares", &m->squares));
     for (int64_t s = 0; s < c->sequences; s++)
@@ -122,7 +126,7 @@ pare_status pare_importance_measure(const pare_model *model, const pare_calibrat
             pare_arena_copy(&matrix->arena, calibration->source, strlen(calibration->source));
     PARE_TRY(pare_imatrix_finish(matrix, "calibration"));
 fail:
-    pare_pages_free(m.hidden, m.hidden_bytes);
+    pare_spill_free(&m.states);
     free(m.squares);
     if (status != PARE_OK)
         pare_imatrix_free(matrix);

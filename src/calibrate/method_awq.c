@@ -32,6 +32,7 @@ typedef struct awq_state {
     const pare_model *model;
     const pare_quantize_result *plan;
     pare_rescaled done;
+    pare_work work;
 } awq_state;
 
 /* ---- the error of one way of rounding ---- */
@@ -267,7 +268,8 @@ static pare_status encode_matrix(awq_state *state, const pare_rescale *r, pare_p
     PARE_TRY(pare_allocate((size_t)j.matrix->rows, j.row_bytes, j.item->name, &rows));
     j.encoded = rows;
     pare_pool_run(pool, encode_share, &j);
-    status = pare_rescaled_add(&state->done, j.matrix->source, rows);
+    status = pare_rescaled_add(&state->done, j.matrix->source, rows,
+                               (size_t)j.matrix->rows * j.row_bytes);
 fail:
     free(j.scratch);
     return status;
@@ -295,6 +297,7 @@ static pare_status do_block(void *user, pare_block *block, const pare_statistics
 {
     awq_state *state = user;
     pare_pool *pool = pare_block_pool(block);
+    const size_t first = state->done.count;
     pare_rescale r;
     pare_status status;
     PARE_TRY(pare_rescale_start(&r, state->model, state->plan, block, statistics->layer));
@@ -307,10 +310,17 @@ static pare_status do_block(void *user, pare_block *block, const pare_statistics
             PARE_TRY(
                 encode_matrix(state, &r, pool, m, statistics->inputs[r.matrices[m].input].gram));
     }
-    status = pare_rescaled_add_rest(&state->done, &r);
+    PARE_TRY(pare_rescaled_add_rest(&state->done, &r));
+    status = pare_rescaled_keep(&state->done, first, statistics->layer, &state->work);
 fail:
     pare_rescale_free(&r);
     return status;
+}
+
+static bool finished(void *user, int64_t layer)
+{
+    awq_state *state = user;
+    return pare_rescaled_restore(&state->done, state->model, state->plan, layer, &state->work);
 }
 
 /* ---- the method ---- */
@@ -318,8 +328,10 @@ fail:
 static void finish(void *opaque)
 {
     awq_state *state = opaque;
-    if (state)
+    if (state) {
         pare_rescaled_free(&state->done);
+        pare_work_close(&state->work);
+    }
     free(state);
 }
 
@@ -339,14 +351,16 @@ static pare_status check(const pare_model *model, const pare_quantize_result *pl
 static pare_status start(const pare_model *model, const pare_quantize_options *options,
                          const pare_quantize_result *plan, void **out)
 {
-    static const pare_statistics_wish wish = {.grams = true, .what = "awq"};
+    static const pare_statistics_wish wish = {.grams = true, .finished = finished, .what = "awq"};
     awq_state *state;
     pare_status status = pare_allocate(1, sizeof *state, "AWQ", &state);
     *out = state;
     if (status != PARE_OK)
         return status;
-    *state = (awq_state){.model = model, .plan = plan};
+    *state = (awq_state){.model = model, .plan = plan, .work.fd = -1};
     status = check(model, plan);
+    if (status == PARE_OK)
+        status = pare_work_open(model, options, plan, "awq 1: 20 ratios, 10 clips", &state->work);
     return status == PARE_OK ? pare_statistics_walk(model, options, &wish, do_block, state)
                              : status;
 }

@@ -90,6 +90,7 @@ static bool restore_grams(state *s)
         if (!kept)
             return false;
         memcpy(gram->g, kept, pare_output_gram_bytes(gram));
+        pare_spill_release(gram->g, pare_output_gram_bytes(gram));
     }
     return true;
 }
@@ -102,7 +103,7 @@ static pare_status measure_grams(const pare_model *model, const pare_quantize_op
     int64_t length = c->length < WINDOW ? c->length : WINDOW,
             windows = c->sequences * c->length / length;
     pare_status status;
-    PARE_TRY(pare_output_grams_create(model, &s->grams));
+    PARE_TRY(pare_output_grams_create(model, options->output, &s->grams));
     if (restore_grams(s))
         return PARE_OK;
     for (size_t i = 0; i < s->grams.count; i++) /* part of it may have been there */
@@ -115,6 +116,7 @@ static pare_status measure_grams(const pare_model *model, const pare_quantize_op
         char name[256];
         name_gram(gram, name);
         PARE_TRY(pare_work_add(&s->walk.work, name, gram->g, pare_output_gram_bytes(gram)));
+        pare_spill_release(gram->g, pare_output_gram_bytes(gram));
     }
     PARE_TRY(pare_work_add(&s->walk.work, "tokens of outputs", &s->grams.items[0].tokens,
                            sizeof s->grams.items[0].tokens)); /* the last: all of it is there */
@@ -157,6 +159,7 @@ static pare_status look_at_stage(void *user, const pare_walk_stage *stage)
         status = pare_round_matrices(stage->pool, &rounding, tasks, count, 0);
     for (int t = 0; t < count; t++) {
         *slots[t] = 0.5 * tasks[t].cost / (double)stage->tokens;
+        pare_spill_release(tasks[t].gram->g, pare_output_gram_bytes(tasks[t].gram));
         free(tasks[t].encoded);
     }
     pare_rounding_free(&rounding);
@@ -347,8 +350,11 @@ static pare_status quantize_stage(void *user, const pare_walk_stage *stage)
     }
     PARE_TRY(pare_round_matrices(stage->pool, &rounding, tasks, count, SWEEPS));
 fail:
-    for (int m = 0; m < stage->count; m++)
+    for (int m = 0; m < stage->count; m++) {
+        const pare_output_gram *gram = pare_output_gram_find(&s->grams, stage->matrices[m]->source);
+        pare_spill_release(gram->g, pare_output_gram_bytes(gram));
         free(targets[m]);
+    }
     pare_rounding_free(&rounding);
     return status;
 }

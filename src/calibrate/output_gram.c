@@ -12,16 +12,13 @@
 
 enum { BATCH_TOKENS = 1024, HEAD_TOKENS = 256 };
 
-pare_status pare_output_grams_create(const pare_model *model, pare_output_grams *grams)
+/* All but the sums. */
+static void list_matrices(const pare_model *model, pare_output_grams *grams)
 {
-    size_t most = (size_t)model->decoder.layers * PARE_BLOCK_MATRICES;
-    *grams = (pare_output_grams){0};
-    pare_status status =
-        pare_allocate(most, sizeof *grams->items, "output statistics", &grams->items);
-    for (int64_t i = 0; i < model->decoder.layers && status == PARE_OK; i++) {
+    for (int64_t i = 0; i < model->decoder.layers; i++) {
         const pare_layer *l = &model->layers[i];
         const pare_tensor *all[] = {l->qkv, l->q, l->k, l->v, l->output, l->gate, l->up, l->down};
-        for (size_t m = 0; m < sizeof all / sizeof *all && status == PARE_OK; m++) {
+        for (size_t m = 0; m < sizeof all / sizeof *all; m++) {
             if (!all[m])
                 continue;
             pare_output_gram *gram = &grams->items[grams->count++];
@@ -29,10 +26,27 @@ pare_status pare_output_grams_create(const pare_model *model, pare_output_grams 
             gram->rows = pare_tensor_rows(all[m]);
             gram->count = (gram->rows + PARE_OUTPUT_BLOCK - 1) / PARE_OUTPUT_BLOCK;
             gram->block = (gram->rows + gram->count - 1) / gram->count;
-            status = pare_allocate((size_t)gram->count, (size_t)(gram->block * gram->block) * 4,
-                                   "output statistics", &gram->g);
         }
     }
+}
+
+pare_status pare_output_grams_create(const pare_model *model, const char *output,
+                                     pare_output_grams *grams)
+{
+    size_t most = (size_t)model->decoder.layers * PARE_BLOCK_MATRICES, bytes = 0;
+    pare_status status;
+    *grams = (pare_output_grams){0};
+    PARE_TRY(pare_allocate(most, sizeof *grams->items, "output statistics", &grams->items));
+    list_matrices(model, grams);
+    for (size_t i = 0; i < grams->count; i++)
+        bytes += pare_output_gram_bytes(&grams->items[i]);
+    PARE_TRY(pare_spill_create(output, bytes, "output statistics", &grams->sums));
+    float *g = grams->sums.data;
+    for (size_t i = 0; i < grams->count; i++) {
+        grams->items[i].g = g;
+        g += pare_output_gram_bytes(&grams->items[i]) / sizeof *g;
+    }
+fail:
     if (status != PARE_OK)
         pare_output_grams_free(grams);
     return status;
@@ -40,8 +54,7 @@ pare_status pare_output_grams_create(const pare_model *model, pare_output_grams 
 
 void pare_output_grams_free(pare_output_grams *grams)
 {
-    for (size_t i = 0; i < grams->count; i++)
-        free(grams->items[i].g);
+    pare_spill_free(&grams->sums);
     free(grams->items);
     *grams = (pare_output_grams){0};
 }
@@ -88,6 +101,7 @@ static pare_status add_outputs(void *user, const pare_tensor *matrix, const floa
     const measure *m = user;
     gram_job job = {pare_output_gram_find(m->grams, matrix), d, stride, m->pass.tokens};
     pare_pool_run(m->pass.pool, gram_share, &job);
+    pare_spill_release(job.gram->g, pare_output_gram_bytes(job.gram));
     return PARE_OK;
 }
 
@@ -212,6 +226,7 @@ static void finish_grams(const pare_output_grams *grams, int64_t tokens)
             for (int64_t k = 0; k < n * n; k++)
                 g[k] /= (float)tokens;
         }
+        pare_spill_release(gram->g, pare_output_gram_bytes(gram));
     }
 }
 

@@ -9,6 +9,7 @@
 #define PARE_CALIBRATE_OUTPUT_GRAM_H
 
 #include "base/pool.h"
+#include "calibrate/spill.h"
 #include "model/decoder.h"
 
 #include <pare/progress.h>
@@ -29,6 +30,7 @@ typedef struct pare_output_gram {
 typedef struct pare_output_grams {
     pare_output_gram *items; /* of the blocks' matrices, layer by layer */
     size_t count;
+    pare_spill sums; /* what their g lie in: more than the model takes */
 } pare_output_grams;
 
 static inline int64_t pare_output_block_rows(const pare_output_gram *gram, int64_t b)
@@ -42,8 +44,9 @@ static inline size_t pare_output_gram_bytes(const pare_output_gram *gram)
     return (size_t)(gram->count * gram->block * gram->block) * sizeof(float);
 }
 
-/* Room for all matrices of the blocks, zeroed. */
-pare_status pare_output_grams_create(const pare_model *model, pare_output_grams *grams);
+/* Room for all matrices of the blocks, zeroed, in a file beside `output` (spill.h). */
+pare_status pare_output_grams_create(const pare_model *model, const char *output,
+                                     pare_output_grams *grams);
 void pare_output_grams_free(pare_output_grams *grams); /* accepts {0} */
 const pare_output_gram *pare_output_gram_find(const pare_output_grams *grams,
                                               const pare_tensor *tensor);

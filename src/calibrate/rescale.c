@@ -1,5 +1,6 @@
 #include "calibrate/rescale.h"
 
+#include "base/buffer.h"
 #include "base/fail.h"
 #include "base/memory.h"
 #include "quant/methods.h"
@@ -144,7 +145,8 @@ const pare_quantize_item *pare_rescale_item(const pare_rescale *r, const pare_te
 
 /* ---- what the blocks became ---- */
 
-pare_status pare_rescaled_add(pare_rescaled *list, const pare_tensor *tensor, uint8_t *rows)
+pare_status pare_rescaled_add(pare_rescaled *list, const pare_tensor *tensor, uint8_t *rows,
+                              size_t bytes)
 {
     pare_status status = pare_grow(&list->tensors, &list->capacity, list->count + 1,
                                    sizeof *list->tensors, "rescaled tensors");
@@ -152,7 +154,7 @@ pare_status pare_rescaled_add(pare_rescaled *list, const pare_tensor *tensor, ui
         free(rows);
         return status;
     }
-    list->tensors[list->count++] = (struct pare_rescaled_tensor){tensor, rows};
+    list->tensors[list->count++] = (struct pare_rescaled_tensor){tensor, rows, bytes};
     return PARE_OK;
 }
 
@@ -167,7 +169,7 @@ static pare_status add_vector(pare_rescaled *list, const pare_tensor *tensor, co
     if (status != PARE_OK)
         return status;
     memcpy(rows, values, bytes);
-    return pare_rescaled_add(list, tensor, rows);
+    return pare_rescaled_add(list, tensor, rows, bytes);
 }
 
 static pare_status add_kept(pare_rescaled *list, const pare_rescale *r, const char *name,
@@ -194,7 +196,7 @@ pare_status pare_rescaled_add_rounded(pare_rescaled *list, const pare_block_matr
     for (int64_t i = 0; i < matrix->rows; i++)
         pare_method_encode(&as, matrix->weights + i * matrix->columns, NULL,
                            rows + (size_t)i * row_bytes);
-    return pare_rescaled_add(list, matrix->source, rows);
+    return pare_rescaled_add(list, matrix->source, rows, (size_t)matrix->rows * row_bytes);
 }
 
 pare_status pare_rescaled_add_rest(pare_rescaled *list, const pare_rescale *r)
@@ -216,6 +218,78 @@ pare_status pare_rescaled_add_rest(pare_rescaled *list, const pare_rescale *r)
     }
 fail:
     return status;
+}
+
+/* ---- the work file: a record for each tensor, then "block N" with their names, each with its NUL
+ * ---- */
+
+pare_status pare_rescaled_keep(const pare_rescaled *list, size_t first, int64_t layer,
+                               pare_work *work)
+{
+    char name[32];
+    pare_buffer names = {0};
+    pare_status status = PARE_OK;
+    for (size_t i = first; i < list->count; i++) {
+        const struct pare_rescaled_tensor *t = &list->tensors[i];
+        PARE_TRY(pare_work_add(work, t->tensor->name, t->rows, t->bytes));
+        PARE_TRY(pare_buffer_append(&names, t->tensor->name, strlen(t->tensor->name) + 1));
+    }
+    snprintf(name, sizeof name, "block %lld", (long long)layer);
+    PARE_TRY(pare_work_add(work, name, names.data, names.size));
+    status = pare_work_sync(work);
+fail:
+    pare_buffer_free(&names);
+    return status;
+}
+
+static const pare_tensor *tensor_of(const pare_model *model, const pare_quantize_result *plan,
+                                    const char *name, size_t *bytes)
+{
+    const pare_tensor *tensor;
+    for (size_t i = 0; i < plan->added_count; i++)
+        if (strcmp(plan->added[i].name, name) == 0) {
+            *bytes = (size_t)pare_tensor_elements(&plan->added[i]) * sizeof(float);
+            return &plan->added[i];
+        }
+    for (size_t i = 0; (tensor = pare_quantize_tensor(model, i)); i++)
+        if (strcmp(tensor->name, name) == 0) {
+            *bytes = tensor->dims < 2 ? (size_t)pare_tensor_elements(tensor) * sizeof(float)
+                                      : (size_t)pare_tensor_rows(tensor) *
+                                            pare_type_row_bytes(plan->items[i].type,
+                                                                pare_tensor_columns(tensor));
+            return tensor;
+        }
+    return NULL;
+}
+
+static bool restore_tensor(pare_rescaled *list, const pare_model *model,
+                           const pare_quantize_result *plan, const char *name,
+                           const pare_work *work)
+{
+    size_t bytes = 0;
+    uint8_t *rows;
+    const pare_tensor *tensor = tensor_of(model, plan, name, &bytes);
+    const void *kept = tensor ? pare_work_find(work, name, bytes) : NULL;
+    if (!kept || pare_allocate(bytes, 1, name, &rows) != PARE_OK)
+        return false;
+    memcpy(rows, kept, bytes);
+    return pare_rescaled_add(list, tensor, rows, bytes) == PARE_OK;
+}
+
+bool pare_rescaled_restore(pare_rescaled *list, const pare_model *model,
+                           const pare_quantize_result *plan, int64_t layer, const pare_work *work)
+{
+    char name[32];
+    const size_t first = list->count;
+    size_t size = 0, at = 0;
+    snprintf(name, sizeof name, "block %lld", (long long)layer);
+    const char *names = pare_work_find_any(work, name, &size);
+    bool whole = names && size > 0 && names[size - 1] == 0;
+    for (; whole && at < size; at += strlen(names + at) + 1)
+        whole = restore_tensor(list, model, plan, names + at, work);
+    while (!whole && list->count > first)
+        free(list->tensors[--list->count].rows);
+    return whole;
 }
 
 const uint8_t *pare_rescaled_rows(const pare_rescaled *list, const pare_tensor *tensor)

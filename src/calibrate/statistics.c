@@ -2,6 +2,7 @@
 
 #include "base/fail.h"
 #include "base/memory.h"
+#include "calibrate/spill.h"
 #include "calibrate/walk.h"
 #include "quant/linalg.h"
 
@@ -16,8 +17,8 @@ typedef struct walk {
     const pare_calibration *calibration;
     const pare_statistics_wish *wish;
     pare_statistics now;
-    float *hidden; /* [sequences][length] rows of `stride` floats */
-    size_t hidden_bytes;
+    float *hidden;     /* [sequences][length] rows of `stride` floats */
+    pare_spill states; /* what they lie in */
     int64_t stride, sequence;
     int64_t seen[PARE_BLOCK_INPUTS]; /* tokens of the present sequence */
 } walk;
@@ -124,22 +125,31 @@ static pare_status advance(const walk *w, int64_t done)
     return PARE_OK;
 }
 
+/* The hidden states become those behind the block; a finished one is not looked at. */
 static pare_status do_block(walk *w, int64_t layer, pare_statistics_visit visit, void *user)
 {
     const pare_calibration *c = w->calibration;
-    pare_block *block;
-    pare_status status;
+    const bool finished = w->wish->finished && w->wish->finished(user, layer);
+    pare_block *block = NULL;
+    pare_status status = PARE_OK;
     w->now.layer = layer;
+    if (finished && layer + 1 == w->model->decoder.layers)
+        return PARE_OK;
     PARE_TRY(pare_block_create(w->model, layer, w->options->threads, c->length, &block));
-    PARE_TRY(allocate_statistics(w, block));
+    if (!finished)
+        PARE_TRY(allocate_statistics(w, block));
     for (w->sequence = 0; w->sequence < c->sequences; w->sequence++) {
+        float *hidden = w->hidden + w->sequence * c->length * w->stride;
         memset(w->seen, 0, sizeof w->seen);
-        pare_block_forward(block, w->hidden + w->sequence * c->length * w->stride, w->stride,
-                           c->length, PARE_BLOCK_INPUTS, observe, w);
+        pare_block_forward(block, hidden, w->stride, c->length, PARE_BLOCK_INPUTS,
+                           finished ? NULL : observe, w);
+        pare_spill_release(hidden, (size_t)(c->length * w->stride) * sizeof *hidden);
         PARE_TRY(advance(w, layer * c->sequences + w->sequence + 1));
     }
-    finish_statistics(w);
-    status = visit(user, block, &w->now);
+    if (!finished) {
+        finish_statistics(w);
+        status = visit(user, block, &w->now);
+    }
 fail:
     pare_block_free(block);
     free_statistics(&w->now);
@@ -153,20 +163,22 @@ pare_status pare_statistics_walk(const pare_model *model, const pare_quantize_op
     walk w = {
         .model = model, .options = options, .calibration = options->calibration, .wish = wish};
     const pare_calibration *c = options->calibration;
+    const char *what = "hidden states of the calibration text";
+    size_t bytes;
     pare_status status;
     PARE_TRY(pare_calibration_check(model, c));
     w.stride = (model->decoder.hidden + 15) / 16 * 16;
     if (__builtin_mul_overflow((size_t)(c->sequences * c->length), (size_t)w.stride * sizeof(float),
-                               &w.hidden_bytes))
-        return pare_fail_memory(SIZE_MAX, "hidden states of the calibration text");
-    PARE_TRY(
-        pare_pages_allocate(w.hidden_bytes, "hidden states of the calibration text", &w.hidden));
+                               &bytes))
+        return pare_fail_memory(SIZE_MAX, what);
+    PARE_TRY(pare_spill_create(options->output, bytes, what, &w.states));
+    w.hidden = w.states.data;
     for (int64_t s = 0; s < c->sequences; s++)
         PARE_TRY(pare_block_embed(model, c->ids + s * c->length, c->length,
                                   w.hidden + s * c->length * w.stride, w.stride));
     for (int64_t layer = 0; layer < model->decoder.layers; layer++)
         PARE_TRY(do_block(&w, layer, visit, user));
 fail:
-    pare_pages_free(w.hidden, w.hidden_bytes);
+    pare_spill_free(&w.states);
     return status;
 }

@@ -25,6 +25,8 @@ typedef struct pare_statistics {
 
 typedef struct pare_statistics_wish {
     bool grams, samples;
+    /* What a run before this one finished: the block is only passed. NULL: nothing. */
+    bool (*finished)(void *user, int64_t layer);
     const char *what; /* for the progress: "awq" */
 } pare_statistics_wish;
 
@@ -33,7 +35,8 @@ typedef pare_status (*pare_statistics_visit)(void *user, pare_block *block,
                                              const pare_statistics *statistics);
 
 /* Runs the text through all blocks. PARE_INVALID_ARGUMENT where there is no text or its sizes do
- * not fit. Memory: the hidden states of all sequences, one block in FP32, and its statistics. */
+ * not fit. Memory: the hidden states of one sequence (those of all lie in a file, spill.h), one
+ * block in FP32, and its statistics. */
 pare_status pare_statistics_walk(const pare_model *model, const pare_quantize_options *options,
                                  const pare_statistics_wish *wish, pare_statistics_visit visit,
                                  void *user);

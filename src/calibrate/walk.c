@@ -2,6 +2,7 @@
 
 #include "base/fail.h"
 #include "base/memory.h"
+#include "calibrate/spill.h"
 #include "quant/linalg.h"
 #include "quant/plan.h"
 #include "quant/types.h"
@@ -18,9 +19,9 @@ typedef struct walk {
     pare_walk_mode mode;
     pare_walk_stage_quantize quantize;
     void *user;
-    float *hidden; /* [sequences][length] rows of `stride` floats */
-    float *exact;  /* the same of the exact model, in a paired walk */
-    size_t hidden_bytes;
+    float *hidden;        /* [sequences][length] rows of `stride` floats */
+    float *exact;         /* the same of the exact model, in a paired walk */
+    pare_spill states[2]; /* what both lie in */
     int64_t stride;
     pare_block *block, *exact_block;
     pare_block_input wanted; /* of the present stage */
@@ -145,6 +146,14 @@ static void forget_seen(walk *w)
     memset(w->seen, 0, (size_t)pare_pool_threads(pare_block_pool(w->block)) * sizeof *w->seen);
 }
 
+static void release_sequence(const walk *w, int64_t at)
+{
+    const size_t bytes = (size_t)(w->calibration->length * w->stride) * sizeof(float);
+    pare_spill_release(w->hidden + at, bytes);
+    if (w->exact)
+        pare_spill_release(w->exact + at, bytes);
+}
+
 static void sum_stage(walk *w, pare_block_input stage)
 {
     const pare_calibration *c = w->calibration;
@@ -159,6 +168,7 @@ static void sum_stage(walk *w, pare_block_input stage)
         }
         pare_block_forward(w->block, w->hidden + at, w->stride, c->length, stage,
                            w->mode.paired ? add_difference : add_to_gram, w);
+        release_sequence(w, at);
     }
 }
 
@@ -173,6 +183,7 @@ static void pass_block(walk *w)
         if (w->mode.paired)
             pare_block_forward(w->exact_block, w->exact + at, w->stride, c->length,
                                PARE_BLOCK_INPUTS, NULL, NULL);
+        release_sequence(w, at);
     }
 }
 
@@ -352,19 +363,24 @@ static pare_status prepare(walk *w)
     const pare_calibration *c = w->calibration;
     const size_t rows = (size_t)(c->sequences * c->length);
     const char *what = "hidden states of the calibration text";
+    size_t bytes;
     pare_status status;
     w->stride = (model->decoder.hidden + 15) / 16 * 16;
-    if (__builtin_mul_overflow(rows, (size_t)w->stride * sizeof(float), &w->hidden_bytes))
+    if (__builtin_mul_overflow(rows, (size_t)w->stride * sizeof(float), &bytes))
         return pare_fail_memory(SIZE_MAX, what);
-    PARE_TRY(pare_pages_allocate(w->hidden_bytes, what, &w->hidden));
+    for (int i = 0; i <= (int)w->mode.paired; i++)
+        PARE_TRY(pare_spill_create(w->options->output, bytes, what, &w->states[i]));
+    w->hidden = w->states[0].data;
+    w->exact = w->states[1].data;
     PARE_TRY(pare_allocate((size_t)model->decoder.layers * PARE_BLOCK_MATRICES,
                            sizeof *w->result->matrices, "quantized blocks", &w->result->matrices));
-    for (int64_t s = 0; s < c->sequences; s++)
-        PARE_TRY(pare_block_embed(model, c->ids + s * c->length, c->length,
-                                  w->hidden + s * c->length * w->stride, w->stride));
-    if (w->mode.paired) {
-        PARE_TRY(pare_pages_allocate(w->hidden_bytes, what, &w->exact));
-        memcpy(w->exact, w->hidden, w->hidden_bytes);
+    for (int64_t s = 0; s < c->sequences; s++) {
+        const int64_t at = s * c->length * w->stride;
+        PARE_TRY(
+            pare_block_embed(model, c->ids + s * c->length, c->length, w->hidden + at, w->stride));
+        if (w->exact)
+            memcpy(w->exact + at, w->hidden + at, (size_t)(c->length * w->stride) * sizeof(float));
+        release_sequence(w, at);
     }
 fail:
     return status;
@@ -388,8 +404,8 @@ pare_status pare_walk_stages(const pare_model *model, const pare_quantize_option
         status = prepare(&w);
     for (int64_t layer = 0; layer < model->decoder.layers && status == PARE_OK; layer++)
         status = do_block(&w, layer);
-    pare_pages_free(w.hidden, w.hidden_bytes);
-    pare_pages_free(w.exact, w.hidden_bytes);
+    pare_spill_free(&w.states[0]);
+    pare_spill_free(&w.states[1]);
     if (status != PARE_OK)
         pare_walk_free(result);
     return status;

@@ -58,8 +58,8 @@ typedef struct pare_walk_mode {
  * runs all sequences up to that input through what is quantized so far, sums the Gram matrix,
  * quantizes. Matrices that the plan does not choose stay as they are. Finished blocks are kept in
  * result->work where the method opened it; blocks found there are only run. Memory: the hidden
- * states of all sequences (twice for a paired walk), one block in FP32 (twice), one Gram matrix
- * (and its shift), and the encoded matrices. */
+ * states of one sequence (twice for a paired walk; those of all lie in a file, spill.h), one block
+ * in FP32 (twice), one Gram matrix (and its shift), and the encoded matrices. */
 pare_status pare_walk_stages(const pare_model *model, const pare_quantize_options *options,
                              const pare_quantize_result *plan, pare_walk_mode mode,
                              pare_walk_stage_quantize quantize, void *user,

@@ -50,24 +50,14 @@ fail:
     return status;
 }
 
-static pare_status keep(pare_work *work, const char *name, size_t name_length, const void *data,
+static pare_status keep(pare_work *work, const void *name, size_t name_length, const void *data,
                         size_t bytes)
 {
-    pare_work_record record = {.bytes = bytes};
     pare_status status = pare_grow(&work->records, &work->capacity, work->count + 1,
                                    sizeof *work->records, "the work file");
     if (status == PARE_OK)
-        status = pare_allocate(name_length + 1, 1, "the work file", &record.name);
-    if (status == PARE_OK)
-        status = pare_allocate(bytes ? bytes : 1, 1, "the work file", &record.data);
-    if (status != PARE_OK) {
-        free(record.name);
-        return status;
-    }
-    memcpy(record.name, name, name_length);
-    memcpy(record.data, data, bytes);
-    work->records[work->count++] = record;
-    return PARE_OK;
+        work->records[work->count++] = (pare_work_record){name, name_length, data, bytes};
+    return status;
 }
 
 static pare_status hash_record(uint32_t name_length, uint64_t bytes, const void *name,
@@ -103,20 +93,21 @@ static bool read_record(pare_cursor *cursor, pare_work *work, pare_status *statu
     *status = hash_record(name_length, bytes, name, data, hex);
     if (*status != PARE_OK || memcmp(hex, digits, DIGITS) != 0)
         return false;
-    *status = keep(work, (const char *)name, name_length, data, bytes);
+    *status = keep(work, name, name_length, data, bytes);
     return *status == PARE_OK;
 }
 
 /* *used: bytes up to the end of the last whole record; 0 where the file is of another key. */
 static pare_status read_records(pare_work *work, const char *key, size_t *used)
 {
-    pare_mapping mapping = {0};
+    pare_mapping mapping;
     *used = 0;
     if (!pare_is_file(work->path))
         return PARE_OK;
-    pare_status status = pare_map_file(work->path, &mapping);
+    pare_status status = pare_map_file(work->path, &work->mapping);
     if (status != PARE_OK)
         return status;
+    mapping = work->mapping;
     if (mapping.size >= HEAD && memcmp(mapping.data, magic, sizeof magic) == 0 &&
         memcmp(mapping.data + sizeof magic, key, DIGITS) == 0) {
         pare_cursor cursor = {mapping.data, mapping.size, HEAD, work->path};
@@ -124,8 +115,6 @@ static pare_status read_records(pare_work *work, const char *key, size_t *used)
             *used = cursor.position;
         while (cursor.position < cursor.size && read_record(&cursor, work, &status));
     }
-    pare_unmap(&mapping);
-    work->found = work->count;
     return status;
 }
 
@@ -176,12 +165,24 @@ fail:
     return status;
 }
 
+const void *pare_work_find_any(const pare_work *work, const char *name, size_t *bytes)
+{
+    const size_t length = strlen(name);
+    for (size_t i = 0; i < work->count; i++) {
+        const pare_work_record *record = &work->records[i];
+        if (record->name_length == length && memcmp(record->name, name, length) == 0) {
+            *bytes = record->bytes;
+            return record->data;
+        }
+    }
+    return NULL;
+}
+
 const void *pare_work_find(const pare_work *work, const char *name, size_t bytes)
 {
-    for (size_t i = 0; i < work->count; i++)
-        if (work->records[i].bytes == bytes && strcmp(work->records[i].name, name) == 0)
-            return work->records[i].data;
-    return NULL;
+    size_t found;
+    const void *data = pare_work_find_any(work, name, &found);
+    return data && found == bytes ? data : NULL;
 }
 
 pare_status pare_work_add(pare_work *work, const char *name, const void *data, size_t bytes)
@@ -210,20 +211,11 @@ pare_status pare_work_sync(pare_work *work)
     return PARE_OK;
 }
 
-void pare_work_remove(pare_work *work)
-{
-    if (work->path && work->fd >= 0)
-        unlink(work->path);
-}
-
 void pare_work_close(pare_work *work)
 {
     if (work->path && work->fd >= 0)
         close(work->fd);
-    for (size_t i = 0; i < work->count; i++) {
-        free(work->records[i].name);
-        free(work->records[i].data);
-    }
+    pare_unmap(&work->mapping);
     free(work->records);
     free(work->path);
     *work = (pare_work){.fd = -1};

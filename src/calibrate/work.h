@@ -5,14 +5,16 @@
 #ifndef PARE_CALIBRATE_WORK_H
 #define PARE_CALIBRATE_WORK_H
 
+#include "base/file.h"
 #include "model/decoder.h"
 
 #include <pare/error.h>
 #include <pare/quant.h>
 
-typedef struct pare_work_record {
-    char *name;
-    void *data;
+typedef struct pare_work_record { /* within the mapping */
+    const char *name;
+    size_t name_length;
+    const void *data;
     size_t bytes;
 } pare_work_record;
 
@@ -20,9 +22,9 @@ typedef struct pare_work_record {
 typedef struct pare_work {
     char *path;
     int fd;
+    pare_mapping mapping; /* of what a run before this one left */
     pare_work_record *records;
     size_t count, capacity;
-    size_t found; /* records that a run before this one left */
 } pare_work;
 
 /* The key covers the model's weights, the calibration ids, the formats of the plan and
@@ -34,12 +36,13 @@ pare_status pare_work_open(const pare_model *model, const pare_quantize_options 
 /* A record's data, or NULL where there is none of that name and size. */
 const void *pare_work_find(const pare_work *work, const char *name, size_t bytes);
 
+/* The same whatever its size. */
+const void *pare_work_find_any(const pare_work *work, const char *name, size_t *bytes);
+
 /* Appends records; sync makes sure that they are on the disk. */
 pare_status pare_work_add(pare_work *work, const char *name, const void *data, size_t bytes);
 pare_status pare_work_sync(pare_work *work);
 
-/* The output is complete: the file goes. */
-void pare_work_remove(pare_work *work);
 void pare_work_close(pare_work *work); /* leaves the file; accepts {0} */
 
 #endif

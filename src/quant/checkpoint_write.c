@@ -13,10 +13,11 @@
 #include "base/memory.h"
 #include "formats/safetensors.h"
 #include "model/model.h"
+#include "quant/checkpoint_words.h"
 #include "quant/plan.h"
 #include "quant/types.h"
 
-enum { BITS = 4, LANES = 8, PARTS = 4, CONFIG_LIMIT = 16 << 20, COPY_LIMIT = 1 << 30 };
+enum { WORD = 32, PARTS = 4, CONFIG_LIMIT = 16 << 20, COPY_LIMIT = 1 << 30 };
 
 typedef enum part { QWEIGHT, QZEROS, SCALES, G_IDX, PLAIN } part;
 
@@ -42,26 +43,6 @@ typedef struct writer {
 
 /* ---- checks ---- */
 
-typedef struct group_format {
-    pare_type type;
-    int64_t group;
-    bool asymmetric;
-} group_format;
-
-static const group_format formats[] = {
-    {PARE_TYPE_I4_G32, 32, false},     {PARE_TYPE_I4_G64, 64, false},
-    {PARE_TYPE_I4_G128, 128, false},   {PARE_TYPE_I4_G32_ASYM, 32, true},
-    {PARE_TYPE_I4_G64_ASYM, 64, true}, {PARE_TYPE_I4_G128_ASYM, 128, true},
-};
-
-static const group_format *format_of(pare_type type)
-{
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
-        if (formats[i].type == type)
-            return &formats[i];
-    return NULL;
-}
-
 static pare_status check_item(const pare_model *model, const pare_quantize_item *item,
                               const pare_tensor *tensor, const char *layout, pare_type *type)
 {
@@ -70,19 +51,20 @@ static pare_status check_item(const pare_model *model, const pare_quantize_item 
     if (!pare_model_is_block_matrix(model, tensor))
         return pare_fail(PARE_UNSUPPORTED, "layout %s: tensor '%s' is no linear layer of a block",
                          layout, item->name);
-    if (!format_of(item->type))
+    const pare_group_format *format = pare_group_format_of(item->type);
+    if (!format || (format->bits != 4 && strcmp(layout, "awq") == 0))
         return pare_fail(PARE_UNSUPPORTED,
                          "layout %s: format %s of tensor '%s' is not handled (i4_g32, i4_g64, "
-                         "i4_g128, with or without _asym)",
+                         "i4_g128, with or without _asym; gptq also i3_g*, i2_g*)",
                          layout, pare_type_name(item->type), item->name);
     if (*type != PARE_TYPE_COUNT && *type != item->type)
         return pare_fail(PARE_UNSUPPORTED, "layout %s: matrices are in %s and in %s", layout,
                          pare_type_name(*type), pare_type_name(item->type));
-    if (pare_tensor_rows(tensor) % LANES != 0)
+    if (pare_tensor_rows(tensor) * format->bits % WORD != 0)
         return pare_fail(PARE_UNSUPPORTED,
-                         "layout %s: tensor '%s' has %lld rows, not a multiple "
-                         "of %d",
-                         layout, item->name, (long long)pare_tensor_rows(tensor), LANES);
+                         "layout %s: tensor '%s' has %lld rows, whose zero points of %d bits are "
+                         "no whole words",
+                         layout, item->name, (long long)pare_tensor_rows(tensor), format->bits);
     *type = item->type;
     return PARE_OK;
 }
@@ -129,13 +111,15 @@ static pare_status add_entry(writer *w, size_t index, part which, const char *st
 
 static pare_status add_matrix(writer *w, size_t index, const pare_tensor *tensor, const char *stem)
 {
+    const pare_group_format *format = pare_group_format_of(w->plan->items[index].type);
     const int64_t rows = pare_tensor_rows(tensor), columns = pare_tensor_columns(tensor),
-                  groups = columns / format_of(w->plan->items[index].type)->group;
+                  groups = columns / format->group, row_words = rows * format->bits / WORD;
     const pare_safetensors_entry
         codes = {.type = PARE_TYPE_I32,
                  .dims = 2,
-                 .shape = {w->awq ? columns : columns / LANES, w->awq ? rows / LANES : rows}},
-        zeros = {.type = PARE_TYPE_I32, .dims = 2, .shape = {groups, rows / LANES}},
+                 .shape = {w->awq ? columns : columns * format->bits / WORD,
+                           w->awq ? row_words : rows}},
+        zeros = {.type = PARE_TYPE_I32, .dims = 2, .shape = {groups, row_words}},
         scales = {.type = PARE_TYPE_F16, .dims = 2, .shape = {groups, rows}},
         index_of = {.type = PARE_TYPE_I32, .dims = 1, .shape = {columns}};
     pare_status status;
@@ -249,89 +233,26 @@ static pare_status rows_of(writer *w, size_t index, const uint8_t **rows)
 
 /* ---- packing ---- */
 
-typedef struct matrix {
-    const uint8_t *rows;
-    const group_format *format;
-    int64_t row_count, columns, groups;
-    size_t row_bytes;
-    bool awq;
-} matrix;
-
-static const uint8_t *block_of(const matrix *m, int64_t row, int64_t group)
-{
-    size_t bytes = (m->format->asymmetric ? 3 : 2) + (size_t)m->format->group / 2;
-    return m->rows + (size_t)row * m->row_bytes + (size_t)group * bytes;
-}
-
-static uint32_t code_of(const matrix *m, int64_t row, int64_t column)
-{
-    const uint8_t *block = block_of(m, row, column / m->format->group);
-    int64_t i = column % m->format->group;
-    return block[(m->format->asymmetric ? 3 : 2) + i / 2] >> (i % 2 ? 4 : 0) & 15;
-}
-
-static uint32_t zero_of(const matrix *m, int64_t row, int64_t group)
-{
-    return m->format->asymmetric ? block_of(m, row, group)[2] : 8;
-}
-
-/* Eight numbers of rows 8k.. in one word: in order (gptq), or in AWQ's order 0 2 4 6 1 3 5 7. */
-static int shift_of(bool awq, int64_t row)
-{
-    static const uint8_t shifts[LANES] = {0, 16, 4, 20, 8, 24, 12, 28};
-    return awq ? shifts[row % LANES] : (int)(row % LANES) * BITS;
-}
-
-static void pack_codes(const matrix *m, uint32_t *words)
-{
-    const int64_t out = m->row_count;
-    for (int64_t c = 0; c < m->columns; c++)
-        for (int64_t r = 0; r < out; r++) {
-            if (m->awq)
-                words[c * (out / LANES) + r / LANES] |= code_of(m, r, c) << shift_of(true, r);
-            else
-                words[c / LANES * out + r] |= code_of(m, r, c) << (int)(c % LANES) * BITS;
-        }
-}
-
-/* "gptq" stores zero points less one. */
-static void pack_zeros(const matrix *m, uint32_t *words)
-{
-    for (int64_t g = 0; g < m->groups; g++)
-        for (int64_t r = 0; r < m->row_count; r++)
-            words[g * (m->row_count / LANES) + r / LANES] |= ((zero_of(m, r, g) - !m->awq) & 15)
-                                                             << shift_of(m->awq, r);
-}
-
-static void pack_scales(const matrix *m, uint16_t *scales)
-{
-    for (int64_t g = 0; g < m->groups; g++)
-        for (int64_t r = 0; r < m->row_count; r++)
-            memcpy(&scales[g * m->row_count + r], block_of(m, r, g), sizeof *scales);
-}
-
 static pare_status fill_part(writer *w, const entry *e, const pare_safetensors_entry *file,
                              pare_output *output)
 {
     const pare_tensor *tensor = pare_quantize_tensor(w->model, e->tensor);
-    matrix m = {.format = format_of(w->plan->items[e->tensor].type),
-                .row_count = pare_tensor_rows(tensor),
-                .columns = pare_tensor_columns(tensor),
-                .awq = w->awq};
+    pare_words m = {.format = pare_group_format_of(w->plan->items[e->tensor].type),
+                    .row_count = pare_tensor_rows(tensor),
+                    .columns = pare_tensor_columns(tensor),
+                    .awq = w->awq};
     const size_t elements = (size_t)(file->shape[0] * (file->dims == 2 ? file->shape[1] : 1));
     const size_t size = file->type == PARE_TYPE_F16 ? 2 : 4;
     void *data = NULL;
     pare_status status;
-    m.groups = m.columns / m.format->group;
-    m.row_bytes = pare_type_row_bytes(m.format->type, m.columns);
     PARE_TRY(rows_of(w, e->tensor, &m.rows));
     PARE_TRY(pare_allocate(elements, size, file->name, &data));
     if (e->part == QWEIGHT)
-        pack_codes(&m, data);
+        pare_words_codes(&m, data);
     else if (e->part == QZEROS)
-        pack_zeros(&m, data);
+        pare_words_zeros(&m, data);
     else if (e->part == SCALES)
-        pack_scales(&m, data);
+        pare_words_scales(&m, data);
     for (int64_t c = 0; e->part == G_IDX && c < m.columns; c++)
         ((int32_t *)data)[c] = (int32_t)(c / m.format->group);
     status = pare_output_write(output, data, elements * size);
@@ -357,16 +278,16 @@ static pare_status fill(void *user, size_t index, pare_output *output)
 
 /* ---- the folder ---- */
 
-static json_t *quantization_config(const writer *w, const group_format *format)
+static json_t *quantization_config(const writer *w, const pare_group_format *format)
 {
     if (w->awq)
-        return json_pack("{s:s, s:i, s:I, s:b, s:s, s:[s]}", "quant_method", "awq", "bits", BITS,
-                         "group_size", (json_int_t)format->group, "zero_point", 1, "version",
-                         "gemm", "modules_to_not_convert", "lm_head");
+        return json_pack("{s:s, s:i, s:I, s:b, s:s, s:[s]}", "quant_method", "awq", "bits",
+                         format->bits, "group_size", (json_int_t)format->group, "zero_point", 1,
+                         "version", "gemm", "modules_to_not_convert", "lm_head");
     return json_pack("{s:s, s:i, s:I, s:b, s:b, s:b, s:f, s:b, s:s}", "quant_method", "gptq",
-                     "bits", BITS, "group_size", (json_int_t)format->group, "desc_act", 0, "sym",
-                     !format->asymmetric, "true_sequential", 1, "damp_percent", 0.01, "lm_head", 0,
-                     "checkpoint_format", "gptq");
+                     "bits", format->bits, "group_size", (json_int_t)format->group, "desc_act", 0,
+                     "sym", !format->asymmetric, "true_sequential", 1, "damp_percent", 0.01,
+                     "lm_head", 0, "checkpoint_format", "gptq");
 }
 
 static pare_status write_text(const char *folder, const char *name, const char *text, size_t size)
@@ -384,7 +305,7 @@ fail:
     return status;
 }
 
-static pare_status write_config(const writer *w, const group_format *format)
+static pare_status write_config(const writer *w, const pare_group_format *format)
 {
     json_t *config = NULL;
     char *text = NULL;
@@ -450,12 +371,12 @@ static pare_status make_folder(const pare_model *model, const char *folder)
     return PARE_OK;
 }
 
-static const group_format *format_of_plan(const writer *w)
+static const pare_group_format *format_of_plan(const writer *w)
 {
     for (size_t i = 0; i < w->model->tensor_count; i++)
         if (w->plan->items[i].chosen)
-            return format_of(w->plan->items[i].type);
-    return &formats[0]; /* pare_checkpoint_check saw a chosen one */
+            return pare_group_format_of(w->plan->items[i].type);
+    return NULL; /* never: pare_checkpoint_check saw a chosen one */
 }
 
 pare_status pare_checkpoint_write(const pare_model *model, const pare_quantize_options *options,

@@ -9,7 +9,7 @@
 #include <pare/quant.h>
 
 /* The layout is known, the model is a folder of Hugging Face's, the chosen matrices are those of
- * the blocks, in one 4-bit integer format, and their sizes are whole words. Else an error that says
+ * the blocks, in one integer format, and their sizes are whole words. Else an error that says
  * what is not. */
 pare_status pare_checkpoint_check(const pare_model *model, const pare_quantize_options *options,
                                   const pare_quantize_result *plan);

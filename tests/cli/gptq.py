@@ -80,6 +80,34 @@ with tempfile.TemporaryDirectory() as folder:
     result_of(*command[1:])
     assert open(out, "rb").read() != files["gptq"], "the work file was not used"
 
+    # The methods that rescale blocks keep those too.
+    for method, form in (("awq", "i4_g128_asym"), ("smoothquant", "i8_ch")):
+        out = os.path.join(folder, method + ".gguf")
+        command = [pare, "quantize", model, "-o", out, "--format", form, "--method", method, *options, "--quiet"]
+        result_of(*command[1:])
+        whole, work = open(out, "rb").read(), out + ".partial"
+        os.remove(out)
+        process = subprocess.Popen(command)
+        end = time.time() + 300
+        while time.time() < end and process.poll() is None and (not os.path.exists(work) or b"block 1" not in open(work, "rb").read()):
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.returncode == -signal.SIGKILL and not os.path.exists(out), "the kill came too late"
+        kept = open(work, "rb").read()
+        for name, data in (("kept", kept), ("cut", kept[:len(kept) // 2])):
+            open(work, "wb").write(data)
+            result_of(*command[1:])
+            assert open(out, "rb").read() == whole and not os.path.exists(work), (method, name)
+            os.remove(out)
+        # A record that was replaced, with its hash, shows in the output.
+        name_length, size = int.from_bytes(kept[72:76], "little"), int.from_bytes(kept[76:84], "little")
+        head = kept[72:84 + name_length]
+        first = head + bytes(size) + hashlib.sha256(head + bytes(size)).hexdigest().encode()
+        open(work, "wb").write(kept[:72] + first + kept[72 + len(first):])
+        result_of(*command[1:])
+        assert open(out, "rb").read() != whole, f"{method}: the work file was not used"
+
     # A text that the model writes: seeded, recorded.
     selves = {}
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):

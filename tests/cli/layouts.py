@@ -66,6 +66,16 @@ with tempfile.TemporaryDirectory() as folder:
                 real_config = json.load(open(os.path.join(real, "config.json")))["quantization_config"]
                 library = {"autoround_version", "provider", "data_type", "enable_quanted_input", "to_quant_block_names"}
                 assert set(real_config) - library <= set(config) | {"sym"}, set(real_config) - set(config)
+    # Codes of 3 bits cross the words' borders.
+    for fmt in ("i3_g128_asym", "i3_g32", "i2_g64_asym"):
+        done("quantize", model, "-o", path(fmt + ".gguf"), "--format", fmt)
+        done("quantize", model, "-o", path(fmt), "--layout", "gptq", "--format", fmt)
+        config = json.load(open(os.path.join(path(fmt), "config.json")))["quantization_config"]
+        assert config["bits"] == int(fmt[1]) and config["sym"] == ("asym" not in fmt), config
+        same(fmt + ".gguf", fmt)
+    if os.path.isdir(golden):
+        wanted, got = structure(os.path.join(golden, "gptq-3bit")), structure(path("i3_g128_asym"))
+        assert wanted == got, [(n, wanted.get(n), got.get(n)) for n in wanted.keys() | got.keys() if wanted.get(n) != got.get(n)][:3]
     # A method with calibration changes the norms too.
     calibration = ["--calibration", os.path.join(source, "models", "evaluation.txt"), "--length", "128", "--sequences", "4"]
     done("quantize", model, "-o", path("a"), "--layout", "awq", "--format", "i4_g64_asym", "--method", "awq", *calibration)
@@ -79,6 +89,7 @@ with tempfile.TemporaryDirectory() as folder:
 
     none = ["quantize", model, "-o", path("none")]
     refused(["layout", "gptq, awq"], 2, *none, "--layout", "exl2", "--format", "i4_g128")
+    refused(["i3_g128"], 1, *none, "--layout", "awq", "--format", "i3_g128")
     refused(["q4_k"], 1, *none, "--layout", "gptq", "--format", "q4_k")
     refused(["folder"], 1, "quantize", path("i4_g64.gguf"), "-o", path("none"), "--layout", "awq", "--format", "i4_g64")
     refused(["model itself"], 2, "quantize", model, "-o", model, "--layout", "awq", "--format", "i4_g64")

@@ -118,7 +118,7 @@ static void grams_do_not_depend_on_threads(void **state)
     for (int i = 0; i < 2; i++) {
         pare_pool *pool;
         assert_int_equal(pare_pool_create(i + 1, &pool), PARE_OK);
-        assert_int_equal(pare_output_grams_create(model, &grams[i]), PARE_OK);
+        assert_int_equal(pare_output_grams_create(model, NULL, &grams[i]), PARE_OK);
         assert_int_equal(
             pare_output_grams_measure(model, &calibration, 8, 64, pool, NULL, &grams[i]), PARE_OK);
         pare_pool_free(pool);
