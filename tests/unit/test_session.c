@@ -493,7 +493,8 @@ static void integer_products(void **state)
     small_model_free(&r.small);
 }
 
-/* The values themselves. Column 1 has an outlier in the second token; 2.5 steps go to 2. */
+/* The values themselves. Column 1 has an outlier in the second token; 2.5 steps go to 2, and -51.49
+ * to -52, since LLM.int8() rounds inputs to FP16, -51.5, first. */
 static void rounding_rules(void **state)
 {
     pare_decoder d = {
@@ -501,12 +502,13 @@ static void rounding_rules(void **state)
     cpu_state cpu = {.decoder = &d};
     assert_int_equal(pare_pool_create(1, &cpu.pool), PARE_OK);
     assert_int_equal(cpu_prepare_statistics(&cpu), PARE_OK);
-    float x[2][4] = {{1.27f, 0.25f, 0.025f, -0.5049f}, {0, -7, 2.54f, 0.01f}};
+    float x[2][4] = {{127.f / 64, 25.f / 64, 2.5f / 64, -51.49f / 64}, {0, -7, 127.f / 32, 0.01f}};
     round_rows(&cpu, x[0], 2);
     assert_float_equal(cpu_outlier_share(&cpu, 0), 0.25, 0);
-    const float wanted[2][4] = {{1.27f, 0.25f, 0.02f, -0.50f}, {0, -7, 2.54f, 0}};
+    const float wanted[2][4] = {{127.f / 64, 25.f / 64, 2.f / 64, -52.f / 64},
+                                {0, -7, 127.f / 32, 0}};
     for (int i = 0; i < 8; i++)
-        assert_float_equal(x[i / 4][i % 4], wanted[i / 4][i % 4], 1e-6);
+        assert_float_equal(x[i / 4][i % 4], wanted[i / 4][i % 4], 0);
     d.input_rounding = PARE_INPUTS_TOKEN_INT8;
     float y[4] = {127.5f, -127.5f, 2.5f, 0.4f}, zeros[4] = {0};
     round_rows(&cpu, y, 1);
