@@ -6,8 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the CPU backend: tokens that go through the layers together, rows of logits at a time. */
-enum { CHUNK = 512, LOGIT_ROWS = 16 };
+/* Of the CPU backend: tokens that go through the layers together, rows of logits at a time,
+ * positions that the cache keeps together; columns whose rounded activations share a scale, rows of
+ * a matrix that are multiplied together, positions of the cache that attention takes at a time, and
+ * the tokens up to which it splits them. */
+enum {
+    CHUNK = 512,
+    LOGIT_ROWS = 16,
+    KEY_GROUP = 16,
+    SUB = 32,
+    PANEL = 32,
+    ATTENTION_CHUNK = 512,
+    SPLIT_TOKENS = 8,
+    PARTIAL_HEADER = 16
+};
 
 /* Rows that are no whole blocks are stored in F16, as pare quantize and pare synth do. */
 static double matrix_bytes(pare_type type, int64_t rows, int64_t columns)
@@ -58,6 +70,26 @@ static sizes weigh(const pare_shape_facts *f, const pare_memory_plan *plan)
     return s;
 }
 
+static double whole(int64_t n, int64_t of)
+{
+    return (double)((n + of - 1) / of * of);
+}
+
+/* Activations of a chunk as the matrices take them: 8-bit codes with scale and six sums for each
+ * 32, pairs of BF16, or as they are. The widest input counts. */
+static double prepared(const pare_shape_facts *f, pare_type format, double chunk)
+{
+    int64_t q = f->heads * f->head_dim, widest = f->hidden > q ? f->hidden : q;
+    widest = widest > f->mlp_hidden ? widest : f->mlp_hidden;
+    bool half = format == PARE_TYPE_F16 || format == PARE_TYPE_BF16;
+    double of_sub = format == PARE_TYPE_F32 ? 4.0 * SUB : half ? 2.0 * SUB : SUB + 7 * 4.0;
+    return chunk * whole(widest, SUB) / SUB * of_sub;
+}
+
+#define OWN_BYTES                                                                                  \
+    206e3 /* of a thread: an unpacked piece of a matrix, and what is not worth a term */
+
+/* What the session of one sequence and one thread allocates. */
 static double scratch(const pare_shape_facts *f, const pare_memory_plan *plan)
 {
     double chunk = plan->context < CHUNK ? (double)plan->context : CHUNK, h = (double)f->hidden,
@@ -66,7 +98,15 @@ static double scratch(const pare_shape_facts *f, const pare_memory_plan *plan)
     double rows = chunk * (3 * h + 2 * q + 2 * kv + mlp); /* activations of a chunk */
     double logits = LOGIT_ROWS * (double)f->vocab;
     double rotation = f->biased ? 0 : context * (double)f->head_dim; /* cosines and sines */
-    return 4 * (rows + logits + rotation + context * h); /* and the last hidden states */
+    double pieces = whole(plan->context, ATTENTION_CHUNK) / ATTENTION_CHUNK,
+           partial = pieces > 1 ? SPLIT_TOKENS * (double)f->heads * pieces *
+                                      (double)(f->head_dim + PARTIAL_HEADER)
+                                : 0;
+    double totals = chunk * PANEL;
+    return 4 * (rows + logits + rotation + partial + totals +
+                context * h) + /* last: hidden states */
+           prepared(f, plan->format, chunk) +
+           OWN_BYTES;
 }
 
 pare_status pare_memory_need_of(const pare_shape_facts *shape, const pare_memory_plan *plan,
@@ -86,7 +126,7 @@ pare_status pare_memory_need_of(const pare_shape_facts *shape, const pare_memory
     out->outer_bytes = s.outer;
     out->vector_bytes = s.vectors;
     out->kv_bytes = 2.0 * (double)shape->layers * (double)shape->kv_heads * (double)head *
-                    (double)plan->context;
+                    whole(plan->context, KEY_GROUP);
     out->scratch_bytes = scratch(shape, plan);
     out->total_bytes = s.block + s.outer + s.vectors + out->kv_bytes + out->scratch_bytes;
     return PARE_OK;

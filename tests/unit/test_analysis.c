@@ -409,13 +409,14 @@ static void memory_follows_the_formula(void **state)
     near_to(need.block_bytes, weights * 34 / 32, 0);
     near_to(need.outer_bytes, 100 * 64 * 2, 0);
     near_to(need.vector_bytes, 4 * 64 * 5, 0);
-    near_to(need.kv_bytes, 2 * 2 * 2 * 16 * 2 * 10, 0); /* K, V; layers; heads; width; bytes; n */
-    plan.kv_type = PARE_TYPE_Q8_0;                      /* heads of 16 are no blocks of 32 */
+    /* K, V; layers; heads; width; bytes; positions, in groups of 16 */
+    near_to(need.kv_bytes, 2 * 2 * 2 * 16 * 2 * 16, 0);
+    plan.kv_type = PARE_TYPE_Q8_0; /* heads of 16 are no blocks of 32 */
     assert_int_equal(pare_memory_need_of(&shape, &plan, &need), PARE_INVALID_ARGUMENT);
     plan.kv_type = PARE_TYPE_F32;
     plan.context = 20;
     assert_int_equal(pare_memory_need_of(&shape, &plan, &need), PARE_OK);
-    near_to(need.kv_bytes, 2 * 2 * 2 * 16 * 4 * 20, 0);
+    near_to(need.kv_bytes, 2 * 2 * 2 * 16 * 4 * 32, 0);
     plan.format = PARE_TYPE_Q4_K; /* rows of 64 are no blocks of 256: F16 */
     assert_int_equal(pare_memory_need_of(&shape, &plan, &need), PARE_OK);
     near_to(need.block_bytes, weights * 2 - 0, 0);

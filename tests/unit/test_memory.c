@@ -52,7 +52,7 @@ static void check_session(const pare_model *model, const pare_shape_facts *shape
     within(need.block_bytes + need.outer_bytes + need.vector_bytes, (double)memory.weights_bytes,
            0.02, "weights in the session");
     within(need.scratch_bytes,
-           (double)memory.scratch_bytes + 4.0 * (double)(context * shape->hidden), 0.35, "scratch");
+           (double)memory.scratch_bytes + 4.0 * (double)(context * shape->hidden), 0.02, "scratch");
     pare_session_free(session);
     free(ids);
 }
