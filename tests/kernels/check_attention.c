@@ -324,6 +324,7 @@ static int time_all(const char *filter)
     time_shape(filter, "llama-8b prefill 512", shape(512, 0, 8, 2, 128, 0, f16));
     time_shape(filter, "prefill 128 after 4096", shape(128, 4096, 8, 2, 128, 0, f16));
     time_shape(filter, "llama-1b decode 8192", shape(1, 8191, 32, 8, 64, 0, f16));
+    time_shape(filter, "llama-1b decode 65536", shape(1, 65535, 32, 8, 64, 0, f16));
     time_shape(filter, "llama-1b decode 8192 f32", shape(1, 8191, 32, 8, 64, 0, PARE_TYPE_F32));
     time_shape(filter, "llama-1b decode 8192 q8_0", shape(1, 8191, 32, 8, 64, 0, PARE_TYPE_Q8_0));
     time_shape(filter, "tinyllama decode 2048", shape(1, 2047, 32, 4, 64, 0, f16));

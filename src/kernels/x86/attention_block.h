@@ -94,12 +94,6 @@ INLINE void copy_values(const tile *t, pare_type type, int64_t start, int64_t fi
     }
 }
 
-static void prefetch_rows(const char *rows, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i += 64)
-        _mm_prefetch(rows + i, _MM_HINT_T0);
-}
-
 /* ---- scores ---- */
 
 /* Keys of LANES positions: where their elements and their scales are. */

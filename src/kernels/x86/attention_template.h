@@ -89,12 +89,6 @@ static void attend_chunk(tile *t, int64_t chunk, const block_buffers *buffers)
     for (int64_t start = from; start < to; start += BLOCK) {
         int64_t first = t->first[0] > start ? t->first[0] : start;
         int64_t last = to < start + BLOCK ? to : start + BLOCK;
-        if (last == start + BLOCK && last < to) { /* the next block, while this one is computed */
-            int64_t next = to < last + BLOCK ? to - last : BLOCK;
-            size_t bytes = (size_t)next * t->a->cache_row_bytes;
-            prefetch_rows(t->keys + (size_t)last * t->a->cache_row_bytes, bytes);
-            prefetch_rows(t->values + (size_t)last * t->a->cache_row_bytes, bytes);
-        }
         block_sources sources = read_block(t, start, first, last, buffers);
         for (int row = 0; row < t->rows; row += step) {
             int rows = t->rows - row < step ? t->rows - row : step;
