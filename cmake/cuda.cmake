@@ -18,10 +18,10 @@ set(cuda_objects)
 set(hopper_flags ${nvcc_flags})
 list(FILTER hopper_flags EXCLUDE REGEX "^(-gencode|arch=)")
 list(APPEND hopper_flags -gencode arch=compute_90a,code=sm_90a) # the matrix instructions of this one chip
-foreach(name gemm_hopper gemm ${PARE_CUDA_PORTABLE})
+foreach(name gemm_hopper peak_hopper gemm ${PARE_CUDA_PORTABLE})
   set(object ${CMAKE_BINARY_DIR}/cuda/${name}.o)
   set(flags nvcc_flags)
-  if(name STREQUAL gemm_hopper)
+  if(name MATCHES "_hopper$")
     set(flags hopper_flags)
   endif()
   add_custom_command(OUTPUT ${object} COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda

@@ -53,6 +53,13 @@ typedef struct pare_session_memory {
  * the plug-in pare_cuda.so, a driver, a device. */
 pare_status pare_device_check(const char *device);
 
+/* Appends what a GPU can do, measured in about 2 s: gpu_read_bandwidth_bytes_per_s,
+ * gpu_copy_bandwidth_bytes_per_s (bytes read and written), gpu_f16_flops_per_s,
+ * gpu_bf16_flops_per_s, gpu_int8_ops_per_s (of its matrix instructions). isa is "sm_90".
+ * PARE_UNSUPPORTED on the CPU (pare_hw_measure), otherwise errors as of pare_device_check. */
+struct pare_hw_limits;
+pare_status pare_device_measure(const char *device, struct pare_hw_limits *limits);
+
 /* The model must outlive the session. */
 pare_status pare_session_create(const pare_model *model, const pare_session_options *options,
                                 pare_session **out);
@@ -105,6 +112,12 @@ int64_t pare_session_batch(const pare_session *session);
  * last forward pass (of a batch: after each sequence's token), the first of equally probable ones.
  * Chosen where the model runs: on a GPU no logits are copied. Errors as of pare_session_logits. */
 pare_status pare_session_best(pare_session *session, int64_t first, int64_t count, int32_t *ids);
+
+/* nll[i]: the negative log-likelihood in nats of token targets[i] after position first + i of the
+ * last forward pass; 0 where targets[i] is negative. On a GPU, where no logits are copied;
+ * PARE_UNSUPPORTED on the CPU. Errors as of pare_session_logits. */
+pare_status pare_session_losses(pare_session *session, int64_t first, int64_t count,
+                                const int32_t *targets, double *nll);
 /* Of a model by LLM.int8(): the share of columns that held outliers, over the inputs of a layer and
  * all forwards so far. 0 for others. */
 double pare_session_outlier_share(const pare_session *session, int64_t layer);

@@ -162,11 +162,21 @@ static void add_share(pare_bench_builder *b, const pare_bench_entry *entry, doub
                               "the read bandwidth could not be measured");
 }
 
-static void add_bandwidth(pare_bench_builder *b, const pare_bench_entry *entry)
+/* A GPU's measured bandwidth; not measured, what bus width and clock promise. */
+static double gpu_bandwidth(const pare_bench_entry *entry, const pare_hw_limits *limits)
+{
+    const char *isa = json_string_value(json_object_get(entry->last, "isa"));
+    const pare_hw_limit *limit =
+        limits ? pare_hw_limit_find(limits, "gpu_read_bandwidth_bytes_per_s", isa, 0) : NULL;
+    return limit ? limit->median : pare_bench_number(entry->last, "gpu_bandwidth_bytes_per_s");
+}
+
+static void add_bandwidth(pare_bench_builder *b, const pare_bench_entry *entry,
+                          const pare_hw_limits *limits)
 {
     double bandwidth = NAN;
     if (ran_on_gpu(entry)) {
-        bandwidth = pare_bench_number(entry->last, "gpu_bandwidth_bytes_per_s");
+        bandwidth = gpu_bandwidth(entry, limits);
         pare_bench_add_value(b, "read_bandwidth_bytes_per_s", "bytes/s", bandwidth,
                              "the GPU does not tell its memory's width and clock");
     } else {
@@ -188,6 +198,8 @@ static const char *peak_name(const pare_bench_entry *entry)
     const char *format = json_string_value(json_object_get(entry->model, "format"));
     pare_type type = format ? pare_type_from_name(format) : PARE_TYPE_COUNT;
     bool fast = entry->config->session.activations == PARE_ACTIVATIONS_FAST;
+    if (ran_on_gpu(entry))
+        return type == PARE_TYPE_BF16 || !fast ? "gpu_bf16_flops_per_s" : "gpu_f16_flops_per_s";
     if (!fast || type == PARE_TYPE_F32)
         return "fp32_flops_per_s";
     if (type == PARE_TYPE_F16 || type == PARE_TYPE_BF16)
@@ -201,12 +213,10 @@ static void add_peak(pare_bench_builder *b, const pare_bench_entry *entry,
     const char *isa = json_string_value(json_object_get(entry->last, "isa")),
                *name = peak_name(entry);
     int threads = (int)json_integer_value(json_object_get(entry->last, "threads"));
-    const pare_hw_limit *limit = limits ? pare_hw_limit_find(limits, name, isa, threads) : NULL;
-    if (ran_on_gpu(entry)) {
-        pare_bench_add_absent(b, "peak_share", "ratio", "the GPU's peak rates are not measured");
-        return;
-    }
-    if (limits && !limit &&
+    bool gpu = ran_on_gpu(entry);
+    const pare_hw_limit *limit =
+        limits ? pare_hw_limit_find(limits, name, isa, gpu ? 0 : threads) : NULL;
+    if (limits && !limit && !gpu &&
         strcmp(name, "fp32_flops_per_s") !=
             0) { /* the tier has no such instruction: FP32 does it */
         name = "fp32_flops_per_s";
@@ -248,7 +258,7 @@ static void add_metrics(pare_bench_builder *b, const pare_bench_entry *entry,
     pare_bench_add_plain(b, "bits_per_weight", "bits",
                          pare_bench_number(entry->model, "bits_per_weight"));
     if (entry->last) {
-        add_bandwidth(b, entry);
+        add_bandwidth(b, entry, options->limits);
         add_peak(b, entry, options->limits);
         pare_bench_add_plain(b, "other_cpu_share", "ratio", entry->other_cpu_share);
         pare_bench_add_hardware(b, entry, decode_bytes(entry));

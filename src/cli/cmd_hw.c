@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <pare/hw.h>
+#include <pare/session.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +17,16 @@ static json_t *limit_json(const pare_hw_limit *limit)
                      limit->high, "samples", limit->count);
 }
 
-static const char *const headline[] = {"read_bandwidth_bytes_per_s", "int8_ops_per_s",
-                                       "bf16_flops_per_s", "fp32_flops_per_s", "clock_hz"};
+static const char *const headline[] = {"read_bandwidth_bytes_per_s",
+                                       "int8_ops_per_s",
+                                       "bf16_flops_per_s",
+                                       "fp32_flops_per_s",
+                                       "clock_hz",
+                                       "gpu_read_bandwidth_bytes_per_s",
+                                       "gpu_copy_bandwidth_bytes_per_s",
+                                       "gpu_f16_flops_per_s",
+                                       "gpu_bf16_flops_per_s",
+                                       "gpu_int8_ops_per_s"};
 
 static int print_json(const pare_hw *hw, const pare_hw_limits *limits)
 {
@@ -67,7 +76,12 @@ static void print_limits(const pare_hw_limits *limits)
                 {"int8_ops_per_s", "8-bit integer", "GOP/s"},
                 {"bf16_flops_per_s", "BF16", "GFLOP/s"},
                 {"fp32_flops_per_s", "FP32", "GFLOP/s"},
-                {"clock_hz", "clock", "GHz"}};
+                {"clock_hz", "clock", "GHz"},
+                {"gpu_read_bandwidth_bytes_per_s", "GPU read", "GB/s"},
+                {"gpu_copy_bandwidth_bytes_per_s", "GPU copy", "GB/s"},
+                {"gpu_f16_flops_per_s", "GPU FP16 matrix", "GFLOP/s"},
+                {"gpu_bf16_flops_per_s", "GPU BF16 matrix", "GFLOP/s"},
+                {"gpu_int8_ops_per_s", "GPU 8-bit matrix", "GOP/s"}};
     printf("\n%-16s %-11s %7s %10s %10s %10s\n", "measured", "tier", "threads", "median", "lowest",
            "highest");
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
@@ -102,6 +116,7 @@ static int run(int argc, char **argv, const cli_command *command)
         cli_bar_start(&bar, &common);
         status = pare_hw_measure((int)common.threads, &bar.progress, &limits);
         cli_bar_end(&bar);
+        status = status == PARE_OK ? cli_limits_device(&common, &limits) : status;
     }
     if (status != PARE_OK) {
         pare_hw_free(hw);

@@ -1,9 +1,11 @@
 /* The machine's measured limits in the store: one record of kind "limits" for each tier and number
  * of threads. */
 #include "cli/record.h"
+#include "cli/session_args.h"
 #include "cli/term.h"
 
 #include <math.h>
+#include <pare/session.h>
 #include <pare/store.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,6 +138,17 @@ void cli_limits_known(const cli_common *common, const char *machine, pare_hw_lim
     load_recent(common, machine, limits);
 }
 
+pare_status cli_limits_device(const cli_common *common, pare_hw_limits *limits)
+{
+    const char *device = cli_device(common);
+    bool named = device && strncmp(device, "cuda", 4) == 0;
+    if (device && strcmp(device, "cpu") == 0)
+        return PARE_OK;
+    if (!named && pare_device_check("cuda") != PARE_OK)
+        return PARE_OK; /* no GPU, and none was asked for */
+    return pare_device_measure(named ? device : "cuda", limits);
+}
+
 pare_status cli_limits_get(const cli_command *command, const cli_common *common, int threads,
                            pare_hw_limits *limits)
 {
@@ -148,12 +161,20 @@ pare_status cli_limits_get(const cli_command *command, const cli_common *common,
         threads = (int)allowed->number;
     load_recent(common, pare_hw_fingerprint(hw), limits);
     pare_hw_free(hw);
-    if (pare_hw_limit_find(limits, "fp32_flops_per_s", NULL, threads))
+    const char *device = cli_device(common);
+    bool gpu = device && strncmp(device, "cuda", 4) == 0;
+    bool known = pare_hw_limit_find(limits, "fp32_flops_per_s", NULL, threads) != NULL;
+    bool gpu_known = pare_hw_limit_find(limits, "gpu_read_bandwidth_bytes_per_s", NULL, 0) != NULL;
+    if (known && (!gpu || gpu_known))
         return PARE_OK;
-    cli_bar bar;
-    cli_bar_start(&bar, common);
-    status = pare_hw_measure(threads, &bar.progress, limits);
-    cli_bar_end(&bar);
+    if (!known) {
+        cli_bar bar;
+        cli_bar_start(&bar, common);
+        status = pare_hw_measure(threads, &bar.progress, limits);
+        cli_bar_end(&bar);
+    }
+    if (status == PARE_OK && gpu && !gpu_known)
+        status = pare_device_measure(device, limits);
     if (status == PARE_OK)
         (void)cli_limits_store(command, common, limits);
     return status;

@@ -31,6 +31,8 @@ static inline int cli_store_record(const cli_command *command, const cli_common 
 pare_status cli_limits_get(const cli_command *command, const cli_common *common, int threads,
                            pare_hw_limits *limits);
 /* The same for a machine (its fingerprint), none where the store has none: nothing is measured. */
+/* Appends those of a GPU, where one is named by --device, or there is one and none was named. */
+pare_status cli_limits_device(const cli_common *common, pare_hw_limits *limits);
 void cli_limits_known(const cli_common *common, const char *machine, pare_hw_limits *limits);
 int cli_limits_store(const cli_command *command, const cli_common *common,
                      const pare_hw_limits *limits);

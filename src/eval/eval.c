@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 64 }; /* positions whose logits are in memory at once */
+/* Positions whose logits are in memory at once; of losses that a GPU computes, many more. */
+enum { BLOCK = 64, GPU_BLOCK = 1024 };
 
 const char *pare_protocol_name(pare_protocol protocol)
 {
@@ -68,8 +69,8 @@ typedef struct evaluation {
     int32_t *input;   /* [context] */
     float *logits[2]; /* [BLOCK][vocab] */
     size_t logits_bytes;
-    int32_t targets[BLOCK];
-    double nll[BLOCK], base_nll[BLOCK], kld[BLOCK];
+    int32_t targets[GPU_BLOCK];
+    double nll[GPU_BLOCK], base_nll[GPU_BLOCK], kld[BLOCK];
     bool same[BLOCK];
 
     /* Sums of each window, and each position's divergence. */
@@ -249,17 +250,28 @@ static void add_block(evaluation *e, int64_t w, int64_t first, int64_t count)
     }
 }
 
+/* One model on a GPU: its losses are computed there. */
+static bool on_device(const evaluation *e)
+{
+    return !e->sessions[1] && strcmp(pare_session_backend(e->sessions[0]), "cuda") == 0;
+}
+
 static pare_status run_block(evaluation *e, int64_t w, int64_t first, int64_t count)
 {
     const window *at = &e->windows[w];
     pare_status status;
-    for (int i = 0; i < 2 && e->sessions[i]; i++)
-        PARE_TRY(pare_session_logits(e->sessions[i], first, count, e->logits[i]));
     for (int64_t i = 0; i < count; i++) {
         int64_t position = first + i;
         bool scored = position >= at->score_first && position < at->score_last;
         e->targets[i] = scored ? e->ids[at->first + position + 1] : -1;
     }
+    if (on_device(e)) {
+        PARE_TRY(pare_session_losses(e->sessions[0], first, count, e->targets, e->nll));
+        add_block(e, w, first, count);
+        return PARE_OK;
+    }
+    for (int i = 0; i < 2 && e->sessions[i]; i++)
+        PARE_TRY(pare_session_logits(e->sessions[i], first, count, e->logits[i]));
     pare_loss_compute(e->pool, &(pare_loss){.kernels = e->kernels,
                                             .logits = e->logits[0],
                                             .base = e->logits[1],
@@ -287,8 +299,9 @@ static pare_status run_window(evaluation *e, int64_t w)
         PARE_TRY(pare_session_forward(e->sessions[i], e->input, at->length));
     }
     int64_t last = e->klds ? at->compare_last : at->score_last;
-    for (int64_t first = at->score_first; first < last; first += BLOCK)
-        PARE_TRY(run_block(e, w, first, last - first < BLOCK ? last - first : BLOCK));
+    int64_t block = on_device(e) ? GPU_BLOCK : BLOCK;
+    for (int64_t first = at->score_first; first < last; first += block)
+        PARE_TRY(run_block(e, w, first, last - first < block ? last - first : block));
     if (!isfinite(e->nll_sums[w]) || !isfinite(e->base_sums[w]))
         return pare_fail(PARE_FORMAT,
                          "a loss in window %lld is not a number: a model's weights are damaged or "

@@ -5,6 +5,7 @@
 
 #include "model/decoder.h"
 
+#include <pare/hw.h>
 #include <pare/session.h>
 
 typedef struct pare_backend pare_backend;
@@ -17,6 +18,8 @@ typedef struct pare_backend_functions {
     const char *(*message)(void);
     /* Can sessions be created on this device ("cuda:0")? NULL: always. */
     pare_status (*check)(const char *device);
+    /* Appends what the device can do; NULL: measured elsewhere (pare_hw_measure). */
+    pare_status (*measure)(const char *device, pare_hw_limits *limits);
     pare_status (*create)(const pare_model *model, const pare_session_options *options,
                           void **state);
     void (*free)(void *state);
@@ -30,6 +33,10 @@ typedef struct pare_backend_functions {
     /* The most probable token after each of these positions of the last forward, the first of equal
      * ones. NULL: the session does it by logits. */
     pare_status (*best)(void *state, int64_t first, int64_t count, int32_t *ids);
+    /* nll[i]: the loss of targets[i] after position first + i of the last forward; 0 where it is
+     * negative. NULL: nobody asks (pare_session_losses). */
+    pare_status (*losses)(void *state, int64_t first, int64_t count, const int32_t *targets,
+                          double *nll);
     /* Several sequences: the one that the other functions work on (0 at first), and a pass of one
      * token of each, at positions past[batch]. NULL: the backend runs one sequence. */
     void (*select)(void *state, int64_t sequence);
@@ -52,7 +59,7 @@ typedef struct pare_backend_abi {
 } pare_backend_abi;
 #define PARE_BACKEND_ABI                                                                           \
     {                                                                                              \
-        1, sizeof(pare_backend_functions), sizeof(pare_decoder), sizeof(pare_layer),               \
+        2, sizeof(pare_backend_functions), sizeof(pare_decoder), sizeof(pare_layer),               \
             sizeof(struct pare_model), sizeof(pare_tensor), sizeof(pare_session_options)           \
     }
 /* The one symbol of pare_cuda.so: NULL where abi is not its own. */

@@ -46,6 +46,16 @@ fail:
     return status;
 }
 
+static pare_status measure_device(const char *device, pare_hw_limits *limits)
+{
+    int number;
+    pare_status status;
+    PARE_TRY(parse_device(device, &number));
+    PARE_TRY(cuda_measure(number, limits));
+fail:
+    return status;
+}
+
 static void cuda_free(void *state)
 {
     cuda_state *cuda = state;
@@ -285,6 +295,30 @@ fail:
     return status;
 }
 
+static pare_status cuda_losses(void *state, int64_t first, int64_t count, const int32_t *targets,
+                               double *nll)
+{
+    cuda_state *cuda = state;
+    int64_t step = logits_step(cuda);
+    pare_status status = PARE_OK;
+    for (int64_t done = 0; done < count;) {
+        int64_t n = count - done < step ? count - done : step;
+        if (!cuda->decoded)
+            PARE_TRY(cuda_queue_head(cuda, first + done, n));
+        PARE_TRY(
+            gpu_upload(&cuda->gpu, cuda->best_ids, targets + done, (size_t)n * sizeof *targets));
+        PARE_TRY(gpu_losses(&cuda->gpu, cuda->logits, cuda->vocab_stride, n, cuda->decoder->vocab,
+                            cuda->best_ids, cuda->losses));
+        PARE_TRY(gpu_wait(&cuda->gpu));
+        PARE_TRY(gpu_check(
+            cudaMemcpy(nll + done, cuda->losses, (size_t)n * sizeof *nll, cudaMemcpyDeviceToHost),
+            "copying losses"));
+        done += n;
+    }
+fail:
+    return status;
+}
+
 /* n tokens after `id`, each the most probable one. */
 static pare_status cuda_greedy(void *state, int32_t id, int64_t n, int64_t past, int32_t *ids)
 {
@@ -370,12 +404,14 @@ pare_cuda_backend(const pare_backend_abi *abi)
         .name = "cuda",
         .message = pare_error_message,
         .check = cuda_check,
+        .measure = measure_device,
         .create = cuda_create,
         .free = cuda_free,
         .forward = cuda_forward,
         .logits = cuda_logits,
         .greedy = cuda_greedy,
         .best = cuda_best,
+        .losses = cuda_losses,
         .select = cuda_select,
         .forward_batch = cuda_forward_batch,
         .cache_bytes = cuda_cache_bytes,

@@ -94,6 +94,7 @@ typedef struct cuda_state {
     int *few_done;
     gpu_control *control; /* [batch] */
     gpu_best *best;
+    double *losses;            /* [CUDA_LOGITS] */
     int32_t *best_ids;         /* [CUDA_LOGITS] */
     int32_t *ids;              /* [context]: a prompt's, or the choices of greedy decoding */
     float *logits_host;        /* pinned, [vocab] */
@@ -112,6 +113,9 @@ pare_status cuda_hold(cuda_state *cuda, size_t bytes, const char *what, void *ou
 
 /* Uploads and packs everything. */
 pare_status cuda_prepare_weights(cuda_state *cuda);
+
+/* Appends the measured limits of a device ("gpu_read_bandwidth_bytes_per_s", ...). */
+pare_status cuda_measure(int device, pare_hw_limits *limits);
 
 /* ---- cuda_memory.c ---- */
 

@@ -186,6 +186,7 @@ pare_status cuda_allocate_scratch(cuda_state *cuda)
     PARE_TRY(cuda_hold(cuda, (size_t)gpu_best_count(&cuda->gpu) * sizeof *cuda->best, "scratch",
                        &cuda->best));
     PARE_TRY(cuda_hold(cuda, CUDA_LOGITS * sizeof *cuda->best_ids, "token ids", &cuda->best_ids));
+    PARE_TRY(cuda_hold(cuda, CUDA_LOGITS * sizeof *cuda->losses, "losses", &cuda->losses));
     PARE_TRY(cuda_hold(cuda, (size_t)cuda->context * sizeof *cuda->ids, "token ids", &cuda->ids));
     PARE_TRY(upload_angles(cuda));
     cuda->memory.scratch_bytes = (int64_t)(cuda->gpu.allocated - before);

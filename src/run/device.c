@@ -90,3 +90,18 @@ pare_status pare_device_check(const char *device)
     const char *used;
     return pare_backend_find(device, &backend, &used);
 }
+
+pare_status pare_device_measure(const char *device, pare_hw_limits *limits)
+{
+    const pare_backend_functions *backend;
+    const char *used;
+    pare_status status = pare_backend_find(device, &backend, &used);
+    if (status != PARE_OK)
+        return status;
+    if (!backend->measure)
+        return pare_fail(PARE_UNSUPPORTED, "device '%s' is the processor: pare_hw_measure", used);
+    status = backend->measure(used, limits);
+    if (status != PARE_OK && backend->message)
+        pare_set_message("%s", backend->message());
+    return status;
+}

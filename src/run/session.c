@@ -277,6 +277,26 @@ pare_status pare_session_best(pare_session *session, int64_t first, int64_t coun
                 session->backend->best(session->state, session->skipped + first, count, ids));
 }
 
+pare_status pare_session_losses(pare_session *session, int64_t first, int64_t count,
+                                const int32_t *targets, double *nll)
+{
+    int64_t vocab = session->model->decoder.vocab;
+    if (!session->backend->losses)
+        return pare_fail(PARE_UNSUPPORTED, "losses of the backend %s: use its logits",
+                         session->backend->name);
+    if (first < 0 || count < 1 || count > session->last - first)
+        return pare_fail(PARE_INVALID_ARGUMENT,
+                         "losses of positions %lld to %lld: the last forward pass had %lld",
+                         (long long)first, (long long)(first + count - 1),
+                         (long long)session->last);
+    for (int64_t i = 0; i < count; i++)
+        if (targets[i] >= vocab)
+            return pare_fail(PARE_INVALID_ARGUMENT, "token id %d is outside the vocabulary of %lld",
+                             targets[i], (long long)vocab);
+    return told(session->backend, session->backend->losses(session->state, session->skipped + first,
+                                                           count, targets, nll));
+}
+
 int64_t pare_session_position(const pare_session *session)
 {
     return session->positions[session->sequence];

@@ -9,6 +9,7 @@
 
 #include "unit/small_model.h"
 
+#include <pare/hw.h>
 #include <pare/session.h>
 #include <stdio.h>
 
@@ -235,6 +236,38 @@ static void outlier_shares(void **state)
     small_model_free(&small);
 }
 
+/* Losses that the device computes are those of its logits. */
+static void losses(void **state)
+{
+    enum { N = 7 };
+    small_model small;
+    const pare_model *model = small_model_create(&small, true, PARE_TYPE_Q4_0, 0);
+    int64_t vocab = model->decoder.vocab;
+    setting s = {device(), PARE_ACTIVATIONS_F32, PARE_TYPE_F32, 1};
+    int32_t ids[N], targets[N] = {5, -1, 330, 0, 17, 200, 331};
+    double nll[N];
+    float *logits = malloc((size_t)(N * vocab) * sizeof *logits);
+    pare_session *session = open_session(model, s);
+    for (int i = 0; i < N; i++)
+        ids[i] = id_of(model, 0, i);
+    ok(pare_session_forward(session, ids, N));
+    assert_int_equal(pare_session_losses(session, 0, N, targets, nll), PARE_INVALID_ARGUMENT);
+    targets[N - 1] = 1;
+    ok(pare_session_losses(session, 0, N, targets, nll));
+    ok(pare_session_logits(session, 0, N, logits));
+    for (int i = 0; i < N; i++) {
+        double sum = 0;
+        for (int64_t v = 0; v < vocab; v++)
+            sum += exp((double)logits[i * vocab + v]);
+        double expected = targets[i] < 0 ? 0 : log(sum) - (double)logits[i * vocab + targets[i]];
+        assert_true(fabs(nll[i] - expected) < 1e-6);
+    }
+    assert_int_equal(pare_session_losses(session, 1, N, targets, nll), PARE_INVALID_ARGUMENT);
+    pare_session_free(session);
+    free(logits);
+    small_model_free(&small);
+}
+
 static void kept_scales(void **state)
 {
     small_model small;
@@ -252,6 +285,22 @@ static void kept_scales(void **state)
                             5e-6, "kept scales");
     assert_int_equal(failures, 0);
     small_model_free(&small);
+}
+
+static void limits(void **state)
+{
+    static const char *const names[] = {"gpu_read_bandwidth_bytes_per_s",
+                                        "gpu_copy_bandwidth_bytes_per_s"};
+    pare_hw_limits measured = {0};
+    ok(pare_device_measure(device(), &measured));
+    for (int i = 0; i < 2; i++) {
+        const pare_hw_limit *limit = pare_hw_limit_find(&measured, names[i], NULL, 0);
+        assert_non_null(limit);
+        assert_true(limit->low > 0 && limit->low <= limit->median && limit->median <= limit->high);
+    }
+    for (int i = 0; i < measured.count; i++)
+        print_message("%s %.4g\n", measured.items[i].name, measured.items[i].median);
+    assert_int_equal(pare_device_measure("cpu", &measured), PARE_UNSUPPORTED);
 }
 
 static void room(void **state)
@@ -283,10 +332,9 @@ int main(void)
         return SKIP;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(caches),         cmocka_unit_test(batches),
-        cmocka_unit_test(many),           cmocka_unit_test(roundings),
-        cmocka_unit_test(outlier_shares), cmocka_unit_test(kept_scales),
-        cmocka_unit_test(room),
+        cmocka_unit_test(caches),      cmocka_unit_test(batches),        cmocka_unit_test(many),
+        cmocka_unit_test(roundings),   cmocka_unit_test(outlier_shares), cmocka_unit_test(losses),
+        cmocka_unit_test(kept_scales), cmocka_unit_test(limits),         cmocka_unit_test(room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

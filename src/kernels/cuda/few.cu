@@ -21,7 +21,7 @@ enum {
     FEW_AHEAD = 16, /* lines that a thread asks for before it waits for the inputs */
 };
 /* Scales of codes are multiplied by it, sums divided: keeps small ones out of FP16's subnormals. */
-constexpr float FEW_UNIT = 16;
+enum { FEW_UNIT = 16 };
 
 /* ---- weights as the matrix instruction's operand ---- */
 
@@ -93,7 +93,7 @@ template <class F> struct few_coded {
     }
     __device__ static float unit()
     {
-        return 1 / FEW_UNIT;
+        return 1.0f / FEW_UNIT;
     }
 };
 
@@ -270,6 +270,7 @@ __device__ inline void few_join(const few_args &a, int64_t first_row)
 template <class W, int NT>
 __global__ void __launch_bounds__(FEW_THREADS) few_kernel(const __grid_constant__ few_args a)
 {
+#if defined(GPU_EMULATE) || __CUDA_ARCH__ >= 800
     __shared__ uint32_t table[16];
     const gpu_weights &w = a.f.weights;
     int lane = threadIdx.x % GPU_WARP, warp = threadIdx.x / GPU_WARP;
@@ -320,6 +321,7 @@ __global__ void __launch_bounds__(FEW_THREADS) few_kernel(const __grid_constant_
     few_gather<NT>(a, first_row, W::unit(), acc);
     if (a.parts > 1)
         few_join(a, first_row);
+#endif
 }
 
 /* ---- launching ---- */

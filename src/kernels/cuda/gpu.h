@@ -244,6 +244,11 @@ size_t gpu_few_bytes(int64_t columns, int64_t tokens);
 pare_status gpu_best_rows(gpu_context *context, const float *logits, int64_t stride, int64_t rows,
                           int64_t vocab, int32_t *ids);
 
+/* losses[r]: log of the sum of exponentials of a row's logits, less the target's; 0 where the
+ * target is negative. */
+pare_status gpu_losses(gpu_context *context, const float *logits, int64_t stride, int64_t rows,
+                       int64_t vocab, const int32_t *targets, double *losses);
+
 /* ---- many tokens ---- */
 
 pare_status gpu_embed(gpu_context *context, const gpu_weights *table, const gpu_weights *positions,
@@ -276,6 +281,19 @@ typedef struct gpu_gemm_args {
     bool portable; /* never this card's own matrix instructions: for checking them */
 } gpu_gemm_args;
 pare_status gpu_gemm(gpu_context *context, const gpu_gemm_args *args);
+
+/* ---- what the card can do ---- */
+
+typedef enum gpu_peak { GPU_PEAK_F16, GPU_PEAK_BF16, GPU_PEAK_INT8 } gpu_peak;
+
+/* Bytes of scratch for both. */
+size_t gpu_peak_scratch(const gpu_context *context);
+/* Reads `bytes` (a multiple of 16) once. */
+pare_status gpu_read_all(gpu_context *context, const void *data, size_t bytes, void *scratch);
+/* Matrix instructions on registers (mma.sync), or `own`: on shared memory, by this card's own
+ * (wgmma). *operations: how many, a multiply-add as two; 0 where there are none. */
+pare_status gpu_matrix_peak(gpu_context *context, gpu_peak kind, bool own, int rounds,
+                            void *scratch, double *operations);
 
 #ifdef __cplusplus
 }
