@@ -15,14 +15,23 @@ struct round_args {
 
 /* ---- statistics over all tokens ---- */
 
-/* LLM.int8(): a thread a column. */
+/* To the nearest value of FP16; its largest where x is beyond. */
+__device__ inline float round_half(float x)
+{
+    return __half2float(__float2half_rn(fminf(fmaxf(x, -65504.0f), 65504.0f)));
+}
+
+/* LLM.int8(), a thread a column: inputs become FP16 first, as in bitsandbytes. */
 __global__ void outliers_kernel(const round_args a)
 {
     __shared__ float scratch[GPU_WARP];
     int c = (int)(blockIdx.x * ROUND_THREADS + threadIdx.x);
     bool found = false;
-    for (int64_t t = 0; t < a.tokens && c < a.columns && a.rule.threshold > 0; t++)
-        found |= fabsf(a.x[t * a.stride + c]) >= a.rule.threshold;
+    for (int64_t t = 0; t < a.tokens && c < a.columns; t++) {
+        float v = round_half(a.x[t * a.stride + c]);
+        a.x[t * a.stride + c] = v;
+        found |= a.rule.threshold > 0 && fabsf(v) >= a.rule.threshold;
+    }
     if (c < a.columns)
         a.scratch.outlier[c] = found;
     float sum = gpu_block_sum(found ? 1.0f : 0.0f, scratch); /* exact: at most 256 */
@@ -121,10 +130,8 @@ __global__ void round_kernel(const round_args a)
     bool tensor = a.rule.kind == GPU_ROUND_TENSOR, apart = a.rule.kind == GPU_ROUND_OUTLIERS;
     round_scale s = tensor ? tensor_scale(a, scratch) : token_scale(a, x, scratch);
     for (int c = threadIdx.x; c < a.columns; c += ROUND_THREADS) {
-        if (apart && a.scratch.outlier[c]) {
-            x[c] = __half2float(__float2half_rn(fminf(fmaxf(x[c], -65504.0f), 65504.0f)));
-            continue;
-        }
+        if (apart && a.scratch.outlier[c])
+            continue; /* FP16 already */
         float code = s.scale > 0 ? rintf(__fdiv_rn(x[c], s.scale)) + (float)s.zero : (float)s.zero;
         code = fminf(fmaxf(code, -128.0f), 127.0f);
         x[c] = s.scale * (code - (float)s.zero);
