@@ -148,17 +148,23 @@ def models(options):
     return table(head, [compare_model(options, *pair, names) for pair in (pairs[-1:] if options.quick else pairs)])
 
 
+# The rule that this table watches: no quantized format is slower than f16, in either phase, on any tier.
 def tiers(options):
-    rows = []
-    for form in ("f16", "q8_0", "i8_ch", "q6_k", "q5_k", "q4_0", "q4_k", "q3_k", "q2_k", "iq4_nl", "i4_g128", "nf4"):
+    rows, base, slower = [], {}, []
+    for form in ("f16", "q8_0", "i8_ch", "f8_e4m3_ch", "q6_k", "q5_k", "q4_0", "q4_k", "iq4_nl", "i4_g128", "mxfp4", "nvfp4", "nf4", "nf4_dq",
+                 "fp4", "q3_k", "i3_g128", "q2_k", "i2_g128"):
         model, row = model_of(options, "distilgpt2", form), [form]
         for tier in TIERS[:1] if options.quick else TIERS:
             r = bench(model, "-p", "256", "-n", "48", "-r", "3", isa=tier)
-            row.append(f"{r['prefill_tokens_per_s']:.0f}, {r['decode_tokens_per_s']:.0f}")
+            speeds = [r[f"{phase}_tokens_per_s"] for phase in ("prefill", "decode")]
+            slower += [f"{form} in {phase} on {tier} ({mine / f16:.2f}x)" for phase, mine, f16 in
+                       zip(("prefill", "decode"), speeds, base.setdefault(tier, speeds)) if mine < 0.97 * f16]
+            row.append(f"{speeds[0]:.0f}, {speeds[1]:.0f}")
         rows.append(row)
         if options.quick:
             break
-    return table(["format"] + [f"{tier}: prefill, decode" for tier in TIERS], rows)
+    return table(["format"] + [f"{tier}: prefill, decode" for tier in TIERS], rows) + \
+        f"\n\nSlower than f16 by more than 3 %: {', '.join(slower) or 'none'}."
 
 
 # Per token: 4 x head_dim x heads x layers operations and 2 x head_dim x kv_heads x layers elements of cache for each position.
