@@ -75,12 +75,13 @@ static void check(const checkpoint *c)
         check(&(const checkpoint){__VA_ARGS__});                                                   \
     }
 
-/* Weights alone: the logits are the library's within 1e-3, but for bitsandbytes'. It wrote those on
- * a CPU with AVX512-BF16, where its 4-bit product rounds inputs, codes' values, absmax and outputs
- * to BF16, whatever is asked for (functional.py, _convert_weight_packed_for_cpu). Repeated in numpy
- * (lab/checkpoint-logits.py), that arithmetic comes within 0.8e-4 to 1.5e-4 and 0.08 to 0.12 of
- * them, as near as two runs of it come to each other whose inputs differ by 1e-7. FP32 is 2.9e-4
- * and 0.146 away from it. What the file's weights give in FP32 is checked below. */
+/* Weights alone: the logits are the library's within 1e-3, but for bitsandbytes'. Those were
+ * computed on some CPU; on one with AVX512-BF16 its 4-bit product rounds inputs, codes' values,
+ * absmax and outputs to BF16, whatever is asked for (functional.py,
+ * _convert_weight_packed_for_cpu). Repeated in numpy (lab/checkpoint-logits.py), that arithmetic
+ * comes within 0.9e-4 to 1.5e-4 and 0.08 to 0.12 of the logits, as near as two runs of it come to
+ * each other whose inputs differ by 1e-7; FP32 is 2.9e-4 and 0.146 away. So that is the likely
+ * cause, though not to the bit. What the file's weights give in FP32 is checked below. */
 CASE(gptq_4, "gptq-g128", "i4_g128_asym", "gptq: 84 matrices of 4 bits as i4_g128_asym", 1e-9, 1e-3)
 CASE(gptq_3, "gptq-3bit", "i3_g128_asym", "gptq: 84 matrices of 3 bits as i3_g128_asym", 1e-9, 1e-3)
 CASE(awq, "awq-g128", "i4_g128_asym", "awq: 84 matrices of 4 bits as i4_g128_asym", 1e-9, 1e-3)
