@@ -27,7 +27,7 @@ __device__ inline void attend_fetch(const attend_args &a, const void *cache, int
         int key = i / (DIM / 8), d = i % (DIM / 8) * 8;
         float v[8] = {};
         if (first + key < end && d < a.heads.cache_dim)
-            T::load8(base + (size_t)key * a.heads.row_bytes, d, a.heads.cache_dim, v);
+            T::decode(T::load(base + (size_t)key * a.heads.row_bytes, d, a.heads.cache_dim), v);
         float4 *p = (float4 *)(to + key * DIM + d);
         p[0] = make_float4(v[0], v[1], v[2], v[3]);
         p[1] = make_float4(v[4], v[5], v[6], v[7]);

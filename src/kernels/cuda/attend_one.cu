@@ -10,7 +10,11 @@
 #include <cfloat>
 
 enum { ONE_WARPS = 8, ONE_THREADS = ONE_WARPS * GPU_WARP };
-enum { ONE_LEAST = 64, /* positions of a part */ ONE_PER_PROCESSOR = 2 };
+enum {
+    ONE_LEAST = 128, /* positions of a part: fewer cost more to combine than they save */
+    ONE_PER_PROCESSOR = 2,
+    ONE_SHORT = 4096, /* positions: up to here more blocks with fewer heads are faster */
+};
 
 struct one_args {
     gpu_heads heads;
@@ -36,15 +40,68 @@ __device__ inline void one_merge(float &m, float &l, float o[N], float m2, float
         o[i] = o[i] * a + o2[i] * b;
 }
 
+/* Adds up to N of them, element by element: all are fetched before the first is used. get(i, m, l,
+ * o) is called for 0 .. count - 1. */
+template <int N, class F>
+__device__ inline void one_gather(float &m, float &l, float &o, int count, F get)
+{
+    float m2[N], l2[N], o2[N], most = m;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        m2[i] = -FLT_MAX;
+        l2[i] = o2[i] = 0;
+        if (i < count)
+            get(i, m2[i], l2[i], o2[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        most = fmaxf(most, m2[i]);
+    float keep = exp2f(m - most);
+    m = most;
+    l *= keep;
+    o *= keep;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        float weight = exp2f(m2[i] - most);
+        l += l2[i] * weight;
+        o += o2[i] * weight;
+    }
+}
+
 template <int G> struct one_state {
     float m[G], l[G], o[G][8];
 };
 
-/* The keys begin + first, + step, ... below end. */
+/* One key and its value. */
+template <int G>
+__device__ inline void one_add(one_state<G> &s, const float (*query)[8], const float k[8],
+                               const float v[8], int key_lanes, bool live)
+{
+#pragma unroll
+    for (int g = 0; g < G; g++) {
+        float score = 0;
+        for (int i = 0; i < 8; i++)
+            score += query[g][i] * k[i];
+#pragma unroll 1
+        for (int i = key_lanes / 2; i; i >>= 1)
+            score += __shfl_xor_sync(GPU_ALL, score, i);
+        if (!live)
+            continue;
+        float most = fmaxf(s.m[g], score), keep = exp2f(s.m[g] - most);
+        float p = exp2f(score - most);
+        s.m[g] = most;
+        s.l[g] = s.l[g] * keep + p;
+        for (int i = 0; i < 8; i++)
+            s.o[g][i] = s.o[g][i] * keep + p * v[i];
+    }
+}
+
+/* The keys begin + first, + step, ... below end; a few are fetched before the first is used. */
 template <class T, int G>
 __device__ inline void one_walk(const one_args &a, const float (*q)[GPU_HEAD_DIM_MAX], size_t base,
                                 int begin, int end, one_state<G> &s)
 {
+    constexpr int AHEAD = G > 4 ? 2 : 4;
     int lane = threadIdx.x % GPU_WARP, sub = lane % a.key_lanes, each = GPU_WARP / a.key_lanes;
     int step = ONE_WARPS * each;
     bool holds = 8 * sub < a.heads.cache_dim;
@@ -56,32 +113,30 @@ __device__ inline void one_walk(const one_args &a, const float (*q)[GPU_HEAD_DIM
         for (int i = 0; i < 8; i++)
             query[g][i] = holds ? q[g][8 * sub + i] : 0;
     int first = begin + (int)(threadIdx.x / GPU_WARP) * each;
-#pragma unroll 2
-    for (int at = first; at < end; at += step) { /* the same for a warp: it shuffles */
-        int position = at + lane / a.key_lanes;
-        bool live = position < end;
-        float k[8] = {}, v[8] = {};
-        if (live && holds) {
-            T::load8(keys + (size_t)position * a.heads.row_bytes, 8 * sub, a.heads.cache_dim, k);
-            T::load8(values + (size_t)position * a.heads.row_bytes, 8 * sub, a.heads.cache_dim, v);
+#pragma unroll 1
+    for (int at = first; at < end; at += AHEAD * step) { /* the same for a warp: it shuffles */
+        typename T::raw k[AHEAD], v[AHEAD];
+#pragma unroll
+        for (int j = 0; j < AHEAD; j++) {
+            int position = at + j * step + lane / a.key_lanes;
+            k[j] = v[j] = {};
+            if (position < end && holds) {
+                size_t row = (size_t)position * a.heads.row_bytes;
+                k[j] = T::load(keys + row, 8 * sub, a.heads.cache_dim);
+                v[j] = T::load(values + row, 8 * sub, a.heads.cache_dim);
+            }
         }
 #pragma unroll
-        for (int g = 0; g < G; g++) {
-            float score = 0;
-            for (int i = 0; i < 8; i++)
-                score += query[g][i] * k[i];
-            for (int i = a.key_lanes / 2; i; i >>= 1)
-                score += __shfl_xor_sync(GPU_ALL, score, i);
-            if (!live)
-                continue;
-            float most = fmaxf(s.m[g], score), keep = exp2f(s.m[g] - most);
-            float p = exp2f(score - most);
-            s.m[g] = most;
-            s.l[g] = s.l[g] * keep + p;
-            for (int i = 0; i < 8; i++)
-                s.o[g][i] = s.o[g][i] * keep + p * v[i];
+        for (int j = 0; j < AHEAD; j++) {
+            if (at + j * step >= end)
+                break;
+            float key[8], value[8];
+            T::decode(k[j], key);
+            T::decode(v[j], value);
+            one_add<G>(s, query, key, value, a.key_lanes, at + j * step + lane / a.key_lanes < end);
         }
     }
+#pragma unroll 1
     for (int off = a.key_lanes; off < GPU_WARP; off <<= 1)
 #pragma unroll
         for (int g = 0; g < G; g++) {
@@ -105,7 +160,8 @@ __device__ inline void one_walk(const one_args &a, const float (*q)[GPU_HEAD_DIM
 }
 
 template <class T, int G>
-__global__ void __launch_bounds__(ONE_THREADS) one_kernel(const __grid_constant__ one_args a)
+__global__ void __launch_bounds__(ONE_THREADS, G > 2 ? 1 : 2)
+    one_kernel(const __grid_constant__ one_args a)
 {
     GPU_SHARED(float, 16, outputs); /* [warps][G][cache_dim] */
     __shared__ float q[G][GPU_HEAD_DIM_MAX], fresh[2][GPU_HEAD_DIM_MAX];
@@ -141,6 +197,11 @@ __global__ void __launch_bounds__(ONE_THREADS) one_kernel(const __grid_constant_
             gpu_prefetch_bulk((const void *)from, (uint32_t)(to - from));
     }
 #endif
+    if (h.cosines) /* so that they are near when the heads come */
+        for (int i = lane; i < h.rope_dims / 2; i += GPU_WARP) {
+            gpu_touch(h.cosines + (int64_t)position * (h.rope_dims / 2) + i);
+            gpu_touch(h.sines + (int64_t)position * (h.rope_dims / 2) + i);
+        }
     gpu_depend();
     const float *qkv = a.qkv + blockIdx.z * a.stride;
     const float *heads = qkv + (kv * group + first_head) * dim;
@@ -190,17 +251,18 @@ __global__ void __launch_bounds__(ONE_THREADS) one_kernel(const __grid_constant_
     float *partial = (float *)(counters + gridDim.x);
     for (int i = threadIdx.x; i < count * dim; i += ONE_THREADS) {
         int g = i / dim, d = i % dim, head = kv * group + first_head + g;
-        float m = -FLT_MAX, l = 0, o[1] = {0};
-        for (int w = 0; w < ONE_WARPS; w++) {
-            float o2[1] = {outputs[(w * G + g) * h.cache_dim + d]};
-            one_merge<1>(m, l, o, maxima[w][g], sums[w][g], o2);
-        }
+        float m = -FLT_MAX, l = 0, o = 0;
+        one_gather<ONE_WARPS>(m, l, o, ONE_WARPS, [&](int w, float &m2, float &l2, float &o2) {
+            m2 = maxima[w][g];
+            l2 = sums[w][g];
+            o2 = outputs[(w * G + g) * h.cache_dim + d];
+        });
         if (parts == 1) {
-            out[head * dim + d] = o[0] / l;
+            out[head * dim + d] = o / l;
             continue;
         }
         float *to = partial + ((size_t)head * gridDim.y + blockIdx.y) * (2 + dim);
-        __stcg(to + 2 + d, o[0]);
+        __stcg(to + 2 + d, o);
         if (d == 0) {
             __stcg(to, m);
             __stcg(to + 1, l);
@@ -218,13 +280,16 @@ __global__ void __launch_bounds__(ONE_THREADS) one_kernel(const __grid_constant_
     __threadfence();
     for (int i = threadIdx.x; i < count * dim; i += ONE_THREADS) {
         int g = i / dim, d = i % dim, head = kv * group + first_head + g;
-        float m = -FLT_MAX, l = 0, o[1] = {0};
+        float m = -FLT_MAX, l = 0, o = 0;
         const float *from = partial + (size_t)head * gridDim.y * (2 + dim);
-        for (int p = 0; p < parts; p++, from += 2 + dim) {
-            float o2[1] = {__ldcg(from + 2 + d)};
-            one_merge<1>(m, l, o, __ldcg(from), __ldcg(from + 1), o2);
-        }
-        out[head * dim + d] = o[0] / l;
+#pragma unroll 1
+        for (int p = 0; p < parts; p += 8, from += 8 * (2 + dim))
+            one_gather<8>(m, l, o, parts - p, [&](int i, float &m2, float &l2, float &o2) {
+                m2 = __ldcg(from + i * (2 + dim));
+                l2 = __ldcg(from + i * (2 + dim) + 1);
+                o2 = __ldcg(from + i * (2 + dim) + 2 + d);
+            });
+        out[head * dim + d] = o / l;
     }
     if (threadIdx.x == 0)
         *done = 0;
@@ -233,7 +298,9 @@ __global__ void __launch_bounds__(ONE_THREADS) one_kernel(const __grid_constant_
 static int heads_of_block(const gpu_heads *h)
 {
     int group = h->heads / h->kv_heads;
-    return group >= 5 ? 8 : group >= 3 ? 4 : group;
+    int most = h->capacity <= ONE_SHORT ? 2 : 8;
+    int each = group >= 5 ? 8 : group >= 3 ? 4 : group;
+    return each < most ? each : most;
 }
 
 static int blocks_of_kv(const gpu_heads *h)
@@ -250,13 +317,14 @@ static int parts_of(const gpu_context *context, const gpu_heads *h)
     return parts < 1 ? 1 : parts > 64 ? 64 : parts;
 }
 
+/* Enough for any capacity: the most blocks of short caches, the most parts of long ones. */
 extern "C" size_t gpu_attention_scratch(const gpu_context *context, const gpu_heads *h,
                                         int64_t tokens)
 {
-    size_t blocks = (size_t)(h->kv_heads * blocks_of_kv(h));
-    return (size_t)tokens *
-           (blocks * sizeof(int) +
-            (size_t)h->heads * (size_t)parts_of(context, h) * (2 + h->head_dim) * sizeof(float));
+    gpu_heads longest = *h;
+    longest.capacity = ONE_SHORT + 1;
+    return (size_t)tokens * (size_t)h->heads *
+           (sizeof(int) + (size_t)parts_of(context, &longest) * (2 + h->head_dim) * sizeof(float));
 }
 
 extern "C" int gpu_cache_dim(pare_type cache_type, int64_t head_dim)

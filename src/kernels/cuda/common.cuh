@@ -89,6 +89,14 @@ __device__ inline void gpu_prefetch(const void *p)
 #endif
 }
 
+/* Into the L1 cache: for what nobody writes while the kernel runs. */
+__device__ inline void gpu_touch(const void *p)
+{
+#ifndef GPU_EMULATE
+    asm volatile("prefetch.global.L1 [%0];" ::"l"(p));
+#endif
+}
+
 /* Dynamic shared memory under a name. */
 #ifdef GPU_EMULATE
 #define GPU_SHARED(type, alignment, name) type *name = (type *)emulated_shared
@@ -104,50 +112,36 @@ __device__ inline void gpu_prefetch_bulk(const void *from, uint32_t bytes)
 {
     asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
 }
-
-/* ---- a barrier in shared memory that counts bytes, and the copy engine ---- */
-
-__device__ inline void gpu_barrier_init(uint64_t *barrier)
-{
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(gpu_shared_address(barrier))
-                 : "memory");
-}
-
-__device__ inline void gpu_barrier_fence()
-{
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-}
-
-__device__ inline void gpu_barrier_expect(uint64_t *barrier, uint32_t bytes)
-{
-    asm volatile(
-        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(gpu_shared_address(barrier)),
-        "r"(bytes)
-        : "memory");
-}
-
-__device__ inline void gpu_barrier_wait(uint64_t *barrier, uint32_t phase)
-{
-    asm volatile("{\n"
-                 ".reg .pred p;\n"
-                 "again:\n"
-                 "mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
-                 "@!p bra again;\n"
-                 "}" ::"r"(gpu_shared_address(barrier)),
-                 "r"(phase)
-                 : "memory");
-}
-
-/* 16-byte aligned, a multiple of 16 bytes. */
-__device__ inline void gpu_copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier)
-{
-    asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
-        "[%3];" ::"r"(gpu_shared_address(to)),
-        "l"(from), "r"(bytes), "r"(gpu_shared_address(barrier))
-        : "memory");
-}
 #endif
+
+/* ---- 16 bytes into shared memory while the thread goes on (sm_75: at once) ---- */
+
+__device__ inline void gpu_copy_async(void *to, const void *from)
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16;" ::"r"(gpu_shared_address(to)),
+                 "l"(from)
+                 : "memory");
+#else
+    *(uint4 *)to = *(const uint4 *)from;
+#endif
+}
+
+/* What the thread asked for since the last call becomes a group. */
+__device__ inline void gpu_copy_commit()
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+/* All of the thread's groups but the newest PENDING are there. */
+template <int PENDING> __device__ inline void gpu_copy_wait()
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+#endif
+}
 
 /* ---- activation functions, as the CPU's reference computes them ---- */
 

@@ -51,6 +51,7 @@ extern "C" pare_status gpu_open(gpu_context *context, int device)
     context->major = properties.major;
     context->minor = properties.minor;
     context->shared_most = properties.sharedMemPerBlockOptin;
+    context->shared_all = properties.sharedMemPerMultiprocessor;
     context->chained = properties.major >= 9;
     snprintf(context->name, sizeof context->name, "%s", properties.name);
     if (10 * properties.major + properties.minor < 75) {

@@ -1,6 +1,6 @@
 /* Packed rows as numbers: embeddings, and the tensor cores' operand. */
 #include "kernels/cuda/common.cuh"
-#include "kernels/cuda/formats.cuh"
+#include "kernels/cuda/values.cuh"
 #include "kernels/cuda/numbers.cuh"
 
 enum { DEQUANTIZE_THREADS = 128 };

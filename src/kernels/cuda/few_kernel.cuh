@@ -12,8 +12,8 @@
 
 #include "kernels/cuda/common.cuh"
 #include "kernels/cuda/few.cuh"
-#include "kernels/cuda/formats.cuh"
 #include "kernels/cuda/numbers.cuh"
+#include "kernels/cuda/values.cuh"
 
 enum {
     FEW_WARPS = 8,

@@ -25,7 +25,7 @@ enum {
 
 typedef struct gpu_context {
     int device, multiprocessors, major, minor; /* compute capability */
-    size_t shared_most;                        /* bytes of shared memory that a block may have */
+    size_t shared_most, shared_all; /* bytes of shared memory: of a block, of a multiprocessor */
     char name[64];
     cudaStream_t stream;
     bool chained;     /* launches may start while the one before still runs (sm_90, PDL) */
@@ -115,7 +115,7 @@ typedef struct gpu_matvec_args {
     float *y;
     gpu_epilogue epilogue;
     gpu_activation activation;
-    gpu_best *best; /* not NULL: each warp writes its largest v and the row; gpu_best_count() */
+    gpu_best *best; /* not NULL: each block writes its largest v and the row; gpu_best_count() */
 } gpu_matvec_args;
 
 /* fast: activations rounded to 8 bits in blocks of 32 where the format has integer codes. */

@@ -43,21 +43,41 @@ __device__ inline void gpu_take_head(const gpu_heads &h, const float *head, bool
  *
  * so that a lane's 8 elements are one load. Codes and scales are those of the formats on disk. */
 
+/* Unsigned byte b of a word less ZERO: 2^23 + byte has the byte in its lowest bits. */
+template <int ZERO> __device__ inline float gpu_cache_code(uint32_t word, int b)
+{
+    return __uint_as_float(__byte_perm(word, 0x4b000000, 0x7650 | b)) - (8388608.0f + ZERO);
+}
+
+/* load: elements d .. d + 7 of a row of `dim`, as they lie; decode: their values. */
+
 struct gpu_cache_f32 {
-    __device__ static void load8(const char *row, int d, int, float v[8])
+    struct raw {
+        float4 low, high;
+    };
+    __device__ static raw load(const char *row, int d, int)
     {
         const float4 *p = (const float4 *)(row + 4 * d);
-        float4 a = p[0], b = p[1];
-        v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
-        v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+        return {p[0], p[1]};
+    }
+    __device__ static void decode(const raw &r, float v[8])
+    {
+        v[0] = r.low.x, v[1] = r.low.y, v[2] = r.low.z, v[3] = r.low.w;
+        v[4] = r.high.x, v[5] = r.high.y, v[6] = r.high.z, v[7] = r.high.w;
     }
 };
 
 struct gpu_cache_f16 {
-    __device__ static void load8(const char *row, int d, int, float v[8])
+    struct raw {
+        uint4 q;
+    };
+    __device__ static raw load(const char *row, int d, int)
     {
-        uint4 a = *(const uint4 *)(row + 2 * d);
-        uint32_t q[4] = {a.x, a.y, a.z, a.w};
+        return {*(const uint4 *)(row + 2 * d)};
+    }
+    __device__ static void decode(const raw &r, float v[8])
+    {
+        uint32_t q[4] = {r.q.x, r.q.y, r.q.z, r.q.w};
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             float2 two = __half22float2(*(__half2 *)&q[i]);
@@ -67,31 +87,39 @@ struct gpu_cache_f16 {
     }
 };
 
-/* Unsigned byte b of a word less ZERO: 2^23 + byte has the byte in its lowest bits. */
-template <int ZERO> __device__ inline float gpu_cache_code(uint32_t word, int b)
-{
-    return __uint_as_float(__byte_perm(word, 0x4b000000, 0x7650 | b)) - (8388608.0f + ZERO);
-}
-
 struct gpu_cache_q8 {
-    __device__ static void load8(const char *row, int d, int dim, float v[8])
+    struct raw {
+        uint2 q;
+        uint16_t scale;
+    };
+    __device__ static raw load(const char *row, int d, int dim)
     {
-        uint2 q = *(const uint2 *)(row + d);
-        float scale = __half2float(__ushort_as_half(((const uint16_t *)(row + dim))[d / 32]));
+        return {*(const uint2 *)(row + d), ((const uint16_t *)(row + dim))[d / 32]};
+    }
+    __device__ static void decode(const raw &r, float v[8])
+    {
+        float scale = __half2float(__ushort_as_half(r.scale));
 #pragma unroll
         for (int i = 0; i < 8; i++)
-            v[i] = scale * gpu_cache_code<128>((i < 4 ? q.x : q.y) ^ 0x80808080, i % 4);
+            v[i] = scale * gpu_cache_code<128>((i < 4 ? r.q.x : r.q.y) ^ 0x80808080, i % 4);
     }
 };
 
 struct gpu_cache_q4 {
-    __device__ static void load8(const char *row, int d, int dim, float v[8])
+    struct raw {
+        uint32_t q;
+        uint16_t scale;
+    };
+    __device__ static raw load(const char *row, int d, int dim)
     {
-        uint32_t q = *(const uint32_t *)(row + d / 2);
-        float scale = __half2float(__ushort_as_half(((const uint16_t *)(row + dim / 2))[d / 32]));
+        return {*(const uint32_t *)(row + d / 2), ((const uint16_t *)(row + dim / 2))[d / 32]};
+    }
+    __device__ static void decode(const raw &r, float v[8])
+    {
+        float scale = __half2float(__ushort_as_half(r.scale));
 #pragma unroll
         for (int i = 0; i < 8; i++)
-            v[i] = scale * gpu_cache_code<8>((i < 4 ? q : q >> 4) & 0x0f0f0f0f, i % 4);
+            v[i] = scale * gpu_cache_code<8>((i < 4 ? r.q : r.q >> 4) & 0x0f0f0f0f, i % 4);
     }
 };
 

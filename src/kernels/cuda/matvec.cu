@@ -18,8 +18,6 @@ bool matvec_dense_run(gpu_context *context, const gpu_matvec_args *args, pare_st
 extern "C" pare_status gpu_matvec(gpu_context *context, const gpu_matvec_args *args, bool fast)
 {
     pare_status status = PARE_UNSUPPORTED;
-    if (args->norm != GPU_NORM_NONE && args->weights.columns > MATVEC_NORM_MOST)
-        return gpu_check(cudaErrorNotSupported, "a norm over more than 8192 values");
     if (matvec_dense_run(context, args, &status) || matvec_int_run(context, args, fast, &status) ||
         matvec_k_run(context, args, fast, &status) ||
         matvec_table_run(context, args, fast, &status))
@@ -29,5 +27,5 @@ extern "C" pare_status gpu_matvec(gpu_context *context, const gpu_matvec_args *a
 
 extern "C" int gpu_best_count(const gpu_context *context)
 {
-    return context->multiprocessors * MATVEC_WARPS;
+    return context->multiprocessors;
 }

@@ -1,6 +1,6 @@
 /* Stored rows into the layouts of formats.cuh: a thread takes a group of 32 columns. */
 #include "kernels/cuda/common.cuh"
-#include "kernels/cuda/formats.cuh"
+#include "kernels/cuda/values.cuh"
 
 enum { PACK_THREADS = 128 };
 

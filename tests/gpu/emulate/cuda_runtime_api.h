@@ -34,7 +34,7 @@ typedef struct emulated_graph *cudaGraphExec_t;
 enum { cudaStreamNonBlocking, cudaStreamCaptureModeThreadLocal };
 typedef struct cudaDeviceProp {
     int multiProcessorCount, major, minor;
-    size_t sharedMemPerBlockOptin;
+    size_t sharedMemPerBlockOptin, sharedMemPerMultiprocessor;
     char name[64];
 } cudaDeviceProp;
 
@@ -82,6 +82,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
 #define __global__ static
 #define __device__
 #define __host__
+#define __noinline__
 #define __shared__ static
 #define __launch_bounds__(...)
 #define __grid_constant__

@@ -245,7 +245,7 @@ cudaError_t cudaSetDevice(int)
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
 {
-    *p = {2, 8, 0, 100 << 10, "an emulated device"};
+    *p = {2, 8, 0, 100 << 10, 96 << 10, "an emulated device"};
     return cudaSuccess;
 }
 
