@@ -13,8 +13,8 @@ function field(name,    i, rest) {
 }
 field("error") != "" { next }
 field("card") != "" {
-    printf "\n%s, driver %s; prompt of %s, %s tokens behind it, %s activations, median of %s; ring of %s KiB a warp, %s stages ahead in L2\n\n",
-        field("card"), field("driver"), field("n_prompt"), field("n_gen"), field("activations"), field("repetitions"), field("ring_kib"), field("ahead")
+    printf "\n%s, driver %s; prompt of %s, %s tokens behind it, %s activations, median of %s\n\n",
+        field("card"), field("driver"), field("n_prompt"), field("n_gen"), field("activations"), field("repetitions")
     print "| shape | format | ms a token | tok/s | weights GB/s | share of 3.09 TB/s | prefill tok/s |"
     print "| --- | --- | --- | --- | --- | --- | --- |"
     next

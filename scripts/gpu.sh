@@ -23,10 +23,10 @@ check)
 bench)
     card=$(nvidia-smi --query-gpu=name --format=csv,noheader -i 0)
     driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader -i 0)
-    echo "{\"card\":\"$card\",\"driver\":\"$driver\",\"activations\":\"fast\",\"n_prompt\":512,\"n_gen\":128,\"repetitions\":5,\"ring_kib\":12,\"ahead\":0}" |
+    echo "{\"card\":\"$card\",\"driver\":\"$driver\",\"activations\":\"fast\",\"n_prompt\":512,\"n_gen\":128,\"repetitions\":5}" |
         tee "${2:-/dev/null}"
     $build/tests/gpu/bench_gpu -r 5 distilgpt2 f16 q8_0 q4_0 dialogpt-small f16 llama-3.2-1b bf16 q8_0 q4_0 q4_k nf4 i8_ch \
-        tinyllama-1.1b f16 q8_0 q4_0 q4_k llama-2-7b f16 q8_0 q4_0 q4_k | tee -a "${2:-/dev/null}"
+        tinyllama-1.1b f16 q8_0 q4_0 q4_k llama-2-7b f16 q8_0 q4_0 q4_k nf4 i8_ch | tee -a "${2:-/dev/null}"
     ;;
 *)
     echo "scripts/gpu.sh check | bench [OUT.jsonl]" >&2
