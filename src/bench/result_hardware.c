@@ -13,6 +13,16 @@ static double at(const json_t *array, size_t i)
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
+/* A GPU counts its energy about ten times a second: of a phase of 30 ms, an H100 told 0 J or twice
+ * what it took. */
+#define SHORTEST_GPU_PHASE 0.5
+
+static bool counts_on_gpu(const json_t *report)
+{
+    const char *source = json_string_value(json_object_get(report, "energy_source"));
+    return source && strstr(source, "NVML");
+}
+
 /* Energy of one phase's repetitions, with the times that belong to them. */
 static pare_status add_energy(pare_bench_entry *entry, const json_t *report, int phase)
 {
@@ -21,10 +31,11 @@ static pare_status add_energy(pare_bench_entry *entry, const json_t *report, int
     double idle = pare_bench_number(report, "idle_watts"),
            tokens = pare_bench_batch(entry->config) *
                     (double)(phase ? entry->config->n_gen : entry->config->n_prompt);
+    double shortest = counts_on_gpu(report) ? SHORTEST_GPU_PHASE : 0;
     pare_status status = PARE_OK;
     for (size_t i = 0; i < json_array_size(energy) && i < json_array_size(times); i++) {
         double joules = at(energy, i), seconds = at(times, i);
-        if (!isfinite(joules) || !isfinite(idle) || !(seconds > 0) || !(tokens > 0))
+        if (!isfinite(joules) || !isfinite(idle) || !(seconds > shortest) || !(tokens > 0))
             continue;
         PARE_TRY(pare_bench_series_add(&entry->joules[phase], (joules - idle * seconds) / tokens));
         PARE_TRY(pare_bench_series_add(&entry->watts[phase], joules / seconds));
@@ -66,15 +77,17 @@ static void add_energies(pare_bench_builder *b, const pare_bench_entry *entry)
 {
     static const char *const joules[] = {"prefill_joules_per_token", "decode_joules_per_token"},
                              *const watts[] = {"prefill_watts", "decode_watts"};
-    const char *reason = reason_of(entry, "energy");
+    const char *reason = reason_of(entry, "energy"), *idle = reason;
+    if (counts_on_gpu(entry->last))
+        reason = "phases under 0.5 s are too short for the GPU's energy counter: use a longer "
+                 "prompt (-p), more tokens (-n)";
     for (int phase = 0; phase < PARE_BENCH_PHASES; phase++) {
         pare_bench_add_series(b, joules[phase], "J/token", &entry->joules[phase], 1, false, reason);
         pare_bench_add_series(b, watts[phase], "W", &entry->watts[phase], 1, false, reason);
     }
     pare_bench_add_series(b, "tokens_per_s_per_watt", "tokens/s/W", &entry->per_joule, 1, false,
                           reason);
-    pare_bench_add_value(b, "idle_watts", "W", pare_bench_number(entry->last, "idle_watts"),
-                         reason);
+    pare_bench_add_value(b, "idle_watts", "W", pare_bench_number(entry->last, "idle_watts"), idle);
 }
 
 static void add_processor(pare_bench_builder *b, const pare_bench_entry *entry)

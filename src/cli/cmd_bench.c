@@ -308,7 +308,7 @@ static int run(int argc, char **argv, const cli_command *command)
         {"context", CLI_INT, &a.context, "N",
          "positions in the KV cache (default: what is needed)"},
         {"batch", CLI_INT, &a.batch, "N",
-         "sequences at once, each with a prompt and a cache of its own (default 1; CPU)"},
+         "sequences at once, each with a prompt and a cache of its own (default 1)"},
         {"r", CLI_INT, &a.repetitions, "N",
          "repetitions (default: until the interval is under 2 %, or the budget ends)"},
         {"rounds", CLI_INT, &a.rounds, "N",
