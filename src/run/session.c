@@ -150,6 +150,15 @@ pare_status pare_session_forward(pare_session *session, const int32_t *ids, int6
     return told(session->backend, status);
 }
 
+static int32_t most_probable(const float *logits, int64_t vocab)
+{
+    int64_t best = 0;
+    for (int64_t v = 1; v < vocab; v++)
+        if (logits[v] > logits[best])
+            best = v;
+    return (int32_t)best;
+}
+
 /* By forward and logits. */
 static pare_status greedy_steps(pare_session *session, int32_t id, int64_t n, int32_t *ids)
 {
@@ -158,13 +167,9 @@ static pare_status greedy_steps(pare_session *session, int32_t id, int64_t n, in
     pare_status status;
     PARE_TRY(pare_allocate((size_t)vocab, sizeof *logits, "logits", &logits));
     for (int64_t i = 0; i < n; i++) {
-        int64_t best = 0;
         PARE_TRY(pare_session_forward(session, &id, 1));
         PARE_TRY(pare_session_logits(session, 0, 1, logits));
-        for (int64_t v = 1; v < vocab; v++)
-            if (logits[v] > logits[best])
-                best = v;
-        ids[i] = id = (int32_t)best;
+        ids[i] = id = most_probable(logits, vocab);
     }
 fail:
     free(logits);
@@ -254,10 +259,7 @@ static pare_status best_of_logits(pare_session *session, int64_t first, int64_t 
     PARE_TRY(pare_allocate((size_t)vocab, sizeof *logits, "logits", &logits));
     for (int64_t t = 0; t < count; t++) {
         PARE_TRY(pare_session_logits(session, first + t, 1, logits));
-        ids[t] = 0;
-        for (int32_t v = 1; v < vocab; v++)
-            if (logits[v] > logits[ids[t]])
-                ids[t] = v;
+        ids[t] = most_probable(logits, vocab);
     }
 fail:
     free(logits);

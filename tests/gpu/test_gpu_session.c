@@ -8,29 +8,13 @@
 
 #include <cmocka.h>
 
+#include "gpu/session_device.h"
 #include "unit/small_model.h"
 
 #include <pare/session.h>
 #include <stdio.h>
 
 enum { TOKENS = 75, SKIP = 77 };
-
-static const char *device(void)
-{
-    const char *named = getenv("PARE_TEST_DEVICE");
-    return named ? named : "cuda";
-}
-
-static bool brief(void)
-{
-    return getenv("PARE_TEST_BRIEF") != NULL;
-}
-
-static void ok(pare_status status)
-{
-    if (status != PARE_OK)
-        fail_msg("%s", pare_error_message());
-}
 
 static void make_ids(const pare_model *model, int32_t ids[TOKENS])
 {

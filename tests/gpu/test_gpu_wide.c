@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "gpu/session_device.h"
 #include "unit/small_model.h"
 
 #include <pare/hw.h>
@@ -14,23 +15,6 @@
 #include <stdio.h>
 
 enum { SKIP = 77, LONGEST = 90, STEPS = 2, MOST = 70 };
-
-static const char *device(void)
-{
-    const char *named = getenv("PARE_TEST_DEVICE");
-    return named ? named : "cuda";
-}
-
-static bool brief(void)
-{
-    return getenv("PARE_TEST_BRIEF") != NULL;
-}
-
-static void ok(pare_status status)
-{
-    if (status != PARE_OK)
-        fail_msg("%s", pare_error_message());
-}
 
 static double relative(const float *got, const float *expected, int64_t n)
 {
