@@ -69,9 +69,11 @@ typedef struct pare_quantize_options {
     const pare_calibration *calibration; /* for the methods that need one; NULL: none */
     const char *layout; /* NULL: GGUF. "gptq" or "awq": a folder that their libraries open, from a
                            folder of Hugging Face's and a 4-bit integer format */
-    const char *output;            /* a .gguf file; appears under its name only when complete */
-    int threads;                   /* 0: all cores */
-    bool dry_run;                  /* plans and predicts, writes nothing; output may be NULL */
+    const char *output; /* a .gguf file; appears under its name only when complete */
+    int threads;        /* 0: all cores */
+    const char *device; /* NULL or "cpu", "cuda", "cuda:N", "auto": where calibration runs, for
+                           methods that can (pare_quantize_method_device) */
+    bool dry_run;       /* plans and predicts, writes nothing; output may be NULL */
     const pare_progress *progress; /* NULL: none. `done` and `total` count weights */
 } pare_quantize_options;
 
@@ -115,6 +117,7 @@ void pare_quantize_result_free(pare_quantize_result *result); /* accepts {0} */
 /* The format that a method stores where it knows only one ("i8_ch"), or NULL. */
 const char *pare_quantize_method_format(const char *name);
 bool pare_quantize_method_calibrated(const char *name); /* it needs a calibration text */
+bool pare_quantize_method_device(const char *name);     /* its calibration can run on a GPU */
 const char *pare_quantize_method_summary(size_t index);
 
 /* The methods, for help texts; NULL past the end. (Formats: pare_type_writable.) */

@@ -11,12 +11,50 @@
  * beforehand and, where the format searches them, weighted by the activations. */
 static const pare_gptq_options settings = {.damping = 0.01f, .act_order = true, .weighted = true};
 
-static pare_status quantize(void *user, pare_pool *pool, const pare_block_matrix *matrix,
-                            const float *gram, pare_type type, uint8_t *encoded)
+/* Of one matrix of a stage. */
+typedef struct there {
+    const pare_walk_stage *stage;
+    int index;
+} there;
+
+static pare_status factor_there(void *user, const int32_t *order, float added)
+{
+    const there *t = user;
+    const pare_calibrator *device = t->stage->device;
+    return pare_calibrator_check(
+        device, device->functions->factor(device->state, t->stage->input, order, added));
+}
+
+static pare_status rows_there(void *user, const pare_gptq_rows *rows)
+{
+    const there *t = user;
+    const pare_calibrator *device = t->stage->device;
+    return pare_calibrator_check(
+        device, device->functions->feedback(device->state, t->stage->input, t->index, rows));
+}
+
+static pare_status quantize_matrix(const pare_walk_stage *stage, int m)
+{
+    const pare_block_matrix *matrix = stage->matrices[m];
+    const pare_type type = stage->items[m]->type;
+    there t = {stage, stage->indices[m]};
+    const pare_gptq_device device = {&t, factor_there, rows_there};
+    if (stage->device)
+        return pare_gptq_on(&device, stage->pool, matrix->weights, matrix->rows, matrix->columns,
+                            stage->diagonal, type, &settings, stage->encoded[m]);
+    return pare_gptq(stage->pool, matrix->weights, matrix->rows, matrix->columns, stage->gram, type,
+                     &settings, stage->encoded[m], NULL, NULL);
+}
+
+static pare_status quantize(void *user, const pare_walk_stage *stage)
 {
     (void)user;
-    return pare_gptq(pool, matrix->weights, matrix->rows, matrix->columns, gram, type, &settings,
-                     encoded, NULL, NULL);
+    for (int m = 0; m < stage->count; m++) {
+        pare_status status = quantize_matrix(stage, m);
+        if (status != PARE_OK)
+            return pare_fail_in(status, "tensor '%s'", stage->items[m]->name);
+    }
+    return PARE_OK;
 }
 
 static pare_status start(const pare_model *model, const pare_quantize_options *options,
@@ -30,7 +68,8 @@ static pare_status start(const pare_model *model, const pare_quantize_options *o
     result->work.fd = -1;
     status = pare_work_open(model, options, plan, "gptq 1: damping 0.01, act-order", &result->work);
     if (status == PARE_OK)
-        status = pare_walk(model, options, plan, quantize, NULL, result);
+        status = pare_walk_stages(model, options, plan, (pare_walk_mode){.device = true}, quantize,
+                                  NULL, result);
     if (status != PARE_OK)
         free(result);
     else
@@ -60,6 +99,7 @@ const pare_method pare_method_gptq = {
     .name = "gptq",
     .summary = "error feedback under the Hessian of calibration text (arXiv:2210.17323)",
     .calibrated = true,
+    .device = true,
     .encode_row = encode_row,
     .start = start,
     .rows = rows,

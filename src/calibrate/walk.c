@@ -23,12 +23,14 @@ typedef struct walk {
     float *exact;         /* the same of the exact model, in a paired walk */
     pare_spill states[2]; /* what both lie in */
     int64_t stride;
+    pare_calibrator device; /* {0}: the CPU, and the states are here */
     pare_block *block, *exact_block;
     pare_block_input wanted; /* of the present stage */
     double step;             /* of the progress: stages done */
 
     /* What a stage sums. */
     float *gram, *shift, *residual;
+    float *diagonal; /* on a device */
     int64_t columns;
     /* Of one sequence, in a paired walk: what the exact model has there, then the difference. */
     float *inputs, *streams;
@@ -172,10 +174,33 @@ static void sum_stage(walk *w, pare_block_input stage)
     }
 }
 
+/* The same on a device, which keeps the Gram matrix. */
+static pare_status sum_stage_there(walk *w, pare_block_input stage)
+{
+    const size_t n = (size_t)w->columns;
+    pare_input_sums sums = {.keep_gram = true};
+    pare_status status;
+    PARE_TRY(pare_allocate(n, sizeof *w->diagonal, "sums of columns", &w->diagonal));
+    PARE_TRY(pare_allocate(n, sizeof *sums.magnitudes, "sums of columns", &sums.magnitudes));
+    PARE_TRY(pare_allocate(n, sizeof *sums.squares, "sums of columns", &sums.squares));
+    PARE_TRY(pare_allocate(n, sizeof *sums.largest, "sums of columns", &sums.largest));
+    PARE_TRY(pare_calibrator_check(&w->device,
+                                   w->device.functions->show(w->device.state, stage, &sums)));
+    for (size_t i = 0; i < n; i++)
+        w->diagonal[i] = (float)sums.squares[i];
+fail:
+    free(sums.magnitudes);
+    free(sums.squares);
+    free(sums.largest);
+    return status;
+}
+
 /* The hidden states become those behind the block. */
-static void pass_block(walk *w)
+static pare_status pass_block(walk *w)
 {
     const pare_calibration *c = w->calibration;
+    if (w->device.functions)
+        return pare_calibrator_check(&w->device, w->device.functions->pass(w->device.state));
     for (int64_t s = 0; s < c->sequences; s++) {
         const int64_t at = s * c->length * w->stride;
         pare_block_forward(w->block, w->hidden + at, w->stride, c->length, PARE_BLOCK_INPUTS, NULL,
@@ -185,6 +210,7 @@ static void pass_block(walk *w)
                                PARE_BLOCK_INPUTS, NULL, NULL);
         release_sequence(w, at);
     }
+    return PARE_OK;
 }
 
 static pare_status new_slot(walk *w, const pare_block_matrix *matrix,
@@ -206,10 +232,11 @@ static void free_sums(walk *w)
     free(w->gram);
     free(w->shift);
     free(w->residual);
+    free(w->diagonal);
     pare_pages_free(w->inputs, (size_t)(w->calibration->length * w->inputs_stride) * 4);
     pare_pages_free(w->streams, (size_t)(w->calibration->length * w->stride) * 4);
     free(w->seen);
-    w->gram = w->shift = w->residual = w->inputs = w->streams = NULL;
+    w->gram = w->shift = w->residual = w->diagonal = w->inputs = w->streams = NULL;
     w->seen = NULL;
 }
 
@@ -235,6 +262,18 @@ fail:
     return status;
 }
 
+static pare_status fill_sums(walk *w, pare_block_input input)
+{
+    if (w->device.functions)
+        return sum_stage_there(w, input);
+    pare_status status = make_sums(w, input);
+    if (status == PARE_OK) {
+        sum_stage(w, input);
+        pare_mirror(w->gram, w->columns);
+    }
+    return status;
+}
+
 /* One input of a block: its sums, then all matrices that read it. */
 static pare_status do_stage(walk *w, pare_block_input input)
 {
@@ -243,22 +282,27 @@ static pare_status do_stage(walk *w, pare_block_input input)
     pare_walk_stage stage = {
         .pool = pare_block_pool(w->block),
         .tokens = w->calibration->sequences * w->calibration->length,
+        .device = w->device.functions ? &w->device : NULL,
+        .input = input,
     };
     pare_status status = PARE_OK;
-    for (int m = 0; m < count; m++) {
+    for (int m = 0, index = 0; m < count; m++) {
         const pare_quantize_item *item;
-        if (matrices[m].input != input || !(item = chosen_item(w, matrices[m].source)))
+        if (matrices[m].input != input)
             continue;
+        index++;
+        if (!(item = chosen_item(w, matrices[m].source)))
+            continue;
+        stage.indices[stage.count] = index - 1;
         stage.matrices[stage.count] = &matrices[m];
         stage.items[stage.count++] = item;
         stage.columns = w->columns = matrices[m].columns;
     }
     if (!stage.count)
         return PARE_OK;
-    PARE_TRY(make_sums(w, input));
-    sum_stage(w, input);
-    pare_mirror(w->gram, w->columns);
+    PARE_TRY(fill_sums(w, input));
     stage.gram = w->gram;
+    stage.diagonal = w->diagonal;
     stage.shift = w->shift;
     stage.residual = w->residual;
     for (int m = 0; m < stage.count && !w->mode.look; m++) {
@@ -339,16 +383,20 @@ static pare_status do_block(walk *w, int64_t layer)
     const int threads = w->options->threads;
     const int64_t length = w->calibration->length;
     pare_status status;
-    PARE_TRY(pare_block_create(w->model, layer, threads, length, &w->block));
+    PARE_TRY(w->device.functions ? pare_block_decode(w->model, layer, threads, &w->block)
+                                 : pare_block_create(w->model, layer, threads, length, &w->block));
     if (w->mode.paired)
         PARE_TRY(pare_block_create(w->model, layer, threads, length, &w->exact_block));
     PARE_TRY(restore_block(w, &whole));
+    if (w->device.functions)
+        PARE_TRY(pare_calibrator_check(
+            &w->device, w->device.functions->load(w->device.state, pare_block_model(w->block))));
     if (whole)
         w->step += PARE_BLOCK_INPUTS;
     else
         PARE_TRY(quantize_block(w, layer));
     if (layer + 1 < w->model->decoder.layers)
-        pass_block(w);
+        PARE_TRY(pass_block(w));
     PARE_TRY(advance(w, layer));
 fail:
     pare_block_free(w->block);
@@ -357,7 +405,7 @@ fail:
     return status;
 }
 
-static pare_status prepare(walk *w)
+static pare_status prepare_states(walk *w)
 {
     const pare_model *model = w->model;
     const pare_calibration *c = w->calibration;
@@ -372,8 +420,6 @@ static pare_status prepare(walk *w)
         PARE_TRY(pare_spill_create(w->options->output, bytes, what, &w->states[i]));
     w->hidden = w->states[0].data;
     w->exact = w->states[1].data;
-    PARE_TRY(pare_allocate((size_t)model->decoder.layers * PARE_BLOCK_MATRICES,
-                           sizeof *w->result->matrices, "quantized blocks", &w->result->matrices));
     for (int64_t s = 0; s < c->sequences; s++) {
         const int64_t at = s * c->length * w->stride;
         PARE_TRY(
@@ -382,6 +428,19 @@ static pare_status prepare(walk *w)
             memcpy(w->exact + at, w->hidden + at, (size_t)(c->length * w->stride) * sizeof(float));
         release_sequence(w, at);
     }
+fail:
+    return status;
+}
+
+static pare_status prepare(walk *w)
+{
+    pare_status status;
+    PARE_TRY(pare_allocate((size_t)w->model->decoder.layers * PARE_BLOCK_MATRICES,
+                           sizeof *w->result->matrices, "quantized blocks", &w->result->matrices));
+    if (w->mode.device)
+        PARE_TRY(pare_calibrator_open(w->model, w->options, &w->device));
+    if (!w->device.functions)
+        PARE_TRY(prepare_states(w));
 fail:
     return status;
 }
@@ -404,38 +463,12 @@ pare_status pare_walk_stages(const pare_model *model, const pare_quantize_option
         status = prepare(&w);
     for (int64_t layer = 0; layer < model->decoder.layers && status == PARE_OK; layer++)
         status = do_block(&w, layer);
+    pare_calibrator_close(&w.device);
     pare_spill_free(&w.states[0]);
     pare_spill_free(&w.states[1]);
     if (status != PARE_OK)
         pare_walk_free(result);
     return status;
-}
-
-typedef struct by_matrix {
-    pare_walk_quantize quantize;
-    void *user;
-} by_matrix;
-
-static pare_status quantize_matrices(void *user, const pare_walk_stage *stage)
-{
-    const by_matrix *by = user;
-    pare_status status = PARE_OK;
-    for (int m = 0; m < stage->count && status == PARE_OK; m++) {
-        status = by->quantize(by->user, stage->pool, stage->matrices[m], stage->gram,
-                              stage->items[m]->type, stage->encoded[m]);
-        if (status != PARE_OK)
-            return pare_fail_in(status, "tensor '%s'", stage->items[m]->name);
-    }
-    return status;
-}
-
-pare_status pare_walk(const pare_model *model, const pare_quantize_options *options,
-                      const pare_quantize_result *plan, pare_walk_quantize quantize, void *user,
-                      pare_walk_result *result)
-{
-    by_matrix by = {quantize, user};
-    return pare_walk_stages(model, options, plan, (pare_walk_mode){0}, quantize_matrices, &by,
-                            result);
 }
 
 const uint8_t *pare_walk_rows(const pare_walk_result *result, const pare_tensor *tensor)

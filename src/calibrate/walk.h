@@ -4,6 +4,7 @@
 #define PARE_CALIBRATE_WALK_H
 
 #include "base/pool.h"
+#include "calibrate/device.h"
 #include "calibrate/work.h"
 #include "quant/methods.h"
 #include "run/block.h"
@@ -12,13 +13,6 @@
 pare_status pare_calibration_check(const pare_model *model, const pare_calibration *calibration);
 
 enum { PARE_WALK_TOGETHER = 3 }; /* q, k, v */
-
-/* What a method does with one matrix: fills `encoded`, its rows in `type`, and replaces
- * matrix->weights by what they decode to. gram [columns, columns] is the sum of x xᵀ over all
- * calibration tokens. */
-typedef pare_status (*pare_walk_quantize)(void *user, pare_pool *pool,
-                                          const pare_block_matrix *matrix, const float *gram,
-                                          pare_type type, uint8_t *encoded);
 
 /* The encoded matrices of all blocks. Starts as {.work.fd = -1}. */
 typedef struct pare_walk_result {
@@ -39,7 +33,12 @@ typedef struct pare_walk_stage {
     const pare_block_matrix *matrices[PARE_WALK_TOGETHER];
     const pare_quantize_item *items[PARE_WALK_TOGETHER];
     uint8_t *encoded[PARE_WALK_TOGETHER]; /* NULL where the walk only looks */
-    const float *gram;                    /* [columns, columns] */
+    const float *gram; /* [columns, columns], sum of x xᵀ over all tokens; NULL on a device */
+    /* Not NULL: the sums lie on a device, and it keeps the quantized weights. */
+    const pare_calibrator *device;
+    pare_block_input input;
+    int indices[PARE_WALK_TOGETHER]; /* of the matrices among those that read the input */
+    const float *diagonal;           /* [columns], of the Gram matrix, where it is there */
     /* Of a paired walk; NULL otherwise. x is the input in the exact model, x' in the one quantized
      * so far, r and r' the residual stream that the matrices' output is added to. */
     const float *shift;    /* [columns, columns]: sum (x - x') x'^T */
@@ -50,6 +49,7 @@ typedef struct pare_walk_stage {
 typedef pare_status (*pare_walk_stage_quantize)(void *user, const pare_walk_stage *stage);
 
 typedef struct pare_walk_mode {
+    bool device; /* the method can do with sums on a device, and the options' is used */
     bool paired; /* the exact model runs beside the quantized one */
     bool look;   /* nothing is encoded or changed */
 } pare_walk_mode;
@@ -59,15 +59,12 @@ typedef struct pare_walk_mode {
  * quantizes. Matrices that the plan does not choose stay as they are. Finished blocks are kept in
  * result->work where the method opened it; blocks found there are only run. Memory: the hidden
  * states of one sequence (twice for a paired walk; those of all lie in a file, spill.h), one block
- * in FP32 (twice), one Gram matrix (and its shift), and the encoded matrices. */
+ * in FP32 (twice), one Gram matrix (and its shift), and the encoded matrices. On a device the
+ * hidden states of all lie in its memory. */
 pare_status pare_walk_stages(const pare_model *model, const pare_quantize_options *options,
                              const pare_quantize_result *plan, pare_walk_mode mode,
                              pare_walk_stage_quantize quantize, void *user,
                              pare_walk_result *result);
-/* The same, matrix by matrix. */
-pare_status pare_walk(const pare_model *model, const pare_quantize_options *options,
-                      const pare_quantize_result *plan, pare_walk_quantize quantize, void *user,
-                      pare_walk_result *result);
 const uint8_t *pare_walk_rows(const pare_walk_result *result, const pare_tensor *tensor);
 void pare_walk_free(pare_walk_result *result); /* accepts {0} */
 

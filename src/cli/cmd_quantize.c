@@ -357,6 +357,9 @@ static int run(int argc, char **argv, const cli_command *command)
     if (!job.options.output && !job.options.dry_run)
         return cli_usage_error(command, "give the output with -o");
     job.options.threads = (int)job.common.threads;
+    bool automatic = job.common.device && strcmp(job.common.device, "auto") == 0;
+    if (!automatic || pare_quantize_method_device(method_name(&job)))
+        job.options.device = cli_device(&job.common);
     if (cli_is_recipe_file(job.options.recipe))
         job.recipe_file = job.options.recipe;
     pare_quantize_rule *rules = calloc((size_t)tensors.count + 1, sizeof *rules);
@@ -416,6 +419,7 @@ const cli_command cmd_quantize = {
     "         llm_int8     likewise, but columns with outliers stay in 16 bits (i8_ch)\n"
     "         ort_dynamic  ONNX Runtime's dynamic quantization: asymmetric activations with one "
     "scale (i8_ch)\n"
+    "With --device cuda (or auto) what gptq does over the calibration text runs on a GPU.\n"
     "The last four write what is to be done to activations into the file; it is done whenever the "
     "file is run.\n\n"
     "  pare quantize models/ref-llama-11m -o small.gguf --format q4_k --tensor 'ffn_down=q6_k'\n",

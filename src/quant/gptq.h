@@ -17,6 +17,33 @@ typedef struct pare_gptq_options {
                        search has weights */
 } pare_gptq_options;
 
+/* Rows of a matrix whose codes are chosen at once. */
+typedef struct pare_gptq_rows {
+    const float *w; /* [rows, columns] */
+    int64_t first, rows, columns;
+    int64_t group, groups; /* columns that share a table; tables of a row */
+    int levels;
+    const float *tables; /* [rows, groups, levels]: pare_grid_table */
+    uint8_t *codes;      /* out: [rows, columns], in stored order */
+} pare_gptq_rows;
+
+enum { PARE_GPTQ_SLICE = 256 << 20 }; /* bytes of one of a slice's arrays, about */
+
+/* A device that holds H and does what takes long. */
+typedef struct pare_gptq_device {
+    void *user;
+    /* Makes the factor U of H in this order of columns, with `added` on the diagonal (after zeros
+     * there have become ones). PARE_LIMIT where it is not positive definite. */
+    pare_status (*factor)(void *user, const int32_t *order, float added);
+    /* Chooses codes column by column; the device keeps what they decode to. */
+    pare_status (*rows)(void *user, const pare_gptq_rows *rows);
+} pare_gptq_device;
+
+/* The same as pare_gptq, on a device; diagonal [columns] is H's. W stays as it is. */
+pare_status pare_gptq_on(const pare_gptq_device *device, pare_pool *pool, const float *w,
+                         int64_t rows, int64_t columns, const float *diagonal, pare_type type,
+                         const pare_gptq_options *options, uint8_t *encoded);
+
 /* Quantizes W [rows, columns] into `encoded` (rows of pare_type_row_bytes), and replaces W by what
  * `encoded` decodes to. H [columns, columns] is the sum of x xᵀ over the calibration's inputs (any
  * positive factor); it is left as it is. Scales are those that the format's own encoder gives the

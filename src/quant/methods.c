@@ -42,6 +42,14 @@ bool pare_quantize_method_calibrated(const char *name)
     return false;
 }
 
+bool pare_quantize_method_device(const char *name)
+{
+    for (size_t i = 0; name && i < METHOD_COUNT; i++)
+        if (strcmp(name, methods[i]->name) == 0)
+            return methods[i]->device;
+    return false;
+}
+
 const char *pare_quantize_method_format(const char *name)
 {
     for (size_t i = 0; name && i < METHOD_COUNT; i++)

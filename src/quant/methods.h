@@ -27,6 +27,7 @@ typedef struct pare_method {
     bool rescales;                   /* may divide inputs by scales that fold nowhere: the plan adds
                                         tensors for them */
     bool calibrated;                 /* cannot do without options->calibration */
+    bool device;                     /* its calibration can run on options->device */
     /* Encodes one row of finite values. Called by several threads at once, for rows in any order.
      */
     void (*encode_row)(const pare_method_matrix *matrix, const float *values, void *stored);

@@ -121,6 +121,11 @@ static pare_status check_method(const pare_method *method, const pare_quantize_o
         strcmp(pare_type_name(options->type), method->format) != 0)
         return pare_fail(PARE_INVALID_ARGUMENT, "the method %s stores %s, not %s", method->name,
                          method->format, pare_type_name(options->type));
+    if (!method->device && options->device && strcmp(options->device, "cpu") != 0 &&
+        strcmp(options->device, "auto") != 0)
+        return pare_fail(PARE_UNSUPPORTED,
+                         "device '%s': the method %s runs on the CPU alone: leave the device out",
+                         options->device, method->name);
     if (method->calibrated && !options->calibration && !options->dry_run)
         return pare_fail(PARE_INVALID_ARGUMENT, "the method %s needs a calibration text",
                          method->name);

@@ -4,6 +4,7 @@
 #define PARE_RUN_BACKEND_H
 
 #include "model/decoder.h"
+#include "run/calibrator.h"
 
 #include <pare/hw.h>
 #include <pare/session.h>
@@ -49,6 +50,7 @@ typedef struct pare_backend_functions {
     const char *(*isa)(void *state);
     int (*threads)(void *state);
     double (*outlier_share)(void *state, int64_t layer); /* NULL: none */
+    const pare_calibrator_functions *calibrator;         /* NULL: calibration is the CPU's alone */
 } pare_backend_functions;
 
 extern const pare_backend_functions pare_backend_cpu;

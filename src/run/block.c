@@ -14,7 +14,8 @@ struct pare_block {
     pare_tensor tensors[PARE_BLOCK_MATRICES];
     pare_block_matrix matrices[PARE_BLOCK_MATRICES];
     int count;
-    cpu_state *cpu;
+    pare_pool *pool;
+    cpu_state *cpu; /* NULL: its weights are all there is. The pool is its own otherwise. */
 };
 
 static pare_status decode_matrix(const pare_kernels *kernels, const pare_tensor *source,
@@ -70,24 +71,8 @@ static pare_status add_matrix(pare_block *block, const pare_kernels *kernels,
     return decode_matrix(kernels, source, matrix->weights);
 }
 
-pare_status pare_block_create(const pare_model *model, int64_t layer, int threads, int64_t length,
-                              pare_block **out)
+static pare_status decode_block(pare_block *block, const pare_model *model, int64_t layer)
 {
-    pare_block *block;
-    pare_status status;
-    *out = NULL;
-    status = pare_allocate(1, sizeof *block, "a block", &block);
-    if (status != PARE_OK)
-        return status;
-    block->layer = model->layers[layer];
-    block->model.info = model->info;
-    block->model.decoder = model->decoder;
-    block->model.decoder.layers = 1;
-    block->model.decoder.input_rounding =
-        PARE_INPUTS_EXACT; /* calibration sees what was computed */
-    block->scale = model->decoder.attention_scale[layer];
-    block->model.decoder.attention_scale = &block->scale;
-    block->model.layers = &block->layer;
     const pare_kernels *kernels = pare_kernels_get(pare_isa_best());
     pare_layer *l = &block->layer;
     const struct {
@@ -97,15 +82,58 @@ pare_status pare_block_create(const pare_model *model, int64_t layer, int thread
                {&l->k, PARE_BLOCK_QKV},         {&l->v, PARE_BLOCK_QKV},
                {&l->output, PARE_BLOCK_OUTPUT}, {&l->gate, PARE_BLOCK_UP},
                {&l->up, PARE_BLOCK_UP},         {&l->down, PARE_BLOCK_DOWN}};
+    pare_status status = PARE_OK;
+    block->layer = model->layers[layer];
+    block->model.info = model->info;
+    block->model.decoder = model->decoder;
+    block->model.decoder.layers = 1;
+    block->model.decoder.input_rounding =
+        PARE_INPUTS_EXACT; /* calibration sees what was computed */
+    block->scale = model->decoder.attention_scale[layer];
+    block->model.decoder.attention_scale = &block->scale;
+    block->model.layers = &block->layer;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         PARE_TRY(add_matrix(block, kernels, all[i].slot, all[i].input));
+fail:
+    return status;
+}
+
+pare_status pare_block_decode(const pare_model *model, int64_t layer, int threads, pare_block **out)
+{
+    pare_block *block;
+    pare_status status;
+    *out = NULL;
+    status = pare_allocate(1, sizeof *block, "a block", &block);
+    if (status != PARE_OK)
+        return status;
+    status = decode_block(block, model, layer);
+    if (status == PARE_OK)
+        status = pare_pool_create(threads, &block->pool);
+    if (status == PARE_OK)
+        *out = block;
+    else
+        pare_block_free(block);
+    return status;
+}
+
+pare_status pare_block_create(const pare_model *model, int64_t layer, int threads, int64_t length,
+                              pare_block **out)
+{
     pare_session_options options = pare_session_options_default();
+    pare_block *block;
+    void *state;
+    pare_status status;
+    *out = NULL;
+    status = pare_allocate(1, sizeof *block, "a block", &block);
+    if (status != PARE_OK)
+        return status;
     options.threads = threads;
     options.context = length;
     options.kv_type = PARE_TYPE_F32;
-    void *state;
+    PARE_TRY(decode_block(block, model, layer));
     PARE_TRY(pare_backend_cpu.create(&block->model, &options, &state));
     block->cpu = state;
+    block->pool = block->cpu->pool;
     *out = block;
     return PARE_OK;
 fail:
@@ -117,7 +145,10 @@ void pare_block_free(pare_block *block)
 {
     if (!block)
         return;
-    pare_backend_cpu.free(block->cpu);
+    if (block->cpu)
+        pare_backend_cpu.free(block->cpu);
+    else
+        pare_pool_free(block->pool);
     for (int i = 0; i < block->count; i++)
         free(block->matrices[i].weights);
     free(block);
@@ -131,12 +162,18 @@ pare_block_matrix *pare_block_get_matrices(pare_block *block, int *count)
 
 pare_pool *pare_block_pool(pare_block *block)
 {
-    return block->cpu->pool;
+    return block->pool;
+}
+
+const pare_model *pare_block_model(const pare_block *block)
+{
+    return &block->model;
 }
 
 void pare_block_refresh(pare_block *block)
 {
-    (void)cpu_pack_weights(block->cpu); /* fails only where rows have to be made */
+    if (block->cpu)
+        (void)cpu_pack_weights(block->cpu); /* fails only where rows have to be made */
 }
 
 void pare_block_forward(pare_block *block, float *hidden, int64_t stride, int64_t tokens,

@@ -38,7 +38,12 @@ typedef void (*pare_block_tap)(void *user, pare_block_input input, const float *
  * the block; the pool is its own. */
 pare_status pare_block_create(const pare_model *model, int64_t layer, int threads, int64_t length,
                               pare_block **out);
+/* The same without a backend: its weights, to be run elsewhere (run/calibrator.h). */
+pare_status pare_block_decode(const pare_model *model, int64_t layer, int threads,
+                              pare_block **out);
 void pare_block_free(pare_block *block); /* accepts NULL */
+/* A model of this one layer with the weights as they are, without embedding and head. */
+const pare_model *pare_block_model(const pare_block *block);
 
 /* The linear layers, in the order of the pass. */
 pare_block_matrix *pare_block_get_matrices(pare_block *block, int *count);

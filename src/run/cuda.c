@@ -19,7 +19,7 @@ fail:
     return status;
 }
 
-static pare_status parse_device(const char *device, int *number)
+pare_status cuda_parse_device(const char *device, int *number)
 {
     char *end = NULL;
     *number = 0;
@@ -39,7 +39,7 @@ static pare_status cuda_check(const char *device)
     gpu_context gpu = {0};
     int number;
     pare_status status;
-    PARE_TRY(parse_device(device, &number));
+    PARE_TRY(cuda_parse_device(device, &number));
     status = gpu_open(&gpu, number);
     gpu_close(&gpu);
 fail:
@@ -50,17 +50,14 @@ static pare_status measure_device(const char *device, pare_hw_limits *limits)
 {
     int number;
     pare_status status;
-    PARE_TRY(parse_device(device, &number));
+    PARE_TRY(cuda_parse_device(device, &number));
     PARE_TRY(cuda_measure(number, limits));
 fail:
     return status;
 }
 
-static void cuda_free(void *state)
+void cuda_free_memory(cuda_state *cuda)
 {
-    cuda_state *cuda = state;
-    if (!cuda)
-        return;
     if (cuda->gpu.stream)
         (void)cudaStreamSynchronize(cuda->gpu.stream);
     if (cuda->token)
@@ -73,9 +70,17 @@ static void cuda_free(void *state)
         cudaFreeHost(cuda->logits_host);
     if (cuda->control_host)
         cudaFreeHost(cuda->control_host);
-    gpu_close(&cuda->gpu);
     free(cuda->held);
     free(cuda->layers);
+}
+
+static void cuda_free(void *state)
+{
+    cuda_state *cuda = state;
+    if (!cuda)
+        return;
+    cuda_free_memory(cuda);
+    gpu_close(&cuda->gpu);
     free(cuda);
 }
 
@@ -126,7 +131,7 @@ static pare_status cuda_create(const pare_model *model, const pare_session_optio
     pare_status status;
     *state = NULL;
     PARE_TRY(check_model(model, options));
-    PARE_TRY(parse_device(options->device, &number));
+    PARE_TRY(cuda_parse_device(options->device, &number));
     PARE_TRY(pare_allocate(1, sizeof *cuda, "a session", &cuda));
     cuda->model = model;
     cuda->decoder = &model->decoder;
@@ -421,6 +426,7 @@ pare_cuda_backend(const pare_backend_abi *abi)
         .isa = cuda_isa,
         .threads = cuda_threads,
         .outlier_share = outlier_share,
+        .calibrator = &cuda_calibrator,
     };
     const pare_backend_abi mine = PARE_BACKEND_ABI;
     return memcmp(abi, &mine, sizeof mine) == 0 ? &functions : NULL;

@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/gpu.h"
 #include "run/backend.h"
+#include "run/block.h"
 
 enum {
     CUDA_CHUNK = 2048,       /* tokens that go through the layers together ... */
@@ -105,6 +106,14 @@ typedef struct cuda_state {
     bool decoded;              /* the logits of the last forward are computed */
 } cuda_state;
 
+/* cuda_calibrate.c */
+extern const pare_calibrator_functions cuda_calibrator;
+
+/* "cuda", "cuda:N". */
+pare_status cuda_parse_device(const char *device, int *number);
+/* Frees all but the context, which may be shared. */
+void cuda_free_memory(cuda_state *cuda);
+
 /* The plug-in's one symbol (run/backend.h). */
 const pare_backend_functions *pare_cuda_backend(const pare_backend_abi *abi);
 
@@ -113,6 +122,13 @@ pare_status cuda_hold(cuda_state *cuda, size_t bytes, const char *what, void *ou
 
 /* Uploads and packs everything. */
 pare_status cuda_prepare_weights(cuda_state *cuda);
+
+/* The same of the layers alone: a model without embedding and head. */
+pare_status cuda_prepare_layers(cuda_state *cuda);
+/* Where row 0 of the matrix `index` of those that read an input lies, and the rows from one to the
+ * next, where all of a layer's matrices have one format. */
+gpu_weights *cuda_place_of(cuda_state *cuda, int64_t l, pare_block_input input, int index,
+                           int64_t *first, int64_t *step);
 
 /* Appends the measured limits of a device ("gpu_read_bandwidth_bytes_per_s", ...). */
 pare_status cuda_measure(int device, pare_hw_limits *limits);
@@ -155,6 +171,15 @@ pare_status cuda_queue_token(cuda_state *cuda);
 /* n <= chunk tokens whose ids are on the device; hidden states go to rows row .. row + n - 1. */
 pare_status cuda_queue_chunk(cuda_state *cuda, const int32_t *ids, int64_t n, int64_t past,
                              int64_t row);
+/* The parts of a layer over n <= chunk rows x. Control NULL: tokens of the selected sequence from
+ * position past on. */
+pare_status cuda_queue_attended(cuda_state *cuda, int64_t l, const float *x, int64_t n,
+                                const gpu_control *control, int64_t past); /* cuda->attended */
+pare_status cuda_queue_output(cuda_state *cuda, int64_t l, float *x, int64_t n); /* added to x */
+/* What the layer's last matrix reads, into `to`. */
+pare_status cuda_queue_activated(cuda_state *cuda, int64_t l, const float *x, int64_t n,
+                                 const gpu_planes *to);
+pare_status cuda_queue_mlp(cuda_state *cuda, int64_t l, float *x, int64_t n); /* added to x */
 /* Queues one token of every sequence, as control[] has them. */
 pare_status cuda_queue_batch(cuda_state *cuda);
 /* n <= CUDA_CHUNK rows x through layer l, each of another sequence. */

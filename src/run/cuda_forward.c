@@ -239,22 +239,33 @@ fail:
     return status;
 }
 
-static pare_status mlp_rows(cuda_state *cuda, const cuda_layer *layer, float *x, int64_t n)
+pare_status cuda_queue_activated(cuda_state *cuda, int64_t l, const float *x, int64_t n,
+                                 const gpu_planes *to)
 {
     const pare_decoder *d = cuda->decoder;
-    const cuda_group *down = &layer->down;
-    operand o = operand_of(cuda, down->items[0].weights.type);
-    gpu_planes to = x_planes(cuda, o, d->mlp_hidden);
+    const cuda_layer *layer = &cuda->layers[l];
     cuda_inputs in = {x, cuda->hidden_stride, n, &layer->mlp_norm};
     const float *up = NULL;
     pare_status status;
     if (d->gated_mlp)
         up = cuda->mlp + (layer->up.gated ? 1 : cuda->up_offset);
-    if (cuda_group_feeds(down))
-        to = (gpu_planes){cuda->rounded, GPU_F32, 1, n, cuda_stride(d->mlp_hidden)};
     PARE_TRY(multiply_group(cuda, &layer->up, in, cuda->mlp, cuda->mlp_stride, false));
     PARE_TRY(gpu_activate_rows(&cuda->gpu, cuda->mlp, up, layer->up.gated ? 2 : 1, cuda->mlp_stride,
-                               n, d->mlp_hidden, cuda_activation_kind(cuda), &to));
+                               n, d->mlp_hidden, cuda_activation_kind(cuda), to));
+fail:
+    return status;
+}
+
+pare_status cuda_queue_mlp(cuda_state *cuda, int64_t l, float *x, int64_t n)
+{
+    const pare_decoder *d = cuda->decoder;
+    const cuda_group *down = &cuda->layers[l].down;
+    operand o = operand_of(cuda, down->items[0].weights.type);
+    gpu_planes to = x_planes(cuda, o, d->mlp_hidden);
+    pare_status status;
+    if (cuda_group_feeds(down))
+        to = (gpu_planes){cuda->rounded, GPU_F32, 1, n, cuda_stride(d->mlp_hidden)};
+    PARE_TRY(cuda_queue_activated(cuda, l, x, n, &to));
     if (cuda_group_feeds(down)) {
         gpu_planes planes = x_planes(cuda, o, d->mlp_hidden);
         PARE_TRY(cuda_feed_made(cuda, down, n, d->mlp_hidden));
@@ -266,14 +277,12 @@ fail:
     return status;
 }
 
-/* control NULL: tokens of the selected sequence from position past on. */
-static pare_status layer_rows(cuda_state *cuda, int64_t l, float *x, int64_t n,
-                              const gpu_control *control, int64_t past)
+pare_status cuda_queue_attended(cuda_state *cuda, int64_t l, const float *x, int64_t n,
+                                const gpu_control *control, int64_t past)
 {
     const cuda_layer *layer = &cuda->layers[l];
     gpu_heads heads = cuda_heads_of(cuda, l);
     cuda_inputs in = {x, cuda->hidden_stride, n, &layer->attention_norm};
-    cuda_inputs attended = {cuda->attended, cuda->attention_stride, n, NULL};
     pare_status status;
     PARE_TRY(multiply_group(cuda, &layer->qkv, in, cuda->qkv, cuda->qkv_stride, false));
     if (control) {
@@ -285,8 +294,24 @@ static pare_status layer_rows(cuda_state *cuda, int64_t l, float *x, int64_t n,
         PARE_TRY(gpu_attend(&cuda->gpu, &heads, cuda->qkv, cuda->qkv_stride, cuda->sequence, n,
                             past, cuda->attended, cuda->attention_stride));
     }
-    PARE_TRY(multiply_group(cuda, &layer->output, attended, x, cuda->hidden_stride, true));
-    PARE_TRY(mlp_rows(cuda, layer, x, n));
+fail:
+    return status;
+}
+
+pare_status cuda_queue_output(cuda_state *cuda, int64_t l, float *x, int64_t n)
+{
+    cuda_inputs attended = {cuda->attended, cuda->attention_stride, n, NULL};
+    return multiply_group(cuda, &cuda->layers[l].output, attended, x, cuda->hidden_stride, true);
+}
+
+/* control NULL: tokens of the selected sequence from position past on. */
+static pare_status layer_rows(cuda_state *cuda, int64_t l, float *x, int64_t n,
+                              const gpu_control *control, int64_t past)
+{
+    pare_status status;
+    PARE_TRY(cuda_queue_attended(cuda, l, x, n, control, past));
+    PARE_TRY(cuda_queue_output(cuda, l, x, n));
+    PARE_TRY(cuda_queue_mlp(cuda, l, x, n));
 fail:
     return status;
 }

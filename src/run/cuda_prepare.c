@@ -322,6 +322,17 @@ fail:
     return status;
 }
 
+static pare_status load_layers(loader *load)
+{
+    cuda_state *cuda = load->cuda;
+    pare_status status = PARE_OK;
+    for (int64_t l = 0; l < cuda->decoder->layers; l++)
+        PARE_TRY(load_layer(load, &cuda->layers[l], &cuda->model->layers[l]));
+    PARE_TRY(gpu_wait(&cuda->gpu));
+fail:
+    return status;
+}
+
 static pare_status load_all(loader *load)
 {
     cuda_state *cuda = load->cuda;
@@ -332,8 +343,7 @@ static pare_status load_all(loader *load)
     pare_status status;
     PARE_TRY(check_shape(cuda, table.tensor, d->vocab, d->hidden));
     PARE_TRY(add_group(load, &cuda->head, &head, 1, d->hidden));
-    for (int64_t l = 0; l < d->layers; l++)
-        PARE_TRY(load_layer(load, &cuda->layers[l], &model->layers[l]));
+    PARE_TRY(load_layers(load));
     PARE_TRY(load_one(load, model->final_norm, d->hidden, &cuda->final_norm.weight));
     PARE_TRY(load_one(load, model->final_norm_bias, d->hidden, &cuda->final_norm.bias));
     if (!cuda->final_norm.weight)
@@ -352,18 +362,51 @@ fail:
     return status;
 }
 
-pare_status cuda_prepare_weights(cuda_state *cuda)
+static pare_status prepare(cuda_state *cuda, pare_status (*function)(loader *))
 {
     loader load = {.cuda = cuda};
     pare_status status;
     PARE_TRY(pare_allocate((size_t)cuda->decoder->layers, sizeof *cuda->layers, "layers",
                            &cuda->layers));
     PARE_TRY(gpu_allocate(&cuda->gpu, CUDA_STAGING, "staging", &load.staging));
-    PARE_TRY(load_all(&load));
+    PARE_TRY(function(&load));
 fail:
     gpu_release(&cuda->gpu, load.staging, CUDA_STAGING);
     free(load.rows);
     free(load.values);
     free(load.made);
     return status;
+}
+
+pare_status cuda_prepare_weights(cuda_state *cuda)
+{
+    return prepare(cuda, load_all);
+}
+
+pare_status cuda_prepare_layers(cuda_state *cuda)
+{
+    return prepare(cuda, load_layers);
+}
+
+gpu_weights *cuda_place_of(cuda_state *cuda, int64_t l, pare_block_input input, int index,
+                           int64_t *first, int64_t *step)
+{
+    const pare_decoder *d = cuda->decoder;
+    cuda_layer *layer = &cuda->layers[l];
+    *first = 0;
+    *step = 1;
+    switch (input) {
+    case PARE_BLOCK_QKV: /* one under the other */
+        *first =
+            (index > 0 ? d->heads * d->head_dim : 0) + (index > 1 ? d->kv_heads * d->head_dim : 0);
+        return &layer->qkv.items[0].weights;
+    case PARE_BLOCK_UP: /* in turn */
+        *first = index;
+        *step = layer->up.gated ? 2 : 1;
+        return &layer->up.items[0].weights;
+    case PARE_BLOCK_OUTPUT:
+        return &layer->output.items[0].weights;
+    default:
+        return &layer->down.items[0].weights;
+    }
 }

@@ -282,6 +282,70 @@ typedef struct gpu_gemm_args {
 } gpu_gemm_args;
 pare_status gpu_gemm(gpu_context *context, const gpu_gemm_args *args);
 
+/* ---- calibration ---- */
+
+/* An FP32 matrix: element (i, j) is data[i * row + j * column]. */
+typedef struct gpu_view {
+    float *data;
+    int64_t row, column;
+} gpu_view;
+
+/* c [m, n] = (c +) alpha a [m, depth] b [depth, n], in FP32. lower: m = n, and tiles that lie above
+ * the diagonal are left alone. c may be a where n, or b where m, is at most 128. */
+typedef struct gpu_product_args {
+    gpu_view a, b, c;
+    int64_t m, n, depth;
+    float alpha;
+    bool add, lower;
+} gpu_product_args;
+pare_status gpu_product(gpu_context *context, const gpu_product_args *args);
+/* out[r] = sum over columns of x[r][c] y[r][c]. */
+pare_status gpu_dot_rows(gpu_context *context, const float *x, const float *y, int64_t stride,
+                         int64_t rows, int64_t columns, double *out);
+
+/* The upper triangle of gram [columns, columns] += X^T X of `tokens` rows (whole tiles: some of the
+ * lower one too), to FP32's accuracy. scratch: gpu_gram_scratch bytes. sm_80 and later. */
+pare_status gpu_add_gram(gpu_context *context, const float *x, int64_t stride, int64_t tokens,
+                         int64_t columns, void *scratch, float *gram);
+size_t gpu_gram_scratch(int64_t tokens, int64_t columns);
+/* Copies the upper triangle to the lower. */
+pare_status gpu_mirror(gpu_context *context, float *gram, int64_t n);
+
+typedef struct gpu_column_sums { /* [columns] each */
+    double *magnitudes, *squares;
+    float *largest; /* magnitude */
+} gpu_column_sums;
+pare_status gpu_add_columns(gpu_context *context, const float *x, int64_t stride, int64_t tokens,
+                            int64_t columns, const gpu_column_sums *to);
+
+/* x [n, n] = L^-1 with L L^T = H, of a Gram matrix in the order of `order` from its end, with
+ * `added` on the diagonal (a zero there counts as one). U(i, j) = x(n-1-i, n-1-j) is then the
+ * factor of the inverse that error feedback needs, gpu_factor_view. **bad (within scratch): the
+ * first column whose pivot is not positive, n where there is none. */
+pare_status gpu_factor(gpu_context *context, const float *gram, const int32_t *order, int64_t n,
+                       float added, void *scratch, float *x, int32_t **bad);
+size_t gpu_factor_scratch(int64_t n);
+static inline gpu_view gpu_factor_view(float *x, int64_t n)
+{
+    return (gpu_view){x + n * n - 1, -n, -1};
+}
+
+enum { GPU_FEEDBACK_BLOCK = 128 };
+typedef struct gpu_feedback_args {
+    int64_t rows, columns;
+    float *w;             /* [rows, columns], becomes the values of the codes */
+    gpu_view u;           /* [columns, columns] in working order */
+    const int32_t *order; /* [columns]: working position -> stored column */
+    const float *tables;  /* [rows, groups, levels]: values, ordered by code */
+    int64_t group, groups;
+    int levels;
+    uint8_t *codes; /* [rows, columns] in stored order */
+    float *work;    /* [rows, columns] */
+    float *errors;  /* [rows, GPU_FEEDBACK_BLOCK] */
+} gpu_feedback_args;
+/* rows: at most GPU_ROWS_MAX. */
+pare_status gpu_feedback(gpu_context *context, const gpu_feedback_args *args);
+
 /* ---- what the card can do ---- */
 
 typedef enum gpu_peak { GPU_PEAK_F16, GPU_PEAK_BF16, GPU_PEAK_INT8 } gpu_peak;

@@ -119,6 +119,7 @@ template <class T> T emulated_shuffle_as(T v, int from)
     return v;
 }
 #define emulated_lane ((int)(threadIdx.x % 32))
+#define __shfl_sync(mask, v, i) emulated_shuffle_as(v, (i) & 31)
 #define __shfl_xor_sync(mask, v, i) emulated_shuffle_as(v, emulated_lane ^ (i))
 #define __shfl_down_sync(mask, v, i) emulated_shuffle_as(v, (emulated_lane + (i)) & 31)
 static inline int atomicAdd(int *p, int v)
