@@ -4,9 +4,10 @@
  * Without importance a scale is the range over the number of steps. With importance it is searched
  * so that the weighted squared error is least; the rule without a search is among the candidates.
  */
-#include <string.h>
-
+#include "base/clones.h"
 #include "quant/formats.h"
+
+#include <string.h>
 
 enum { LONGEST = 128 };
 
@@ -137,20 +138,29 @@ static inline float rounded(float x, float inverse, float low, float top)
     return (code + 0x1.8p23f) - 0x1.8p23f;
 }
 
+/* Sums are in eighths of the group, on every machine. */
+typedef float lanes __attribute__((vector_size(32)));
+
 /* What the weighted error of a grid is, beyond the weighted sum of squares, and the scale that fits
  * its codes best. */
-static float grid_error(grid g, int n, const float *x, const float *weights, float *best_scale)
+PARE_CLONES static float grid_error(grid g, int n, const float *x, const float *weights,
+                                    float *best_scale)
 {
     float inverse = pare_inverse(g.scale), low = (float)(g.low - g.zero),
           top = (float)(g.top - g.zero);
-    float xc[8] = {0}, cc[8] = {0};
-    for (int i = 0; i < n; i += 8)
-        for (int k = 0; k < 8; k++) {
-            float code = rounded(x[i + k], inverse, low, top);
-            float weighted = weights[i + k] * code;
-            xc[k] += weighted * x[i + k];
-            cc[k] += weighted * code;
-        }
+    float weighted_x[LONGEST], weighted_code[LONGEST];
+    lanes xc = {0}, cc = {0}, v;
+    for (int i = 0; i < n; i++) {
+        float code = rounded(x[i], inverse, low, top), weighted = weights[i] * code;
+        weighted_x[i] = weighted * x[i];
+        weighted_code[i] = weighted * code;
+    }
+    for (int i = 0; i < n; i += 8) {
+        memcpy(&v, weighted_x + i, sizeof v);
+        xc += v;
+        memcpy(&v, weighted_code + i, sizeof v);
+        cc += v;
+    }
     float x_code = 0, code_code = 0;
     for (int k = 0; k < 8; k++) {
         x_code += xc[k];

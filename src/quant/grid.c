@@ -234,18 +234,21 @@ const pare_grid *pare_type_grid(pare_type type)
     return type < PARE_TYPE_COUNT && grids[type].put ? &grids[type] : NULL;
 }
 
+/* Columns of a group share a table: as many codes as it has columns are put and decoded at once. */
 void pare_grid_table(const pare_grid *grid, pare_type type, uint8_t *row, int64_t n, float *table,
                      float *scratch)
 {
     pare_decode_row decode = pare_type_get_traits(type)->decode;
-    int64_t group = grid->group ? grid->group : n, groups = pare_grid_groups(grid, n);
-    for (int code = 0; code < grid->levels; code++) {
-        /* All columns of a block format share bytes, so every code is put; the first column of a
-         * group then speaks for it. */
-        for (int64_t column = 0; column < n; column++)
-            grid->put(row, n, column, code);
+    const int64_t group = grid->group ? grid->group : n, groups = pare_grid_groups(grid, n);
+    for (int64_t first = 0; first < grid->levels; first += group) {
+        const int64_t last = first + group < grid->levels ? first + group : grid->levels;
+        for (int64_t column = 0; column < n; column++) {
+            int64_t code = first + column % group;
+            grid->put(row, n, column, (int)(code < last ? code : first));
+        }
         decode(row, scratch, n);
         for (int64_t g = 0; g < groups; g++)
-            table[g * grid->levels + code] = scratch[g * group];
+            memcpy(table + g * grid->levels + first, scratch + g * group,
+                   (size_t)(last - first) * sizeof *table);
     }
 }

@@ -1,5 +1,6 @@
 #include "quant/linalg.h"
 
+#include "base/clones.h"
 #include "base/fail.h"
 
 #include <math.h>
@@ -9,19 +10,8 @@
 /* Columns eliminated together: their panel (BLOCK x n floats) stays in the second-level cache. */
 enum { BLOCK = 32, TILE = 8 };
 
-/* The inner loops are compiled for several instruction sets and chosen at load. They vectorize over
- * independent elements and nothing is contracted to FMA, so that every machine computes the same
- * bits. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
-    !defined(__SANITIZE_THREAD__) &&                                                               \
-    !defined(__SANITIZE_ADDRESS__) /* the choice at load runs before a sanitizer is ready */
-#define CLONES __attribute__((target_clones("avx512f", "avx2", "default"), noinline))
-#else
-#define CLONES __attribute__((noinline))
-#endif
-
 /* y[0..n) -= a[0] x0 + a[1] x1 + a[2] x2 + a[3] x3. */
-CLONES static void subtract4(float *restrict y, const float *restrict x, int64_t x_stride,
+PARE_CLONES static void subtract4(float *restrict y, const float *restrict x, int64_t x_stride,
                              const float *a, int64_t n)
 {
     const float *restrict x0 = x, *restrict x1 = x + x_stride, *restrict x2 = x + 2 * x_stride,
@@ -31,13 +21,12 @@ CLONES static void subtract4(float *restrict y, const float *restrict x, int64_t
         y[j] -= (a0 * x0[j] + a1 * x1[j]) + (a2 * x2[j] + a3 * x3[j]);
 }
 
-CLONES static void subtract_scaled(float *restrict y, const float *restrict x, float a, int64_t n)
+PARE_CLONES static void subtract_scaled(float *restrict y, const float *restrict x, float a, int64_t n)
 {
     for (int64_t j = 0; j < n; j++)
         y[j] -= a * x[j];
 }
 
-/* Apart from its clones: GCC exports those of a function that is not static, hidden or not. */
 void pare_subtract_scaled(float *restrict y, const float *restrict x, float a, int64_t n)
 {
     subtract_scaled(y, x, a, n);
@@ -142,7 +131,7 @@ pare_status pare_inverse_factor(pare_pool *pool, float *h, float *u, int64_t n)
 enum { GRAM = 4 };
 
 /* GRAM rows of H, from column 0 on, times GRAM rows of X: 16 products for 8 loads. */
-CLONES static void add_gram_tile(float *restrict h, int64_t h_stride, const float *restrict x,
+PARE_CLONES static void add_gram_tile(float *restrict h, int64_t h_stride, const float *restrict x,
                                  int64_t x_stride, const float *a, int64_t n)
 {
     const float *restrict x0 = x, *restrict x1 = x + x_stride, *restrict x2 = x + 2 * x_stride,
