@@ -1,6 +1,7 @@
 #include "calibrate/importance.h"
 
 #include "base/fail.h"
+#include "calibrate/device.h"
 #include "calibrate/spill.h"
 #include "calibrate/walk.h"
 
@@ -10,11 +11,11 @@
 
 typedef struct measure {
     const pare_model *model;
+    const pare_quantize_options *options;
     const pare_calibration *calibration;
-    const pare_progress *progress;
-    int threads;
-    float *hidden;     /* [sequences][length] rows of `stride` floats */
-    pare_spill states; /* what they lie in */
+    pare_calibrator device; /* {0}: the CPU, and the states are here */
+    float *hidden;          /* [sequences][length] rows of `stride` floats */
+    pare_spill states;      /* what they lie in */
     int64_t stride, widest;
     double *squares; /* [PARE_BLOCK_INPUTS][widest] of the present block */
 } measure;
@@ -52,21 +53,52 @@ static pare_status advance(const measure *m, int64_t layer, int64_t sequence)
 {
     const pare_calibration *c = m->calibration;
     char what[64];
-    if (!m->progress)
+    const pare_progress *progress = m->options->progress;
+    if (!progress)
         return PARE_OK;
     snprintf(what, sizeof what, "importance, block %lld of %lld", (long long)layer + 1,
              (long long)m->model->decoder.layers);
-    if (!m->progress->update(m->progress->user, (double)(layer * c->sequences + sequence + 1),
-                             (double)(m->model->decoder.layers * c->sequences), what))
+    if (!progress->update(progress->user, (double)(layer * c->sequences + sequence + 1),
+                          (double)(m->model->decoder.layers * c->sequences), what))
         return pare_fail(PARE_CANCELLED, "stopped at %s", what);
     return PARE_OK;
+}
+
+/* On a device. */
+static pare_status measure_block_there(measure *m, int64_t layer, pare_imatrix *matrix)
+{
+    const pare_calibrator *device = &m->device;
+    const size_t n = (size_t)m->widest;
+    pare_input_sums sums = {0};
+    pare_block *block = NULL;
+    pare_status status;
+    PARE_TRY(pare_allocate(n, sizeof *sums.magnitudes, "statistics", &sums.magnitudes));
+    PARE_TRY(pare_allocate(n, sizeof *sums.largest, "statistics", &sums.largest));
+    PARE_TRY(pare_block_decode(m->model, layer, m->options->threads, &block));
+    PARE_TRY(pare_calibrator_check(
+        device, device->functions->load(device->state, pare_block_model(block))));
+    for (int i = 0; i < PARE_BLOCK_INPUTS; i++) {
+        sums.squares = m->squares + i * m->widest;
+        PARE_TRY(pare_calibrator_check(
+            device, device->functions->show(device->state, (pare_block_input)i, &sums)));
+    }
+    PARE_TRY(pare_calibrator_check(device, device->functions->pass(device->state)));
+    PARE_TRY(advance(m, layer, m->calibration->sequences - 1));
+    status = add_entries(m, block, matrix);
+fail:
+    pare_block_free(block);
+    free(sums.magnitudes);
+    free(sums.largest);
+    return status;
 }
 
 static pare_status measure_block(measure *m, int64_t layer, pare_imatrix *matrix)
 {
     const pare_calibration *c = m->calibration;
     pare_block *block;
-    pare_status status = pare_block_create(m->model, layer, m->threads, c->length, &block);
+    if (m->device.functions)
+        return measure_block_there(m, layer, matrix);
+    pare_status status = pare_block_create(m->model, layer, m->options->threads, c->length, &block);
     if (status != PARE_OK)
         return status;
     memset(m->squares, 0, (size_t)(PARE_BLOCK_INPUTS * m->widest) * sizeof *m->squares);
@@ -93,13 +125,16 @@ static pare_status start(measure *m)
     m->widest = d->hidden > d->mlp_hidden ? d->hidden : d->mlp_hidden;
     if (m->widest < d->heads * d->head_dim)
         m->widest = d->heads * d->head_dim;
+    PARE_TRY(pare_allocate((size_t)(PARE_BLOCK_INPUTS * m->widest), sizeof *m->squares,
+                           "sums of squares", &m->squares));
+    PARE_TRY(pare_calibrator_open(m->model, m->options, &m->device));
+    if (m->device.functions)
+        return PARE_OK;
     if (__builtin_mul_overflow((size_t)(c->sequences * c->length),
                                (size_t)m->stride * sizeof(float), &bytes))
         return pare_fail_memory(SIZE_MAX, what);
     PARE_TRY(pare_spill_create(NULL, bytes, what, &m->states));
     m->hidden = m->states.data;
-    PARE_TRY(pare_allocate((size_t)(PARE_BLOCK_INPUTS * m->widest), sizeof *m->squares,
-                           "sums of squares", &m->squares));
     for (int64_t s = 0; s < c->sequences; s++)
         PARE_TRY(pare_block_embed(m->model, c->ids + s * c->length, c->length,
                                   m->hidden + s * c->length * m->stride, m->stride));
@@ -107,12 +142,11 @@ fail:
     return status;
 }
 
-pare_status pare_importance_measure(const pare_model *model, const pare_calibration *calibration,
-                                    int threads, const pare_progress *progress,
+pare_status pare_importance_measure(const pare_model *model, const pare_quantize_options *options,
                                     pare_imatrix *matrix)
 {
-    measure m = {
-        .model = model, .calibration = calibration, .progress = progress, .threads = threads};
+    const pare_calibration *calibration = options->calibration;
+    measure m = {.model = model, .options = options, .calibration = calibration};
     pare_status status;
     *matrix = (pare_imatrix){0};
     PARE_TRY(pare_calibration_check(model, calibration));
@@ -126,6 +160,7 @@ pare_status pare_importance_measure(const pare_model *model, const pare_calibrat
             pare_arena_copy(&matrix->arena, calibration->source, strlen(calibration->source));
     PARE_TRY(pare_imatrix_finish(matrix, "calibration"));
 fail:
+    pare_calibrator_close(&m.device);
     pare_spill_free(&m.states);
     free(m.squares);
     if (status != PARE_OK)

@@ -8,10 +8,10 @@
 
 #include <pare/quant.h>
 
-/* Fills *matrix ({0}) with an entry for each matrix of the blocks. Memory: the hidden states of one
- * sequence (those of all lie in a file, spill.h) and one block in FP32. */
-pare_status pare_importance_measure(const pare_model *model, const pare_calibration *calibration,
-                                    int threads, const pare_progress *progress,
+/* Fills *matrix ({0}) with an entry for each matrix of the blocks, from the options' calibration
+ * text. Memory: the hidden states of one sequence (those of all lie in a file, spill.h, or on the
+ * options' device) and one block in FP32. */
+pare_status pare_importance_measure(const pare_model *model, const pare_quantize_options *options,
                                     pare_imatrix *matrix);
 
 #endif

@@ -35,22 +35,34 @@ typedef struct awq_state {
     pare_work work;
 } awq_state;
 
+/* One block in work. */
+typedef struct awq_block {
+    awq_state *state;
+    const pare_statistics *statistics;
+    pare_rescale rescale;
+    pare_pool *pool;
+    float *scales[PARE_BLOCK_INPUTS]; /* NULL: ones */
+} awq_block;
+
 /* ---- the error of one way of rounding ---- */
 
 typedef struct awq_job {
     const pare_block_matrix *matrix;
     const pare_quantize_item *item;
     const float *scales, *gram;
-    double *errors;   /* [threads] */
-    float *scratch;   /* [threads][(2 * ROWS + 2) * columns] */
-    uint8_t *encoded; /* [threads][row] or [rows] */
+    const float *blocks;  /* of the Gram matrix, one for each group */
+    int64_t every, count; /* rows that decide: `count` of them, `every` apart */
+    float *changes;       /* [count, columns] */
+    double *errors;       /* [threads] */
+    float *scratch;       /* [threads][scratch_floats] */
+    uint8_t *encoded;     /* [threads][row] or [rows] */
     size_t row_bytes;
     bool clip;
 } awq_job;
 
 static size_t scratch_floats(int64_t columns)
 {
-    return (size_t)(2 * ROWS + 2) * (size_t)columns;
+    return (size_t)(ROWS > 5 ? ROWS : 5) * (size_t)columns;
 }
 
 static void encode(const awq_job *j, const float *values, uint8_t *stored)
@@ -75,6 +87,16 @@ static void row_change(const awq_job *j, int64_t r, uint8_t *stored, float *scal
         change[c] = (change[c] - scaled[c]) / j->scales[c];
 }
 
+static void changes_share(void *argument, int index, int count)
+{
+    const awq_job *j = argument;
+    const int64_t n = j->matrix->columns;
+    pare_range rows = pare_share(j->count, 1, index, count);
+    for (int64_t r = rows.first; r < rows.last; r++)
+        row_change(j, r * j->every, j->encoded + (size_t)index * j->row_bytes,
+                   j->scratch + (size_t)index * scratch_floats(n), j->changes + r * n);
+}
+
 /* Sum of d G dᵀ over `rows` rows of d; product [rows, n] is scratch. G's rows are read once for all
  * of d's. */
 static double quadratic(const float *d, const float *gram, float *product, int64_t rows, int64_t n)
@@ -89,20 +111,38 @@ static double quadratic(const float *d, const float *gram, float *product, int64
     return sum;
 }
 
-static void error_share(void *argument, int index, int count)
+static void quadratic_share(void *argument, int index, int count)
 {
     const awq_job *j = argument;
-    const int64_t n = j->matrix->columns, every = (j->matrix->rows + MOST_ROWS - 1) / MOST_ROWS;
-    pare_range rows = pare_share(j->matrix->rows / every, ROWS, index, count);
-    float *changes = j->scratch + (size_t)index * scratch_floats(n), *product = changes + ROWS * n,
-          *scaled = product + ROWS * n;
-    uint8_t *stored = j->encoded + (size_t)index * j->row_bytes;
+    const int64_t n = j->matrix->columns;
+    pare_range rows = pare_share(j->count, ROWS, index, count);
     for (int64_t tile = rows.first; tile < rows.last; tile += ROWS) {
         int64_t m = rows.last - tile < ROWS ? rows.last - tile : ROWS;
-        for (int64_t r = 0; r < m; r++)
-            row_change(j, (tile + r) * every, stored, scaled, changes + r * n);
-        j->errors[index] += (double)every * quadratic(changes, j->gram, product, m, n);
+        j->errors[index] += quadratic(j->changes + tile * n, j->gram,
+                                      j->scratch + (size_t)index * scratch_floats(n), m, n);
     }
+}
+
+/* The error of the rows that decide, times how many each stands for. */
+static pare_status rounding_error(const awq_block *b, pare_block_input input, awq_job *j,
+                                  double *error)
+{
+    const pare_calibrator *device = b->statistics->device;
+    const int threads = pare_pool_threads(b->pool);
+    double sum = 0;
+    pare_status status = PARE_OK;
+    pare_pool_run(b->pool, changes_share, j);
+    if (device) {
+        status = pare_calibrator_check(
+            device, device->functions->quadratic(device->state, input, j->changes, j->count, &sum));
+    } else {
+        memset(j->errors, 0, (size_t)threads * sizeof *j->errors);
+        pare_pool_run(b->pool, quadratic_share, j);
+        for (int i = 0; i < threads; i++)
+            sum += j->errors[i];
+    }
+    *error += (double)j->every * sum;
+    return status;
 }
 
 /* ---- the search for scales ---- */
@@ -121,59 +161,58 @@ static void make_scales(const pare_input_statistics *s, double ratio, float *sca
         scales[c] = (float)(scales[c] / sqrt(low * high));
 }
 
-static pare_status measure(const pare_rescale *r, pare_pool *pool, pare_block_input input,
+static pare_status measure(const awq_block *b, pare_block_input input,
                            const pare_input_statistics *s, const float *scales, double *error)
 {
-    const int threads = pare_pool_threads(pool);
+    const size_t threads = (size_t)pare_pool_threads(b->pool), n = (size_t)s->columns;
     awq_job j = {.scales = scales, .gram = s->gram};
     pare_status status;
     *error = 0;
-    PARE_TRY(pare_allocate((size_t)threads, sizeof *j.errors, "AWQ", &j.errors));
-    PARE_TRY(pare_allocate((size_t)threads, scratch_floats(s->columns) * sizeof *j.scratch, "AWQ",
-                           &j.scratch));
-    for (int m = 0; m < r->matrix_count; m++) {
-        j.matrix = &r->matrices[m];
-        j.item = pare_rescale_item(r, j.matrix->source);
+    PARE_TRY(pare_allocate(threads, sizeof *j.errors, "AWQ", &j.errors));
+    PARE_TRY(
+        pare_allocate(threads, scratch_floats(s->columns) * sizeof *j.scratch, "AWQ", &j.scratch));
+    PARE_TRY(pare_allocate(MOST_ROWS, n * sizeof *j.changes, "AWQ", &j.changes));
+    for (int m = 0; m < b->rescale.matrix_count; m++) {
+        j.matrix = &b->rescale.matrices[m];
+        j.item = pare_rescale_item(&b->rescale, j.matrix->source);
         if (j.matrix->input != input || !j.item || !j.item->chosen)
             continue;
+        j.every = (j.matrix->rows + MOST_ROWS - 1) / MOST_ROWS;
+        j.count = j.matrix->rows / j.every;
         j.row_bytes = pare_type_row_bytes(j.item->type, s->columns);
-        PARE_TRY(pare_allocate((size_t)threads, j.row_bytes, "AWQ", &j.encoded));
-        pare_pool_run(pool, error_share, &j);
+        PARE_TRY(pare_allocate(threads, j.row_bytes, "AWQ", &j.encoded));
+        PARE_TRY(rounding_error(b, input, &j, error));
         free(j.encoded);
         j.encoded = NULL;
     }
-    for (int i = 0; i < threads; i++)
-        *error += j.errors[i];
 fail:
     free(j.errors);
     free(j.scratch);
+    free(j.changes);
     free(j.encoded);
     return status;
 }
 
-/* Scales the block by the best ratio, and the Gram matrix with it. */
-static pare_status search_scales(pare_rescale *r, pare_pool *pool, pare_block_input input,
-                                 const pare_input_statistics *s)
+/* Scales the block by the best ratio. */
+static pare_status search_scales(awq_block *b, pare_block_input input)
 {
+    const pare_input_statistics *s = &b->statistics->inputs[input];
     float *scales = NULL;
     double least = INFINITY, best = 0, error;
     pare_status status;
     PARE_TRY(pare_allocate((size_t)s->columns, sizeof *scales, "AWQ", &scales));
+    b->scales[input] = scales;
     for (int i = 0; i < RATIOS; i++) {
         make_scales(s, (double)i / RATIOS, scales);
-        PARE_TRY(measure(r, pool, input, s, scales, &error));
+        PARE_TRY(measure(b, input, s, scales, &error));
         if (error < least) {
             least = error;
             best = (double)i / RATIOS;
         }
     }
     make_scales(s, best, scales);
-    status = pare_rescale_apply(r, input, scales);
-    for (int64_t i = 0; i < s->columns; i++)
-        for (int64_t k = 0; k < s->columns; k++)
-            s->gram[i * s->columns + k] /= scales[i] * scales[k];
+    status = pare_rescale_apply(&b->rescale, input, scales);
 fail:
-    free(scales);
     return status;
 }
 
@@ -183,45 +222,80 @@ static void clamp_group(const float *from, float *to, int64_t n, float share)
 {
     float largest = 0;
     for (int64_t c = 0; c < n; c++)
-        largest = fmaxf(largest, fabsf(from[c]));
-    for (int64_t c = 0; c < n; c++)
-        to[c] = fminf(fmaxf(from[c], -share * largest), share * largest);
+        largest = from[c] > largest ? from[c] : -from[c] > largest ? -from[c] : largest;
+    largest *= share;
+    for (int64_t c = 0; c < n; c++) {
+        float v = from[c] > largest ? largest : from[c];
+        to[c] = v < -largest ? -largest : v;
+    }
 }
 
-/* d G dᵀ of one group alone. */
-static double group_error(const float *values, const float *row, const float *gram, int64_t first,
-                          int64_t last, int64_t n)
+/* Columns that share a scale; they divide a row. */
+static int64_t group_of(const pare_quantize_item *item, int64_t columns)
+{
+    const pare_grid *grid = pare_type_grid(item->type);
+    return grid && grid->group ? grid->group : columns;
+}
+
+/* The blocks on the diagonal of the Gram matrix of the scaled inputs. */
+static pare_status group_blocks(const awq_block *b, pare_block_input input, int64_t group,
+                                float **blocks)
+{
+    const pare_input_statistics *s = &b->statistics->inputs[input];
+    const pare_calibrator *device = b->statistics->device;
+    const float *scales = b->scales[input];
+    const int64_t n = s->columns;
+    pare_status status;
+    PARE_TRY(pare_allocate((size_t)n, (size_t)group * sizeof **blocks, "a Gram matrix", blocks));
+    if (device)
+        PARE_TRY(pare_calibrator_check(
+            device, device->functions->gram_blocks(device->state, input, group, *blocks)));
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < group; k++) {
+            const int64_t column = i / group * group + k;
+            float *to = *blocks + i * group + k;
+            if (!device)
+                *to = s->gram[i * n + column];
+            if (scales)
+                *to /= scales[i] * scales[column];
+        }
+fail:
+    return status;
+}
+
+/* d G dᵀ of one group alone; d becomes the change. */
+static double group_error(float *d, const float *row, const float *block, float *product,
+                          int64_t group)
 {
     double sum = 0;
-    for (int64_t i = first; i < last; i++) {
-        float product = 0;
-        for (int64_t k = first; k < last; k++)
-            product += gram[i * n + k] * (values[k] - row[k]);
-        sum += (double)product * (double)(values[i] - row[i]);
-    }
+    for (int64_t i = 0; i < group; i++)
+        d[i] -= row[i];
+    pare_multiply_row(product, d, block, group, group);
+    for (int64_t i = 0; i < group; i++)
+        sum += (double)product[i] * (double)d[i];
     return sum;
 }
 
-/* The row's best clipping for each group, then its codes. `gram` is that of the scaled inputs. */
+/* The row's best clipping for each group, then its codes. */
 static void clip_row(const awq_job *j, int64_t r, float *scratch)
 {
-    const int64_t n = j->matrix->columns;
-    const pare_grid *grid = pare_type_grid(j->item->type);
-    const int64_t group = grid && grid->group ? grid->group : n;
+    const int64_t n = j->matrix->columns, group = group_of(j->item, n);
     const float *row = j->matrix->weights + r * n;
     uint8_t *stored = j->encoded + (size_t)r * j->row_bytes;
-    float *clipped = scratch, *values = clipped + n, *errors = values + n, *best = errors + n;
+    float *clipped = scratch, *values = clipped + n, *product = values + n, *errors = product + n,
+          *best = errors + n;
     for (int64_t g = 0; g * group < n; g++)
         errors[g] = INFINITY;
     for (int i = 0; i < CLIPS; i++) {
         float share = 1 - CLIP_STEP * (float)i;
         for (int64_t c = 0; c < n; c += group)
-            clamp_group(row + c, clipped + c, n - c < group ? n - c : group, share);
+            clamp_group(row + c, clipped + c, group, share);
         encode(j, clipped, stored);
         pare_type_get_traits(j->item->type)->decode(stored, values, n);
         for (int64_t g = 0; g * group < n; g++) {
-            int64_t last = (g + 1) * group < n ? (g + 1) * group : n;
-            float error = (float)group_error(values, row, j->gram, g * group, last, n);
+            const int64_t first = g * group;
+            float error = (float)group_error(values + first, row + first, j->blocks + first * group,
+                                             product, group);
             if (error < errors[g]) {
                 errors[g] = error;
                 best[g] = share;
@@ -229,8 +303,7 @@ static void clip_row(const awq_job *j, int64_t r, float *scratch)
         }
     }
     for (int64_t g = 0; g * group < n; g++)
-        clamp_group(row + g * group, clipped + g * group,
-                    n - g * group < group ? n - g * group : group, best[g]);
+        clamp_group(row + g * group, clipped + g * group, group, best[g]);
     encode(j, clipped, stored);
 }
 
@@ -253,24 +326,28 @@ static bool is_clipped(const pare_rescale *r, const pare_tensor *tensor)
     return tensor != l->q && tensor != l->k && tensor != l->qkv;
 }
 
-static pare_status encode_matrix(awq_state *state, const pare_rescale *r, pare_pool *pool, int m,
-                                 const float *gram)
+static pare_status encode_matrix(const awq_block *b, int m)
 {
-    awq_job j = {.matrix = &r->matrices[m], .gram = gram};
+    awq_job j = {.matrix = &b->rescale.matrices[m]};
     const int64_t columns = j.matrix->columns;
+    float *blocks = NULL;
     uint8_t *rows = NULL;
     pare_status status;
-    j.item = pare_rescale_item(r, j.matrix->source);
-    j.clip = is_clipped(r, j.matrix->source);
+    j.item = pare_rescale_item(&b->rescale, j.matrix->source);
+    j.clip = is_clipped(&b->rescale, j.matrix->source);
     j.row_bytes = pare_type_row_bytes(j.item->type, columns);
-    PARE_TRY(pare_allocate((size_t)pare_pool_threads(pool),
+    if (j.clip)
+        PARE_TRY(group_blocks(b, j.matrix->input, group_of(j.item, columns), &blocks));
+    j.blocks = blocks;
+    PARE_TRY(pare_allocate((size_t)pare_pool_threads(b->pool),
                            scratch_floats(columns) * sizeof *j.scratch, "AWQ", &j.scratch));
     PARE_TRY(pare_allocate((size_t)j.matrix->rows, j.row_bytes, j.item->name, &rows));
     j.encoded = rows;
-    pare_pool_run(pool, encode_share, &j);
-    status = pare_rescaled_add(&state->done, j.matrix->source, rows,
+    pare_pool_run(b->pool, encode_share, &j);
+    status = pare_rescaled_add(&b->state->done, j.matrix->source, rows,
                                (size_t)j.matrix->rows * j.row_bytes);
 fail:
+    free(blocks);
     free(j.scratch);
     return status;
 }
@@ -296,24 +373,25 @@ static bool can_scale(const pare_rescale *r, pare_block_input input)
 static pare_status do_block(void *user, pare_block *block, const pare_statistics *statistics)
 {
     awq_state *state = user;
-    pare_pool *pool = pare_block_pool(block);
+    awq_block b = {.state = state, .statistics = statistics, .pool = pare_block_pool(block)};
+    pare_rescale *r = &b.rescale;
     const size_t first = state->done.count;
-    pare_rescale r;
     pare_status status;
-    PARE_TRY(pare_rescale_start(&r, state->model, state->plan, block, statistics->layer));
+    PARE_TRY(pare_rescale_start(r, state->model, state->plan, block, statistics->layer));
     for (int i = 0; i < PARE_BLOCK_INPUTS; i++)
-        if (any_chosen(&r, (pare_block_input)i) && can_scale(&r, (pare_block_input)i))
-            PARE_TRY(search_scales(&r, pool, (pare_block_input)i, &statistics->inputs[i]));
-    for (int m = 0; m < r.matrix_count; m++) {
-        const pare_quantize_item *item = pare_rescale_item(&r, r.matrices[m].source);
+        if (any_chosen(r, (pare_block_input)i) && can_scale(r, (pare_block_input)i))
+            PARE_TRY(search_scales(&b, (pare_block_input)i));
+    for (int m = 0; m < r->matrix_count; m++) {
+        const pare_quantize_item *item = pare_rescale_item(r, r->matrices[m].source);
         if (item && item->chosen)
-            PARE_TRY(
-                encode_matrix(state, &r, pool, m, statistics->inputs[r.matrices[m].input].gram));
+            PARE_TRY(encode_matrix(&b, m));
     }
-    PARE_TRY(pare_rescaled_add_rest(&state->done, &r));
+    PARE_TRY(pare_rescaled_add_rest(&state->done, r));
     status = pare_rescaled_keep(&state->done, first, statistics->layer, &state->work);
 fail:
-    pare_rescale_free(&r);
+    for (int i = 0; i < PARE_BLOCK_INPUTS; i++)
+        free(b.scales[i]);
+    pare_rescale_free(r);
     return status;
 }
 
@@ -379,6 +457,7 @@ const pare_method pare_method_awq = {
     .name = "awq",
     .summary = "columns scaled by the inputs' magnitudes, groups clipped (arXiv:2306.00978)",
     .calibrated = true,
+    .device = true,
     .rescales = true,
     .encode_row = encode_row,
     .start = start,

@@ -40,8 +40,7 @@ static pare_status start(const pare_model *model, const pare_quantize_options *o
     if (options->imatrix)
         PARE_TRY(pare_imatrix_read(options->imatrix, matrix));
     else if (options->calibration)
-        PARE_TRY(pare_importance_measure(model, options->calibration, options->threads,
-                                         options->progress, matrix));
+        PARE_TRY(pare_importance_measure(model, options, matrix));
     else
         PARE_TRY(pare_fail(PARE_INVALID_ARGUMENT,
                            "the method imatrix needs an importance matrix or a calibration text"));
@@ -84,6 +83,7 @@ static void encode_row(const pare_method_matrix *matrix, const float *values, vo
 const pare_method pare_method_imatrix = {
     .name = "imatrix",
     .summary = "scales with the least error weighted by the mean squares of the inputs (llama.cpp)",
+    .device = true,
     .encode_row = encode_row,
     .start = start,
     .rows = rows,

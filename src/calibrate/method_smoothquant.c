@@ -262,6 +262,7 @@ const pare_method pare_method_smoothquant = {
     .format = "i8_ch",
     .activations = PARE_INPUTS_W8A8,
     .calibrated = true,
+    .device = true,
     .encode_row = encode_row,
     .start = start,
     .rows = rows,

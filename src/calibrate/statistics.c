@@ -16,6 +16,7 @@ typedef struct walk {
     const pare_quantize_options *options;
     const pare_calibration *calibration;
     const pare_statistics_wish *wish;
+    pare_calibrator device; /* {0}: the CPU, and the states are here */
     pare_statistics now;
     float *hidden;     /* [sequences][length] rows of `stride` floats */
     pare_spill states; /* what they lie in */
@@ -49,7 +50,7 @@ static pare_status allocate_statistics(walk *w, pare_block *block)
         s->sample_rows = tokens < PARE_SAMPLE_ROWS ? tokens : PARE_SAMPLE_ROWS;
         PARE_TRY(pare_allocate(n, sizeof *s->means, "statistics", &s->means));
         PARE_TRY(pare_allocate(n, sizeof *s->largest, "statistics", &s->largest));
-        if (w->wish->grams)
+        if (w->wish->grams && !w->device.functions)
             PARE_TRY(pare_allocate(n, n * sizeof *s->gram, "a Gram matrix", &s->gram));
         if (w->wish->samples)
             PARE_TRY(pare_allocate((size_t)s->sample_rows, n * sizeof *s->sample,
@@ -103,11 +104,8 @@ static void finish_statistics(walk *w)
         pare_input_statistics *s = &w->now.inputs[i];
         for (int64_t c = 0; c < s->columns; c++)
             s->means[c] /= tokens;
-        if (!s->gram)
-            continue;
-        pare_mirror(s->gram, s->columns);
-        for (int64_t c = 0; c < s->columns * s->columns; c++)
-            s->gram[c] = (float)((double)s->gram[c] / tokens);
+        if (s->gram)
+            pare_mirror(s->gram, s->columns);
     }
 }
 
@@ -125,6 +123,50 @@ static pare_status advance(const walk *w, int64_t done)
     return PARE_OK;
 }
 
+/* One input of a block that a device holds. */
+static pare_status show_input(walk *w, pare_block_input input)
+{
+    pare_input_statistics *s = &w->now.inputs[input];
+    pare_input_sums sums = {.magnitudes = s->means,
+                            .largest = s->largest,
+                            .keep_gram = w->wish->grams,
+                            .sample = s->sample,
+                            .sample_rows = s->sample_rows};
+    pare_status status;
+    PARE_TRY(pare_allocate((size_t)s->columns, sizeof *sums.squares, "statistics", &sums.squares));
+    status =
+        pare_calibrator_check(&w->device, w->device.functions->show(w->device.state, input, &sums));
+fail:
+    free(sums.squares);
+    return status;
+}
+
+/* The same as do_block, of states on the device. */
+static pare_status do_block_there(walk *w, int64_t layer, bool is_finished,
+                                  pare_statistics_visit visit, void *user)
+{
+    const pare_calibrator *device = &w->device;
+    pare_block *block = NULL;
+    pare_status status;
+    PARE_TRY(pare_block_decode(w->model, layer, w->options->threads, &block));
+    PARE_TRY(pare_calibrator_check(
+        device, device->functions->load(device->state, pare_block_model(block))));
+    if (!is_finished)
+        PARE_TRY(allocate_statistics(w, block));
+    for (int i = 0; i < PARE_BLOCK_INPUTS && !is_finished; i++)
+        PARE_TRY(show_input(w, (pare_block_input)i));
+    PARE_TRY(pare_calibrator_check(device, device->functions->pass(device->state)));
+    PARE_TRY(advance(w, (layer + 1) * w->calibration->sequences));
+    if (!is_finished) {
+        finish_statistics(w);
+        status = visit(user, block, &w->now);
+    }
+fail:
+    pare_block_free(block);
+    free_statistics(&w->now);
+    return status;
+}
+
 /* The hidden states become those behind the block; a finished one is not looked at. */
 static pare_status do_block(walk *w, int64_t layer, pare_statistics_visit visit, void *user)
 {
@@ -135,6 +177,8 @@ static pare_status do_block(walk *w, int64_t layer, pare_statistics_visit visit,
     w->now.layer = layer;
     if (finished && layer + 1 == w->model->decoder.layers)
         return PARE_OK;
+    if (w->device.functions)
+        return do_block_there(w, layer, finished, visit, user);
     PARE_TRY(pare_block_create(w->model, layer, w->options->threads, c->length, &block));
     if (!finished)
         PARE_TRY(allocate_statistics(w, block));
@@ -156,29 +200,42 @@ fail:
     return status;
 }
 
+static pare_status prepare_states(walk *w)
+{
+    const pare_calibration *c = w->calibration;
+    const char *what = "hidden states of the calibration text";
+    size_t bytes;
+    pare_status status;
+    w->stride = (w->model->decoder.hidden + 15) / 16 * 16;
+    if (__builtin_mul_overflow((size_t)(c->sequences * c->length),
+                               (size_t)w->stride * sizeof(float), &bytes))
+        return pare_fail_memory(SIZE_MAX, what);
+    PARE_TRY(pare_spill_create(w->options->output, bytes, what, &w->states));
+    w->hidden = w->states.data;
+    for (int64_t s = 0; s < c->sequences; s++)
+        PARE_TRY(pare_block_embed(w->model, c->ids + s * c->length, c->length,
+                                  w->hidden + s * c->length * w->stride, w->stride));
+fail:
+    return status;
+}
+
 pare_status pare_statistics_walk(const pare_model *model, const pare_quantize_options *options,
                                  const pare_statistics_wish *wish, pare_statistics_visit visit,
                                  void *user)
 {
     walk w = {
         .model = model, .options = options, .calibration = options->calibration, .wish = wish};
-    const pare_calibration *c = options->calibration;
-    const char *what = "hidden states of the calibration text";
-    size_t bytes;
     pare_status status;
-    PARE_TRY(pare_calibration_check(model, c));
-    w.stride = (model->decoder.hidden + 15) / 16 * 16;
-    if (__builtin_mul_overflow((size_t)(c->sequences * c->length), (size_t)w.stride * sizeof(float),
-                               &bytes))
-        return pare_fail_memory(SIZE_MAX, what);
-    PARE_TRY(pare_spill_create(options->output, bytes, what, &w.states));
-    w.hidden = w.states.data;
-    for (int64_t s = 0; s < c->sequences; s++)
-        PARE_TRY(pare_block_embed(model, c->ids + s * c->length, c->length,
-                                  w.hidden + s * c->length * w.stride, w.stride));
+    PARE_TRY(pare_calibration_check(model, options->calibration));
+    PARE_TRY(pare_calibrator_open(model, options, &w.device));
+    if (w.device.functions)
+        w.now.device = &w.device;
+    else
+        PARE_TRY(prepare_states(&w));
     for (int64_t layer = 0; layer < model->decoder.layers; layer++)
         PARE_TRY(do_block(&w, layer, visit, user));
 fail:
+    pare_calibrator_close(&w.device);
     pare_spill_free(&w.states);
     return status;
 }

@@ -419,7 +419,7 @@ const cli_command cmd_quantize = {
     "         llm_int8     likewise, but columns with outliers stay in 16 bits (i8_ch)\n"
     "         ort_dynamic  ONNX Runtime's dynamic quantization: asymmetric activations with one "
     "scale (i8_ch)\n"
-    "With --device cuda (or auto) what gptq does over the calibration text runs on a GPU.\n"
+    "With --device cuda (or auto) gptq, awq, smoothquant and imatrix run the calibration text on a GPU.\n"
     "The last four write what is to be done to activations into the file; it is done whenever the "
     "file is run.\n\n"
     "  pare quantize models/ref-llama-11m -o small.gguf --format q4_k --tensor 'ffn_down=q6_k'\n",

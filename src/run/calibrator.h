@@ -12,9 +12,8 @@
 typedef struct pare_input_sums {
     double *magnitudes, *squares; /* [columns] */
     float *largest;               /* [columns]: magnitudes */
-    bool keep_gram;               /* for factor and quadratic */
-    float *gram;                  /* [columns, columns]: sum of x xᵀ; NULL: not fetched */
-    float *sample; /* [sample_rows, columns]: row k is token k * tokens / sample_rows; or NULL */
+    bool keep_gram; /* the sum of x xᵀ, for what is below; until the next block is loaded */
+    float *sample;  /* [sample_rows, columns]: row k is token k * tokens / sample_rows; or NULL */
     int64_t sample_rows;
 } pare_input_sums;
 
@@ -40,7 +39,9 @@ typedef struct pare_calibrator_functions {
     pare_status (*factor)(void *state, pare_block_input input, const int32_t *order, float added);
     pare_status (*feedback)(void *state, pare_block_input input, int index,
                             const pare_gptq_rows *rows);
-    /* The sum of d G dᵀ over rows of d [rows, columns], G the Gram matrix that was kept. */
+    /* Of the Gram matrix G that was kept: the blocks on its diagonal [columns / group, group,
+     * group], and the sum of d G dᵀ over rows of d [rows, columns]. */
+    pare_status (*gram_blocks)(void *state, pare_block_input input, int64_t group, float *blocks);
     pare_status (*quadratic)(void *state, pare_block_input input, const float *d, int64_t rows,
                              double *sum);
 } pare_calibrator_functions;

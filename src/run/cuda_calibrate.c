@@ -315,8 +315,6 @@ static pare_status fetch_sums(calibrator *c, const pare_input_sums *sums,
     PARE_TRY(copy_out(c, sums->magnitudes, columns_of_text->magnitudes, n * sizeof(double)));
     PARE_TRY(copy_out(c, sums->squares, columns_of_text->squares, n * sizeof(double)));
     PARE_TRY(copy_out(c, sums->largest, columns_of_text->largest, n * sizeof(float)));
-    if (sums->gram)
-        PARE_TRY(copy_out(c, sums->gram, gram, n * n * sizeof(float)));
 fail:
     return status;
 }
@@ -350,7 +348,7 @@ static pare_status calibrator_show(void *state, pare_block_input input, const pa
     PARE_TRY(room(c, &c->rows, (size_t)(chunk * cuda_stride(c->widest)) * sizeof(float), "rows"));
     PARE_TRY(room(c, &c->sums, (size_t)c->widest * 5 * sizeof(float), "sums of columns"));
     PARE_TRY(gpu_check(cudaMemsetAsync(c->sums.data, 0, own, c->gpu.stream), "clearing sums"));
-    if (sums->keep_gram || sums->gram) {
+    if (sums->keep_gram) {
         PARE_TRY(room(c, &c->turned, gpu_gram_scratch(chunk, c->widest), "a Gram matrix"));
         PARE_TRY(room(c, &c->grams[input], n * n * sizeof(float), "a Gram matrix"));
         gram = c->grams[input].data;
@@ -443,6 +441,24 @@ fail:
 
 /* ---- quadratic forms ---- */
 
+static pare_status calibrator_gram_blocks(void *state, pare_block_input input, int64_t group,
+                                          float *blocks)
+{
+    calibrator *c = state;
+    const int64_t n = columns_of(c->block->decoder, input);
+    const float *gram = c->grams[input].data;
+    const size_t row = (size_t)group * sizeof *gram;
+    pare_status status;
+    PARE_TRY(gpu_wait(&c->gpu));
+    for (int64_t first = 0; first + group <= n; first += group)
+        PARE_TRY(gpu_check(cudaMemcpy2D(blocks + first * group, row, gram + first * n + first,
+                                        (size_t)n * sizeof *gram, row, (size_t)group,
+                                        cudaMemcpyDeviceToHost),
+                           "copying statistics"));
+fail:
+    return status;
+}
+
 static pare_status calibrator_quadratic(void *state, pare_block_input input, const float *d,
                                         int64_t rows, double *sum)
 {
@@ -483,5 +499,6 @@ const pare_calibrator_functions cuda_calibrator = {
     .pass = calibrator_pass,
     .factor = calibrator_factor,
     .feedback = calibrator_feedback,
+    .gram_blocks = calibrator_gram_blocks,
     .quadratic = calibrator_quadratic,
 };
