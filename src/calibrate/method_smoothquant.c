@@ -200,7 +200,7 @@ static pare_status do_block(void *user, pare_block *block, const pare_statistics
     for (int m = 0; m < r.matrix_count; m++) {
         const pare_quantize_item *item = pare_rescale_item(&r, r.matrices[m].source);
         if (item && item->chosen)
-            PARE_TRY(pare_rescaled_add_rounded(&state->done, &r.matrices[m], item));
+            PARE_TRY(pare_rescaled_add_rounded(&state->done, r.pool, &r.matrices[m], item));
     }
     PARE_TRY(pare_rescaled_add_rest(&state->done, &r));
     status = pare_rescaled_keep(&state->done, first, statistics->layer, &state->work);

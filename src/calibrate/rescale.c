@@ -45,7 +45,8 @@ pare_status pare_rescale_start(pare_rescale *r, const pare_model *model,
     const pare_tensor *norms[2][2] = {{l->attention_norm, l->attention_norm_bias},
                                       {l->mlp_norm, l->mlp_norm_bias}};
     pare_status status;
-    *r = (pare_rescale){.model = model, .plan = plan, .layer = layer};
+    *r = (pare_rescale){
+        .model = model, .plan = plan, .pool = pare_block_pool(block), .layer = layer};
     r->matrices = pare_block_get_matrices(block, &r->matrix_count);
     for (int i = 0; i < 4; i++)
         PARE_TRY(copy_vector(norms[i / 2][i % 2], &r->norms[i / 2][i % 2]));
@@ -121,16 +122,33 @@ static pare_status fold(pare_rescale *r, pare_block_input input, int64_t columns
     return PARE_OK;
 }
 
+typedef struct row_job {
+    const pare_block_matrix *matrix;
+    const float *scales;
+    const pare_method_matrix *as;
+    uint8_t *rows;
+    size_t row_bytes;
+} row_job;
+
+static void multiply_share(void *argument, int index, int count)
+{
+    const row_job *j = argument;
+    const int64_t n = j->matrix->columns;
+    const pare_range rows = pare_share(j->matrix->rows, 1, index, count);
+    for (int64_t i = rows.first; i < rows.last; i++)
+        for (int64_t c = 0; c < n; c++)
+            j->matrix->weights[i * n + c] *= j->scales[c];
+}
+
 pare_status pare_rescale_apply(pare_rescale *r, pare_block_input input, const float *scales)
 {
     int64_t columns = 0;
     for (int m = 0; m < r->matrix_count; m++) {
-        pare_block_matrix *matrix = &r->matrices[m];
-        if (matrix->input != input)
+        row_job job = {.matrix = &r->matrices[m], .scales = scales};
+        if (job.matrix->input != input)
             continue;
-        columns = matrix->columns;
-        for (int64_t i = 0; i < matrix->rows * columns; i++)
-            matrix->weights[i] *= scales[i % columns];
+        columns = job.matrix->columns;
+        pare_pool_run(r->pool, multiply_share, &job);
     }
     return fold(r, input, columns, scales);
 }
@@ -183,7 +201,17 @@ static pare_status add_kept(pare_rescaled *list, const pare_rescale *r, const ch
     return PARE_OK;
 }
 
-pare_status pare_rescaled_add_rounded(pare_rescaled *list, const pare_block_matrix *matrix,
+static void encode_share(void *argument, int index, int count)
+{
+    const row_job *j = argument;
+    const pare_range rows = pare_share(j->matrix->rows, 1, index, count);
+    for (int64_t i = rows.first; i < rows.last; i++)
+        pare_method_encode(j->as, j->matrix->weights + i * j->matrix->columns, NULL,
+                           j->rows + (size_t)i * j->row_bytes);
+}
+
+pare_status pare_rescaled_add_rounded(pare_rescaled *list, pare_pool *pool,
+                                      const pare_block_matrix *matrix,
                                       const pare_quantize_item *item)
 {
     const pare_method_matrix as = {
@@ -193,9 +221,8 @@ pare_status pare_rescaled_add_rounded(pare_rescaled *list, const pare_block_matr
     pare_status status = pare_allocate((size_t)matrix->rows, row_bytes, item->name, &rows);
     if (status != PARE_OK)
         return status;
-    for (int64_t i = 0; i < matrix->rows; i++)
-        pare_method_encode(&as, matrix->weights + i * matrix->columns, NULL,
-                           rows + (size_t)i * row_bytes);
+    row_job job = {.matrix = matrix, .as = &as, .rows = rows, .row_bytes = row_bytes};
+    pare_pool_run(pool, encode_share, &job);
     return pare_rescaled_add(list, matrix->source, rows, (size_t)matrix->rows * row_bytes);
 }
 
@@ -214,7 +241,7 @@ pare_status pare_rescaled_add_rest(pare_rescaled *list, const pare_rescale *r)
     for (int m = 0; m < r->matrix_count; m++) {
         const pare_quantize_item *item = pare_rescale_item(r, r->matrices[m].source);
         if (item && !item->chosen)
-            PARE_TRY(pare_rescaled_add_rounded(list, &r->matrices[m], item));
+            PARE_TRY(pare_rescaled_add_rounded(list, r->pool, &r->matrices[m], item));
     }
 fail:
     return status;

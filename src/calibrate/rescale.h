@@ -28,6 +28,7 @@ typedef struct pare_rescaled {
 typedef struct pare_rescale {
     const pare_model *model;
     const pare_quantize_result *plan;
+    pare_pool *pool; /* the block's */
     int64_t layer;
     pare_block_matrix *matrices; /* FP32, changed in place */
     int matrix_count;
@@ -50,7 +51,8 @@ const pare_quantize_item *pare_rescale_item(const pare_rescale *rescale, const p
 pare_status pare_rescaled_add(pare_rescaled *list, const pare_tensor *tensor, uint8_t *rows,
                               size_t bytes);
 /* Adds a block's matrix as it is by now, each row by the plan's format's own encoder. */
-pare_status pare_rescaled_add_rounded(pare_rescaled *list, const pare_block_matrix *matrix,
+pare_status pare_rescaled_add_rounded(pare_rescaled *list, pare_pool *pool,
+                                      const pare_block_matrix *matrix,
                                       const pare_quantize_item *item);
 /* Adds what the block's vectors became, and matrices that the plan leaves as they are but whose
  * values changed. Kept scales go to their tensors in the plan. */

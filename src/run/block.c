@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "run/cpu.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,18 +19,18 @@ struct pare_block {
     cpu_state *cpu; /* NULL: its weights are all there is. The pool is its own otherwise. */
 };
 
-static pare_status decode_matrix(const pare_kernels *kernels, const pare_tensor *source,
-                                 float *weights)
+static pare_status decode_rows(const pare_kernels *kernels, const pare_tensor *source,
+                               pare_range rows, float *weights)
 {
     enum { SOME = 64 };
-    int64_t rows = pare_tensor_rows(source), columns = pare_tensor_columns(source);
+    int64_t columns = pare_tensor_columns(source);
     size_t row_bytes = pare_tensor_row_bytes(source);
     char *buffer = NULL;
     const void *stored;
     pare_status status;
     PARE_TRY(pare_allocate(SOME, row_bytes, source->name, &buffer));
-    for (int64_t r = 0; r < rows; r += SOME) {
-        int64_t n = rows - r < SOME ? rows - r : SOME;
+    for (int64_t r = rows.first; r < rows.last; r += SOME) {
+        int64_t n = rows.last - r < SOME ? rows.last - r : SOME;
         PARE_TRY(pare_tensor_read(source, r, n, buffer, &stored));
         for (int64_t i = 0; i < n; i++)
             kernels->decode_row[source->type]((const char *)stored + (size_t)i * row_bytes,
@@ -38,6 +39,33 @@ static pare_status decode_matrix(const pare_kernels *kernels, const pare_tensor 
 fail:
     free(buffer);
     return status;
+}
+
+typedef struct decode_job {
+    const pare_kernels *kernels;
+    const pare_block_matrix *matrix;
+    atomic_bool failed;
+} decode_job;
+
+static void decode_share(void *argument, int index, int count)
+{
+    decode_job *job = argument;
+    if (decode_rows(job->kernels, job->matrix->source,
+                    pare_share(job->matrix->rows, 1, index, count),
+                    job->matrix->weights) != PARE_OK)
+        job->failed = true;
+}
+
+static pare_status decode_matrix(const pare_block *block, const pare_kernels *kernels,
+                                 const pare_block_matrix *matrix)
+{
+    decode_job job = {.kernels = kernels, .matrix = matrix};
+    if (!block->pool)
+        return decode_rows(kernels, matrix->source, (pare_range){0, matrix->rows}, matrix->weights);
+    pare_pool_run(block->pool, decode_share, &job);
+    return job.failed
+               ? pare_fail_memory(pare_tensor_row_bytes(matrix->source) * 64, matrix->source->name)
+               : PARE_OK;
 }
 
 static pare_status add_matrix(pare_block *block, const pare_kernels *kernels,
@@ -68,7 +96,7 @@ static pare_status add_matrix(pare_block *block, const pare_kernels *kernels,
     tensor->bytes = (size_t)(rows * columns) * sizeof(float);
     *slot = tensor;
     block->count++; /* the weights are freed with the block from here on */
-    return decode_matrix(kernels, source, matrix->weights);
+    return decode_matrix(block, kernels, matrix);
 }
 
 static pare_status decode_block(pare_block *block, const pare_model *model, int64_t layer)
@@ -106,9 +134,9 @@ pare_status pare_block_decode(const pare_model *model, int64_t layer, int thread
     status = pare_allocate(1, sizeof *block, "a block", &block);
     if (status != PARE_OK)
         return status;
-    status = decode_block(block, model, layer);
+    status = pare_pool_create(threads, &block->pool);
     if (status == PARE_OK)
-        status = pare_pool_create(threads, &block->pool);
+        status = decode_block(block, model, layer);
     if (status == PARE_OK)
         *out = block;
     else
