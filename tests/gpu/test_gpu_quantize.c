@@ -150,6 +150,68 @@ static void methods(void **state)
     assert_int_equal(failures, 0);
 }
 
+/* Keeps what the first block left in the work file, and stops in the second. */
+static bool keep_and_stop(void *user, double done, double total, const char *what)
+{
+    if (strcmp(what, "block 2 of 2") != 0)
+        return true;
+    if (link(file("stopped.gguf.partial"), file("kept")) != 0)
+        fail_msg("no work file");
+    return false;
+}
+
+static void read_file(const char *path, char **data, size_t *size)
+{
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    *size = (size_t)ftell(f);
+    rewind(f);
+    *data = malloc(*size);
+    assert_int_equal(fread(*data, 1, *size, f), *size);
+    fclose(f);
+}
+
+/* The same text gives the same bytes, also where the run was stopped after a block and went on. */
+static void resuming(void **state)
+{
+    const char *outputs[] = {file("whole.gguf"), file("again.gguf"), file("stopped.gguf")};
+    const char *model = make_model("llama.gguf", llama);
+    int32_t ids[LENGTH];
+    const pare_calibration calibration = {
+        .ids = ids, .count = LENGTH, .sequences = 1, .length = LENGTH, .source = "random ids"};
+    const pare_progress progress = {.update = keep_and_stop};
+    pare_quantize_options options = {.type = PARE_TYPE_I4_G32,
+                                     .method = "gptq",
+                                     .calibration = &calibration,
+                                     .output = outputs[2],
+                                     .device = device(),
+                                     .progress = &progress};
+    pare_quantize_result result;
+    pare_model *opened;
+    char *data[3];
+    size_t size[3];
+    make_ids(ids, LENGTH, 1);
+    ok(pare_model_open(model, &opened));
+    assert_int_equal(pare_quantize(opened, &options, &result), PARE_CANCELLED);
+    assert_int_equal(rename(file("kept"), file("stopped.gguf.partial")), 0);
+    options.progress = NULL;
+    for (int i = 2; i >= 0; i--) {
+        options.output = outputs[i];
+        ok(pare_quantize(opened, &options, &result));
+        pare_quantize_result_free(&result);
+        read_file(outputs[i], &data[i], &size[i]);
+        unlink(outputs[i]);
+    }
+    for (int i = 1; i < 3; i++) {
+        assert_int_equal(size[i], size[0]);
+        assert_memory_equal(data[i], data[0], size[0]);
+    }
+    for (int i = 0; i < 3; i++)
+        free(data[i]);
+    pare_model_close(opened);
+}
+
 static bool stop(void *user, double done, double total, const char *what)
 {
     int *calls = user;
@@ -196,7 +258,8 @@ int main(void)
     }
     if (!mkdtemp(folder))
         return 1;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(methods), cmocka_unit_test(refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(methods), cmocka_unit_test(resuming),
+                                       cmocka_unit_test(refusals)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     static const char *const made[] = {"config.json", "llama.gguf", "gpt2.gguf", "cpu.gguf",
                                        "gpu.gguf"};
