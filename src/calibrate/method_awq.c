@@ -62,7 +62,7 @@ typedef struct awq_job {
 
 static size_t scratch_floats(int64_t columns)
 {
-    return (size_t)(ROWS > 5 ? ROWS : 5) * (size_t)columns;
+    return (size_t)(ROWS > 2 * CLIPS + 3 ? ROWS : 2 * CLIPS + 3) * (size_t)columns;
 }
 
 static void encode(const awq_job *j, const float *values, uint8_t *stored)
@@ -263,17 +263,23 @@ fail:
     return status;
 }
 
-/* d G dᵀ of one group alone; d becomes the change. */
-static double group_error(float *d, const float *row, const float *block, float *product,
-                          int64_t group)
+/* The clipping of one group, whose error d G dᵀ is least; changes: [CLIPS] rows, `stride` apart. */
+static float best_clip(const float *changes, int64_t stride, const float *block, float *product,
+                       int64_t group)
 {
-    double sum = 0;
-    for (int64_t i = 0; i < group; i++)
-        d[i] -= row[i];
-    pare_multiply_row(product, d, block, group, group);
-    for (int64_t i = 0; i < group; i++)
-        sum += (double)product[i] * (double)d[i];
-    return sum;
+    double least = INFINITY;
+    int best = 0;
+    pare_multiply_rows(product, group, changes, stride, block, CLIPS, group, group);
+    for (int i = 0; i < CLIPS; i++) {
+        double sum = 0;
+        for (int64_t c = 0; c < group; c++)
+            sum += (double)product[i * group + c] * (double)changes[i * stride + c];
+        if (sum < least) {
+            least = sum;
+            best = i;
+        }
+    }
+    return 1 - CLIP_STEP * (float)best;
 }
 
 /* The row's best clipping for each group, then its codes. */
@@ -282,28 +288,19 @@ static void clip_row(const awq_job *j, int64_t r, float *scratch)
     const int64_t n = j->matrix->columns, group = group_of(j->item, n);
     const float *row = j->matrix->weights + r * n;
     uint8_t *stored = j->encoded + (size_t)r * j->row_bytes;
-    float *clipped = scratch, *values = clipped + n, *product = values + n, *errors = product + n,
-          *best = errors + n;
-    for (int64_t g = 0; g * group < n; g++)
-        errors[g] = INFINITY;
+    float *clipped = scratch, *changes = clipped + n, *product = changes + CLIPS * n;
     for (int i = 0; i < CLIPS; i++) {
-        float share = 1 - CLIP_STEP * (float)i;
+        float *change = changes + i * n;
         for (int64_t c = 0; c < n; c += group)
-            clamp_group(row + c, clipped + c, group, share);
+            clamp_group(row + c, clipped + c, group, 1 - CLIP_STEP * (float)i);
         encode(j, clipped, stored);
-        pare_type_get_traits(j->item->type)->decode(stored, values, n);
-        for (int64_t g = 0; g * group < n; g++) {
-            const int64_t first = g * group;
-            float error = (float)group_error(values + first, row + first, j->blocks + first * group,
-                                             product, group);
-            if (error < errors[g]) {
-                errors[g] = error;
-                best[g] = share;
-            }
-        }
+        pare_type_get_traits(j->item->type)->decode(stored, change, n);
+        for (int64_t c = 0; c < n; c++)
+            change[c] -= row[c];
     }
-    for (int64_t g = 0; g * group < n; g++)
-        clamp_group(row + g * group, clipped + g * group, group, best[g]);
+    for (int64_t c = 0; c < n; c += group)
+        clamp_group(row + c, clipped + c, group,
+                    best_clip(changes + c, n, j->blocks + c * group, product, group));
     encode(j, clipped, stored);
 }
 

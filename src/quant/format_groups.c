@@ -7,6 +7,7 @@
 #include "base/clones.h"
 #include "quant/formats.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { LONGEST = 128 };
@@ -45,12 +46,13 @@ static inline void unpack_codes(shape s, const uint8_t *q, uint8_t *codes)
 static inline void pack_codes(shape s, const uint8_t *codes, uint8_t *q)
 {
     uint8_t *high = q + s.group / 4;
+    for (int i = 0; i < s.group / 2 && s.bits == 4; i++)
+        q[i] = (uint8_t)(codes[2 * i] | codes[2 * i + 1] << 4);
+    if (s.bits == 4)
+        return;
     memset(q, 0, (size_t)(s.group * s.bits / 8));
     for (int i = 0; i < s.group; i++) {
-        if (s.bits == 4)
-            q[i / 2] |= (uint8_t)(codes[i] << (i % 2 * 4));
-        else
-            q[i / 4] |= (uint8_t)((codes[i] & 3) << (i % 4 * 2));
+        q[i / 4] |= (uint8_t)((codes[i] & 3) << (i % 4 * 2));
         if (s.bits == 3)
             high[i / 8] |= (uint8_t)((codes[i] >> 2) << (i % 8));
     }
@@ -80,10 +82,22 @@ typedef struct grid {
 } grid;
 
 /* A scale that FP16 rounds to zero leaves the zero point everywhere. */
-static inline int nearest_code(grid g, float x)
+PARE_CLONES static void round_codes(grid g, int n, const float *x, uint8_t *codes)
 {
-    float quotient = g.scale != 0 ? x / g.scale : 0;
-    return pare_clamp(pare_nearest(quotient) + g.zero, g.low, g.top);
+    const float scale = g.scale != 0 ? g.scale : INFINITY;
+    for (int i = 0; i < n; i++)
+        codes[i] = (uint8_t)pare_clamp(pare_nearest(x[i] / scale) + g.zero, g.low, g.top);
+}
+
+/* By the bits, whose order is that of magnitudes. */
+PARE_CLONES static float largest_magnitude(int n, const float *x)
+{
+    int32_t most = 0;
+    for (int i = 0; i < n; i++) {
+        int32_t bits = (int32_t)(pare_f32_to_bits(x[i]) & 0x7fffffff);
+        most = bits > most ? bits : most;
+    }
+    return pare_bits_to_f32((uint32_t)most);
 }
 
 static inline float half_scale(float scale)
@@ -96,9 +110,7 @@ static inline float half_scale(float scale)
 static grid symmetric_rule(int bits, int n, const float *x)
 {
     int half = 1 << (bits - 1);
-    float absmax = 0;
-    for (int i = 0; i < n; i++)
-        absmax = fmaxf(absmax, fabsf(x[i]));
+    float absmax = largest_magnitude(n, x);
     return (grid){half_scale(absmax / (float)(half - 1)), half, 1, 2 * half - 1};
 }
 
@@ -112,11 +124,13 @@ static grid range_grid(int bits, float low, float high)
 
 static void range_with_zero(int n, const float *x, float *low, float *high)
 {
-    *low = *high = 0;
+    float least = 0, most = 0;
     for (int i = 0; i < n; i++) {
-        *low = fminf(*low, x[i]);
-        *high = fmaxf(*high, x[i]);
+        least = x[i] < least ? x[i] : least;
+        most = x[i] > most ? x[i] : most;
     }
+    *low = least;
+    *high = most;
 }
 
 /* The range includes zero, so that the zero point is a code. */
@@ -129,7 +143,7 @@ static grid asymmetric_rule(int bits, int n, const float *x)
 
 /* ---- searching the scale ---- */
 
-/* Rounds by a reciprocal, which differs from nearest_code only on ties. */
+/* Rounds by a reciprocal, which differs from round_codes only on ties. */
 static inline float rounded(float x, float inverse, float low, float top)
 {
     float code = x * inverse;
@@ -236,8 +250,7 @@ static inline void encode(shape s, const float *x, void *stored, int64_t n, cons
         memcpy(block, &half, 2);
         if (s.asymmetric)
             block[2] = (uint8_t)g.zero;
-        for (int i = 0; i < s.group; i++)
-            codes[i] = (uint8_t)nearest_code(g, x[i]);
+        round_codes(g, s.group, x, codes);
         pack_codes(s, codes, block + head_bytes(s));
     }
 }

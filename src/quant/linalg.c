@@ -12,7 +12,7 @@ enum { BLOCK = 32, TILE = 8 };
 
 /* y[0..n) -= a[0] x0 + a[1] x1 + a[2] x2 + a[3] x3. */
 PARE_CLONES static void subtract4(float *restrict y, const float *restrict x, int64_t x_stride,
-                             const float *a, int64_t n)
+                                  const float *a, int64_t n)
 {
     const float *restrict x0 = x, *restrict x1 = x + x_stride, *restrict x2 = x + 2 * x_stride,
                           *restrict x3 = x + 3 * x_stride;
@@ -21,7 +21,8 @@ PARE_CLONES static void subtract4(float *restrict y, const float *restrict x, in
         y[j] -= (a0 * x0[j] + a1 * x1[j]) + (a2 * x2[j] + a3 * x3[j]);
 }
 
-PARE_CLONES static void subtract_scaled(float *restrict y, const float *restrict x, float a, int64_t n)
+PARE_CLONES static void subtract_scaled(float *restrict y, const float *restrict x, float a,
+                                        int64_t n)
 {
     for (int64_t j = 0; j < n; j++)
         y[j] -= a * x[j];
@@ -132,7 +133,7 @@ enum { GRAM = 4 };
 
 /* GRAM rows of H, from column 0 on, times GRAM rows of X: 16 products for 8 loads. */
 PARE_CLONES static void add_gram_tile(float *restrict h, int64_t h_stride, const float *restrict x,
-                                 int64_t x_stride, const float *a, int64_t n)
+                                      int64_t x_stride, const float *a, int64_t n)
 {
     const float *restrict x0 = x, *restrict x1 = x + x_stride, *restrict x2 = x + 2 * x_stride,
                           *restrict x3 = x + 3 * x_stride;
@@ -211,6 +212,24 @@ void pare_multiply_row(float *restrict y, const float *a, const float *restrict 
     }
     for (; k < m; k++)
         pare_subtract_scaled(y, b + k * n, -a[k], n);
+}
+
+void pare_multiply_rows(float *restrict y, int64_t y_stride, const float *a, int64_t a_stride,
+                        const float *restrict b, int64_t rows, int64_t m, int64_t n)
+{
+    int64_t whole = m / GRAM * GRAM, r = 0;
+    for (; r + GRAM <= rows && whole == m; r += GRAM) {
+        for (int i = 0; i < GRAM; i++)
+            memset(y + (r + i) * y_stride, 0, (size_t)n * sizeof *y);
+        for (int64_t k = 0; k < m; k += GRAM) {
+            float tile[GRAM * GRAM];
+            for (int i = 0; i < GRAM; i++)
+                memcpy(tile + i * GRAM, a + (r + i) * a_stride + k, GRAM * sizeof *tile);
+            add_gram_tile(y + r * y_stride, y_stride, b + k * n, n, tile, n);
+        }
+    }
+    for (; r < rows; r++)
+        pare_multiply_row(y + r * y_stride, a + r * a_stride, b, m, n);
 }
 
 void pare_mirror(float *h, int64_t n)

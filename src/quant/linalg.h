@@ -30,6 +30,10 @@ void pare_add_product_share(float *p, const float *a, int64_t a_stride, const fl
 void pare_multiply_row(float *restrict y, const float *a, const float *restrict b, int64_t m,
                        int64_t n);
 
+/* The same for `rows` rows of a and y: B is read once for four of them. */
+void pare_multiply_rows(float *restrict y, int64_t y_stride, const float *a, int64_t a_stride,
+                        const float *restrict b, int64_t rows, int64_t m, int64_t n);
+
 /* y[0..n) -= a x[0..n). */
 void pare_subtract_scaled(float *restrict y, const float *restrict x, float a, int64_t n);
 
