@@ -64,17 +64,19 @@ static inline pare_tiles_f32 pare_tiles_f32_of(const void *prepared, int64_t tok
                             values + tokens * subs * (PARE_SUB + 1)};
 }
 
-/* 8 bits. less32 and less16: minus the codes' sums; sums: scale times the codes' sum, in FP32. */
+/* 8 bits. less32 and less16: minus the codes' sums; sums: scale times the codes' sum, in FP32.
+ * words: the codes in 16 bits, [tile][pair of columns][width][2], where a tier multiplies these. */
 typedef struct pare_tiles_q8 {
     int8_t *codes;
     float *scales;
     int32_t *less32, *less16;
     float *sums32, *sums16;
+    int16_t *words;
 } pare_tiles_q8;
 
 static inline size_t pare_tiles_q8_bytes(int64_t tokens, int64_t columns)
 {
-    return (size_t)tokens * (size_t)pare_subs(columns) * (PARE_SUB + 7 * sizeof(float));
+    return (size_t)tokens * (size_t)pare_subs(columns) * (3 * PARE_SUB + 7 * sizeof(float));
 }
 
 static inline pare_tiles_q8 pare_tiles_q8_of(const void *prepared, int64_t tokens, int64_t columns)
@@ -88,7 +90,8 @@ static inline pare_tiles_q8 pare_tiles_q8_of(const void *prepared, int64_t token
                            less32,
                            less32 + items,
                            (float *)(less32 + 3 * items),
-                           (float *)(less32 + 4 * items)};
+                           (float *)(less32 + 4 * items),
+                           (int16_t *)(less32 + 6 * items)};
 }
 
 #endif

@@ -88,17 +88,20 @@ enum { PARE_PANEL = 32, PARE_SUB = 32 };
     X(IQ3_XXS, "iq3_xxs/32", 0, 256, 576, 512, 16, 6, false)                                       \
     X(IQ2, "iq2/32", 0, 256, 576, 512, 16, 6, false)                                               \
     X(IQ1, "iq1/32", 0, 256, 576, 512, 16, 4, false)
-/* Floating-point numbers, or codes of any values. */
-#define PARE_VALUE_LAYOUT_LIST(X)                                                                  \
-    X(F32, "f32/32", 0, 32, 0, 4096, 32, 0, false)                                                 \
-    X(F16, "f16/32", 0, 32, 0, 2048, 32, 0, false)                                                 \
-    X(BF16, "bf16/32", 0, 32, 0, 2048, 32, 0, false)                                               \
+/* Values of 4 or 8 bits times scales. */
+#define PARE_FIXED_LAYOUT_LIST(X)                                                                  \
     X(NF4, "nf4/32", 0, 64, 128, 512, 32, 0, false)                                                \
     X(FP4, "fp4/32", 0, 64, 128, 512, 32, 0, false)                                                \
     X(NF4_DQ, "nf4_dq/32", 256, 128, 64, 512, 32, 0, false)                                        \
     X(FP4_DQ, "fp4_dq/32", 256, 128, 64, 512, 32, 0, false)                                        \
     X(F8_E4M3, "f8_e4m3/32", 128, 32, 0, 1024, 32, 0, false)                                       \
     X(F8_E5M2, "f8_e5m2/32", 128, 32, 0, 1024, 32, 0, false)
+/* Floating-point numbers, or codes of any values. */
+#define PARE_VALUE_LAYOUT_LIST(X)                                                                  \
+    X(F32, "f32/32", 0, 32, 0, 4096, 32, 0, false)                                                 \
+    X(F16, "f16/32", 0, 32, 0, 2048, 32, 0, false)                                                 \
+    X(BF16, "bf16/32", 0, 32, 0, 2048, 32, 0, false)                                               \
+    PARE_FIXED_LAYOUT_LIST(X)
 #define PARE_LAYOUT_LIST(X) PARE_VALUE_LAYOUT_LIST(X) PARE_CODE_LAYOUT_LIST(X)
 
 typedef enum pare_layout {
@@ -121,6 +124,19 @@ static const pare_layout_traits pare_layouts[PARE_LAYOUT_COUNT] = {
     PARE_LAYOUT_LIST(X)
 #undef X
 };
+
+/* True for the layouts whose values are integer codes times scales. */
+static inline bool pare_layout_has_codes(pare_layout layout)
+{
+    switch (layout) {
+#define X(NAME, ...) case PARE_LAYOUT_##NAME:
+        PARE_CODE_LAYOUT_LIST(X)
+#undef X
+        return true;
+    default:
+        return false;
+    }
+}
 
 /* Subs that share a zero point, and 0 in layouts that have none of their own. */
 static inline int pare_layout_asym_subs(pare_layout layout)

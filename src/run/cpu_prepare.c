@@ -15,6 +15,12 @@ enum {
     PACK_SLICE = 8 << 20
 }; /* bytes of a source that are packed before its pages are given back */
 
+static bool is_fp8(pare_type type)
+{
+    return type == PARE_TYPE_F8_E4M3 || type == PARE_TYPE_F8_E5M2 || type == PARE_TYPE_F8_E4M3_CH ||
+           type == PARE_TYPE_F8_E5M2_CH;
+}
+
 static const pare_matmul *choose(const cpu_state *cpu, const cpu_group *group, pare_type type,
                                  cpu_regime regime)
 {
@@ -27,11 +33,13 @@ static const pare_matmul *choose(const cpu_state *cpu, const cpu_group *group, p
             operand = PARE_OPERAND_BF16;
         else if (type == PARE_TYPE_F16)
             operand = regime == CPU_BATCH ? PARE_OPERAND_BF16 : PARE_OPERAND_F32;
+        else if (is_fp8(type)) /* no integer codes: a product for batches only */
+            operand = regime == CPU_BATCH ? PARE_OPERAND_Q8 : PARE_OPERAND_F32;
         else if (type != PARE_TYPE_F32)
             operand = PARE_OPERAND_Q8;
     }
     const pare_matmul *const *paths = cpu->kernels->matmul[type];
-    /* nf4 and fp4 have no integer codes: batches go by BF16 instead. */
+    /* nf4, fp4 and FP8 have no integer codes: with AVX-512 batches go by BF16 instead. */
     if (operand == PARE_OPERAND_Q8 && !paths[operand] && regime == CPU_BATCH)
         operand = PARE_OPERAND_BF16;
     return paths[operand] ? paths[operand] : paths[PARE_OPERAND_F32];

@@ -7,6 +7,7 @@
 #include "base/half.h"
 #include "base/pool.h"
 #include "kernels/kernels.h"
+#include "kernels/layouts.h"
 #include "kernels/quantize8.h"
 #include "kernels/time.h"
 #include "quant/types.h"
@@ -118,11 +119,15 @@ static void operand_values(const fixture *f, const float *x, float *rounded)
 
 /* What rounding may do: FP32 sums err by some units of the sum of magnitudes, and minimums and zero
  * points, which are applied to sums of activations, by as much of the row's largest weight. Weights
- * that are not BF16 may be rounded to it where the activations are. */
+ * that are not BF16 may be rounded to it where the activations are, and those without integer codes
+ * to 16-bit fixed point where activations are integers. */
 static double tolerance(const fixture *f, double magnitudes, double x_magnitudes, double largest)
 {
     bool rounds_weights = f->operand == PARE_OPERAND_BF16 && f->type != PARE_TYPE_BF16;
-    return 4e-7 * magnitudes + 4e-7 * largest * x_magnitudes +
+    pare_layout layout = pare_layout_of(f->type);
+    bool fixed = f->operand == PARE_OPERAND_Q8 && layout < PARE_LAYOUT_COUNT &&
+                 !pare_layout_has_codes(layout);
+    return 4e-7 * magnitudes + (4e-7 + (fixed ? 0x1p-15 : 0)) * largest * x_magnitudes +
            (rounds_weights ? 0x1p-8 * magnitudes : 0) + 1e-30;
 }
 

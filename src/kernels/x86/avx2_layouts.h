@@ -42,19 +42,6 @@ PARE_INLINE __m256i repeat(uint32_t word)
     return _mm256_set1_epi32((int)word);
 }
 
-/* True for the layouts whose values are integer codes times scales. */
-PARE_INLINE bool has_codes(pare_layout layout)
-{
-    switch (layout) {
-#define X(NAME, ...) case PARE_LAYOUT_##NAME:
-        PARE_CODE_LAYOUT_LIST(X)
-#undef X
-        return true;
-    default:
-        return false;
-    }
-}
-
 PARE_INLINE __m256i nibbles(const uint8_t *p, int q, int part)
 {
     __m256i word = load_words(p + q / 2 * 128 + part * 32);
@@ -393,7 +380,8 @@ PARE_INLINE __m256 load_values(pare_layout layout, const uint8_t *sub, __m256i q
 
 PARE_INLINE __m256 unit_scale(pare_layout layout, __m256 scale)
 {
-    return has_codes(layout) ? _mm256_mul_ps(scale, _mm256_set1_ps(PARE_CODE_UNIT)) : scale;
+    return pare_layout_has_codes(layout) ? _mm256_mul_ps(scale, _mm256_set1_ps(PARE_CODE_UNIT))
+                                         : scale;
 }
 
 /* ---- rows that exist ---- */

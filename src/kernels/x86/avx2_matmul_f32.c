@@ -36,7 +36,7 @@ PARE_INLINE void add_group(pare_layout layout, const uint8_t *sub, int g, const 
         __m256 value = _mm256_set1_ps(x[k]);
 #pragma GCC unroll 4
         for (int p = 0; p < PARE_PARTS; p++) {
-            if (has_codes(layout) && k % 4 == 0)
+            if (pare_layout_has_codes(layout) && k % 4 == 0)
                 quad[p] = load_signed_quad(layout, sub, k / 4, p);
             sums[p] = _mm256_fmadd_ps(load_values(layout, sub, quad[p], k, p), value, sums[p]);
         }
@@ -100,7 +100,7 @@ PARE_INLINE void unpack_sub(pare_layout layout, panel_chunk *chunk, int i, const
     __m256i quad = _mm256_setzero_si256();
 #pragma GCC unroll 32
     for (int k = 0; k < PARE_SUB; k++) {
-        if (has_codes(layout) && k % 4 == 0)
+        if (pare_layout_has_codes(layout) && k % 4 == 0)
             quad = load_signed_quad(layout, sub, k / 4, part);
         _mm256_store_ps(&chunk->values[i * PARE_SUB + k][part * PARE_PART],
                         load_values(layout, sub, quad, k, part));

@@ -434,6 +434,9 @@ void pare_kernels_add_avx512_matmul(pare_kernels *kernels)
     for (pare_type type = 0; type < PARE_TYPE_COUNT; type++) {
         if (pare_layout_of(type) < PARE_LAYOUT_COUNT) {
             kernels->matmul[type][PARE_OPERAND_F32] = &entries[pare_layout_of(type)];
+            if (!pare_layout_has_codes(
+                    pare_layout_of(type))) /* the 256-bit product of AVX2 is slower */
+                kernels->matmul[type][PARE_OPERAND_Q8] = NULL;
         } else if (pare_type_get_traits(type)->decode) {
             kernels->matmul[type][PARE_OPERAND_F32] = &stored_entry;
             kernels->matmul[type][PARE_OPERAND_Q8] = kernels->matmul[type][PARE_OPERAND_BF16] =

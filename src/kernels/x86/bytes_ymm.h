@@ -45,6 +45,7 @@ typedef struct product {
         series; /* columns of a group; quads that are added in 16 bits, 0 where at once in 32 */
     bool minimums;
     bool wide_x; /* activations' codes may be -128, weights' not (int8.h) */
+    bool words;  /* batches multiply 16-bit numbers (words_ymm.h) */
 } product;
 
 PARE_INLINE product product_of(pare_layout layout)
@@ -55,7 +56,15 @@ PARE_INLINE product product_of(pare_layout layout)
 #else
     int series = series_of(layout);
 #endif
-    return (product){l->group, series > l->group / 4 ? l->group / 4 : series, l->minimums, false};
+    if (!pare_layout_has_codes(layout))
+        series = 0;
+#ifdef PARE_VNNI
+    bool words = !pare_layout_has_codes(layout);
+#else
+    bool words = series == 0;
+#endif
+    return (product){l->group, series > l->group / 4 ? l->group / 4 : series, l->minimums, false,
+                     words};
 }
 
 /* True where codes are multiplied as signed bytes, so that no zero point is left to correct for. */
@@ -82,6 +91,16 @@ PARE_INLINE __m256i in_order(__m256i x)
 {
     __asm__("" : "+x"(x));
     return x;
+}
+
+/* The factors of widen, not in a register: GCC would keep them in one of 16 through loops that need
+ * all. */
+PARE_INLINE const __m256i *ones_in_memory(void)
+{
+    static const _Alignas(32) int16_t ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const int16_t *p = ones;
+    __asm__ volatile("" : "+r"(p));
+    return (const __m256i *)p;
 }
 
 /* Adds the products of one quad in 32 bits. Which operand gives up its sign is a question of range:

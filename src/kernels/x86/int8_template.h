@@ -10,13 +10,16 @@ static void int8_prepare_token(pare_tiles_q8 to, const pare_int8_rule *rule, con
 {
     float scale = pare_int8_scale(rule, x, columns);
     for (int64_t c = 0, s = at; c < columns; c += PARE_SUB, s += width) {
-        int8_t codes[PARE_SUB] = {0};
+        _Alignas(32) int8_t codes[PARE_SUB] = {0};
         int32_t sum = 0;
         pare_int8_codes(rule, scale, x, c, columns - c < PARE_SUB ? columns - c : PARE_SUB, codes);
         for (int i = 0; i < PARE_SUB; i++)
             sum += codes[i];
         for (int q = 0; q < 8; q++)
             memcpy(to.codes + s * PARE_SUB + 4 * (q * width + lane), codes + 4 * q, 4);
+#ifdef PARE_WORDS
+        store_words(to.words + s * PARE_SUB + 2 * lane, width, codes);
+#endif
         to.scales[s + lane] = scale;
         to.less32[s + lane] = -sum;
     }

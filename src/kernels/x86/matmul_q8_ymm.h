@@ -9,12 +9,19 @@
 #include "kernels/kernels.h"
 #include "kernels/x86/bytes_ymm.h"
 #include "kernels/x86/entries.h"
+#include "kernels/x86/words_ymm.h"
 
-enum { CHUNK = 8 };    /* subs that are unpacked at a time: 8 KiB of codes and 4 of scales */
+/* Subs that are unpacked at a time: as many as the caches hold while a chunk meets many tokens
+ * (each chunk costs every tile the reading and writing of its totals), fewer for few tokens. */
+enum { CHUNK = 32, FEW_CHUNK = 8, FEW_TOKENS = 24 };
 enum { AHEAD = 4096 }; /* bytes that a stream is prefetched ahead */
 
 typedef struct panel_chunk {
-    uint8_t codes[CHUNK * 8][PARE_PANEL * 4]; /* [quad][row][4]; signed where is_signed says so */
+    union {
+        uint8_t codes[CHUNK * 8]
+                     [PARE_PANEL * 4]; /* [quad][row][4]; signed where is_signed says so */
+        int16_t words[CHUNK / 2 * 16][PARE_PANEL * 2]; /* [pair][row][2], of half as many subs */
+    };
     float scales[CHUNK * 2][PARE_PANEL];
     float minimums[CHUNK * 2][PARE_PANEL];
 } panel_chunk;
@@ -83,6 +90,22 @@ PARE_INLINE void add_sub(pare_layout layout, product p, const uint8_t *panel, co
     }
 }
 
+/* The same for 4-bit codes with a table of values. */
+PARE_INLINE void add_looked_up(pare_layout layout, const uint8_t *panel, const uint8_t *block,
+                               int s, fixed_table table, const int16_t *x, float x_scale,
+                               __m256 total[PARE_PARTS])
+{
+    const pare_layout_traits *l = &pare_layouts[layout];
+    const uint8_t *sub = block + l->meta + s * l->sub;
+    for (int i = 0; i < l->sub; i += 64)
+        _mm_prefetch((const char *)sub + AHEAD + i, _MM_HINT_T0);
+#pragma GCC unroll 4
+    for (int part = 0; part < PARE_PARTS; part++)
+        total[part] =
+            add_scaled(total[part], sum_looked_up(sub, part, table, x),
+                       fixed_scale(layout, load_scale(layout, panel, block, s, 0, part)), x_scale);
+}
+
 PARE_INLINE void multiply_one(pare_layout layout, product p, float *y, const uint8_t *weights,
                               pare_tiles_q8 x, const float *bias, int64_t columns, int64_t first,
                               int64_t last)
@@ -91,6 +114,7 @@ PARE_INLINE void multiply_one(pare_layout layout, product p, float *y, const uin
     size_t panel_bytes = pare_layout_panel_bytes(layout, columns),
            block_bytes = pare_layout_block_bytes(layout);
     int64_t subs = pare_subs(columns);
+    const fixed_table table = fixed_table_of(layout);
     for (int64_t r = first; r < last; r += PARE_PANEL) {
         const uint8_t *panel = weights + (size_t)(r / PARE_PANEL) * panel_bytes,
                       *block = panel + l->header;
@@ -98,8 +122,13 @@ PARE_INLINE void multiply_one(pare_layout layout, product p, float *y, const uin
         for (int part = 0; part < PARE_PARTS; part++)
             total[part] = _mm256_setzero_ps();
         for (int64_t done = 0; done < subs; done += l->columns / PARE_SUB, block += block_bytes)
-            for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++)
-                add_sub(layout, p, panel, block, s, sub_at(p, x, done + s), total);
+            for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++) {
+                if (pare_layout_has_codes(layout))
+                    add_sub(layout, p, panel, block, s, sub_at(p, x, done + s), total);
+                else
+                    add_looked_up(layout, panel, block, s, table, x.words + (done + s) * PARE_SUB,
+                                  x.scales[done + s], total);
+            }
         store_rows(y + r, bias ? bias + r : NULL, last - r, total);
     }
 }
@@ -112,19 +141,31 @@ PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *p
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     const int per_block = l->columns / PARE_SUB, groups = PARE_SUB / l->group;
+    const fixed_table table = fixed_table_of(layout);
     for (int i = 0; i < count; i++) {
         int s = (int)((first + i) % per_block);
         const uint8_t *block =
             panel + l->header + (size_t)((first + i) / per_block) * pare_layout_block_bytes(layout);
         const uint8_t *sub = block + l->meta + s * l->sub;
         for (int part = 0; part < PARE_PARTS; part++) {
+            if (product_of(layout).words) {
 #pragma GCC unroll 8
-            for (int q = 0; q < 8; q++)
-                _mm256_store_si256((__m256i *)&chunk->codes[i * 8 + q][part * 32],
-                                   load_operand(layout, sub, q, part));
+                for (int q = 0; q < 8; q++) {
+                    quad_words quad = load_quad_words(layout, table, sub, q, part);
+                    _mm256_store_si256((__m256i *)&chunk->words[i * 16 + 2 * q][part * 16],
+                                       quad.pairs[0]);
+                    _mm256_store_si256((__m256i *)&chunk->words[i * 16 + 2 * q + 1][part * 16],
+                                       quad.pairs[1]);
+                }
+            } else {
+#pragma GCC unroll 8
+                for (int q = 0; q < 8; q++)
+                    _mm256_store_si256((__m256i *)&chunk->codes[i * 8 + q][part * 32],
+                                       load_operand(layout, sub, q, part));
+            }
             for (int g = 0; g < groups; g++) {
                 _mm256_store_ps(&chunk->scales[i * groups + g][part * PARE_PART],
-                                load_scale(layout, panel, block, s, g, part));
+                                fixed_scale(layout, load_scale(layout, panel, block, s, g, part)));
                 if (l->minimums)
                     _mm256_store_ps(&chunk->minimums[i * groups + g][part * PARE_PART],
                                     load_minimum(layout, block, s, g, part));
@@ -135,10 +176,11 @@ PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *p
 
 /* The activations of a tile from some sub on. */
 typedef struct tile_q8 {
-    const int8_t *codes; /* [quad][width][4] */
-    const float *scales; /* [sub][width] */
-    const int32_t *less; /* [group][width] */
-    const float *sums;   /* [group][width] */
+    const int8_t *codes;  /* [quad][width][4] */
+    const int16_t *words; /* [pair][width][2] */
+    const float *scales;  /* [sub][width] */
+    const int32_t *less;  /* [group][width] */
+    const float *sums;    /* [group][width] */
 } tile_q8;
 
 /* Two parts' sums of a tile. Not [PARE_TILE][2]: GCC 12 keeps arrays in registers under one
@@ -147,23 +189,22 @@ typedef struct tile_sums {
     __m256i low[PARE_TILE], high[PARE_TILE];
 } tile_sums;
 
-/* Adds the products of one group, in 32 bits at once. */
-PARE_INLINE void sum_wide(int width, product p, int parts, int quads, const uint8_t *codes,
-                          const int8_t *x, tile_sums *sums)
+/* The sums of the products of one group, added in 32 bits at once. */
+PARE_INLINE void sum_wide(int width, product p, int quads, const uint8_t *codes, const int8_t *x,
+                          const int32_t *starts, tile_sums *sums)
 {
     __m256i low[PARE_TILE], high[PARE_TILE];
 #pragma GCC unroll 6
     for (int t = 0; t < width; t++)
-        low[t] = high[t] = sums->low[t];
+        low[t] = high[t] = starts ? _mm256_set1_epi32(starts[t]) : _mm256_setzero_si256();
 #pragma GCC unroll 8
     for (int q = 0; q < quads; q++, codes += PARE_PANEL * 4, x += 4 * width) {
-        __m256i first = load_words(codes), second = parts == 2 ? load_words(codes + 32) : first;
+        __m256i first = load_words(codes), second = load_words(codes + 32);
 #pragma GCC unroll 6
         for (int t = 0; t < width; t++) {
             __m256i quad = broadcast_quad(x + 4 * t);
             low[t] = add_wide(p, low[t], first, quad);
-            if (parts == 2)
-                high[t] = add_wide(p, high[t], second, quad);
+            high[t] = add_wide(p, high[t], second, quad);
         }
     }
 #pragma GCC unroll 6
@@ -173,9 +214,36 @@ PARE_INLINE void sum_wide(int width, product p, int parts, int quads, const uint
     }
 }
 
-/* The same by series of quads in 16 bits. */
+/* The same for 16-bit numbers, pair by pair. */
+PARE_INLINE void sum_words(int width, int pairs, const int16_t *words, const int16_t *x,
+                           tile_sums *sums)
+{
+    __m256i low[PARE_TILE], high[PARE_TILE];
+#pragma GCC unroll 6
+    for (int t = 0; t < width; t++)
+        low[t] = high[t] = _mm256_setzero_si256();
+#pragma GCC unroll 16
+    for (int i = 0; i < pairs; i++, words += PARE_PANEL * 2, x += 2 * width) {
+        __m256i first = load_words((const uint8_t *)words),
+                second = load_words((const uint8_t *)(words + 16));
+#pragma GCC unroll 6
+        for (int t = 0; t < width; t++) {
+            __m256i pair = broadcast_quad((const int8_t *)(x + 2 * t));
+            low[t] = add_words(low[t], first, pair);
+            high[t] = add_words(high[t], second, pair);
+        }
+    }
+#pragma GCC unroll 6
+    for (int t = 0; t < width; t++) {
+        sums->low[t] = low[t];
+        sums->high[t] = high[t];
+    }
+}
+
+/* The same by series of quads in 16 bits. `starts`: start_sum's values for the tokens, or NULL;
+ * they come last, for while quads are added all registers hold their 12 sums. */
 PARE_INLINE void sum_narrow(int width, int quads, int series, const uint8_t *codes, const int8_t *x,
-                            tile_sums *sums)
+                            const int32_t *starts, tile_sums *sums)
 {
 #pragma GCC unroll 4
     for (int q = 0; q < quads; q += series) {
@@ -190,10 +258,14 @@ PARE_INLINE void sum_narrow(int width, int quads, int series, const uint8_t *cod
                 high[t] = add_narrow(high[t], i == 0, second, quad);
             }
         }
+        const __m256i *ones = ones_in_memory();
 #pragma GCC unroll 6
         for (int t = 0; t < width; t++) {
-            sums->low[t] = _mm256_add_epi32(sums->low[t], widen(low[t]));
-            sums->high[t] = _mm256_add_epi32(sums->high[t], widen(high[t]));
+            __m256i start = starts ? _mm256_set1_epi32(starts[t]) : _mm256_setzero_si256();
+            sums->low[t] =
+                _mm256_add_epi32(_mm256_madd_epi16(low[t], *ones), q == 0 ? start : sums->low[t]);
+            sums->high[t] =
+                _mm256_add_epi32(_mm256_madd_epi16(high[t], *ones), q == 0 ? start : sums->high[t]);
         }
     }
 }
@@ -216,119 +288,97 @@ PARE_INLINE void add_totals(int width, product p, float *totals, const panel_chu
     }
 }
 
-/* totals [width][32] += chunk x tile over `groups` groups of columns, for `parts` parts of 8 rows
- * from part `first` on. */
-PARE_INLINE void multiply_parts(int width, product p, int bits, float *totals,
-                                const panel_chunk *chunk, tile_q8 x, int groups, int first,
-                                int parts)
+/* totals [width][32] += chunk x tile over `groups` groups of columns, for 16 rows from part `first`
+ * on: 16 registers hold two parts of sums for 6 tokens. */
+PARE_INLINE void multiply_half(int width, product p, const int32_t *starts, float *totals,
+                               const panel_chunk *chunk, tile_q8 x, int groups, int first)
 {
     const uint8_t *codes = chunk->codes[0] + first * 32;
+    const int16_t *words = chunk->words[0] + first * 16;
     const int quads = p.group / 4;
-    for (int g = 0; g < groups;
-         g++, codes += quads * PARE_PANEL * 4, x.codes += quads * 4 * width) {
+    for (int g = 0; g < groups; g++) {
+        const int32_t *start = starts ? starts + g * width : NULL;
         tile_sums sums;
-#pragma GCC unroll 6
-        for (int t = 0; t < width; t++)
-            sums.low[t] = sums.high[t] = start_sum(p, x.less[g * width + t], bits);
-        if (p.series == 0)
-            sum_wide(width, p, parts, quads, codes, x.codes, &sums);
+        if (p.words)
+            sum_words(width, 2 * quads, words, x.words, &sums);
+        else if (p.series == 0)
+            sum_wide(width, p, quads, codes, x.codes, start, &sums);
         else
-            sum_narrow(width, quads, p.series, codes, x.codes, &sums);
+            sum_narrow(width, quads, p.series, codes, x.codes, start, &sums);
         add_totals(width, p, totals, chunk, x, g, first, sums.low);
-        if (parts == 2)
-            add_totals(width, p, totals, chunk, x, g, first + 1, sums.high);
+        add_totals(width, p, totals, chunk, x, g, first + 1, sums.high);
+        codes += quads * PARE_PANEL * 4;
+        words += quads * PARE_PANEL * 4;
+        x.codes += p.group * width;
+        x.words += p.group * width;
     }
 }
 
-/* 16 registers: two parts of sums for 6 tokens, or one where each product needs more temporaries.
- */
 PARE_INLINE void multiply_tile(int width, product p, int bits, float *totals,
                                const panel_chunk *chunk, tile_q8 x, int groups)
 {
-    const int parts = is_signed(p) ? 1 : 2;
-    for (int first = 0; first < PARE_PARTS; first += parts)
-        multiply_parts(width, p, bits, totals, chunk, x, groups, first, parts);
+    const bool has_zero = !p.words && !p.minimums;
+    int32_t starts[CHUNK * 2 * PARE_TILE];
+    if (has_zero)
+        for (int i = 0; i < groups * width; i++)
+            starts[i] = x.less[i] * (1 << bits);
+    for (int first = 0; first < PARE_PARTS; first += 2)
+        multiply_half(width, p, has_zero ? starts : NULL, totals, chunk, x, groups, first);
 }
 
 typedef void tile_function(int bits, float *totals, const panel_chunk *chunk, tile_q8 x,
                            int groups);
 
-#define TILE(width, group, minimums, series)                                                       \
-    static void tile_##width##_##group##_##minimums##_##series(                                    \
+/* X(columns of a group, has minimums, series, 16-bit numbers): the kinds of products that the
+ * layouts have on this tier, and that tiles are made for. */
+#ifdef PARE_VNNI
+#define KIND_LIST(X) X(32, 0, 0, 0) X(32, 1, 0, 0) X(16, 0, 0, 0) X(16, 1, 0, 0) X(32, 0, 0, 1)
+#else
+#define KIND_LIST(X)                                                                               \
+    X(32, 0, 4, 0)                                                                                 \
+    X(32, 0, 8, 0)                                                                                 \
+    X(32, 1, 4, 0)                                                                                 \
+    X(32, 1, 8, 0)                                                                                 \
+    X(16, 0, 2, 0) X(16, 0, 4, 0) X(16, 1, 4, 0) X(32, 0, 0, 1) X(16, 0, 0, 1)
+#endif
+
+#define KIND(group, minimums, series, words)                                                       \
+    {                                                                                              \
+        group, series, minimums, false, words                                                      \
+    }
+#define TILE(width, group, minimums, series, words)                                                \
+    static void tile_##width##_##group##_##minimums##_##series##_##words(                          \
         int bits, float *totals, const panel_chunk *chunk, tile_q8 x, int groups)                  \
     {                                                                                              \
-        multiply_tile(width, (product){group, series, minimums, false}, bits, totals, chunk, x,    \
-                      groups);                                                                     \
+        const product p = KIND(group, minimums, series, words);                                    \
+        multiply_tile(width, p, bits, totals, chunk, x, groups);                                   \
     }
-#define WIDE_TILE(width)                                                                           \
-    static void tile_##width##_wide_x(int bits, float *totals, const panel_chunk *chunk,           \
-                                      tile_q8 x, int groups)                                       \
-    {                                                                                              \
-        multiply_tile(width, (product){32, 0, false, true}, bits, totals, chunk, x, groups);       \
-    }
-#define TILES(group, minimums, series)                                                             \
-    TILE(1, group, minimums, series)                                                               \
-    TILE(2, group, minimums, series)                                                               \
-    TILE(3, group, minimums, series)                                                               \
-    TILE(4, group, minimums, series)                                                               \
-    TILE(5, group, minimums, series)                                                               \
-    TILE(6, group, minimums, series)
-#define ROW(group, minimums, series)                                                               \
-    {                                                                                              \
-        {group, series, minimums, false},                                                          \
-        {                                                                                          \
-            tile_1_##group##_##minimums##_##series, tile_2_##group##_##minimums##_##series,        \
-                tile_3_##group##_##minimums##_##series, tile_4_##group##_##minimums##_##series,    \
-                tile_5_##group##_##minimums##_##series, tile_6_##group##_##minimums##_##series     \
-        }                                                                                          \
-    }
+#define X(...)                                                                                     \
+    TILE(1, __VA_ARGS__)                                                                           \
+    TILE(2, __VA_ARGS__)                                                                           \
+    TILE(3, __VA_ARGS__) TILE(4, __VA_ARGS__) TILE(5, __VA_ARGS__) TILE(6, __VA_ARGS__)
+KIND_LIST(X)
+#undef X
 
-typedef struct tile_row {
+static const struct {
     product kind;
     tile_function *by_width[PARE_TILE];
-} tile_row;
-
-#ifdef PARE_VNNI
-TILES(32, 0, 0)
-TILES(32, 1, 0)
-TILES(16, 0, 0)
-TILES(16, 1, 0)
-static const tile_row tile_rows[] = {ROW(32, 0, 0), ROW(32, 1, 0), ROW(16, 0, 0), ROW(16, 1, 0)};
-#else
-TILES(32, 0, 0)
-TILES(32, 0, 4)
-TILES(32, 0, 8)
-TILES(32, 1, 4)
-TILES(32, 1, 8)
-TILES(16, 0, 0)
-TILES(16, 0, 2)
-TILES(16, 0, 4)
-TILES(16, 1, 4)
-WIDE_TILE(1)
-WIDE_TILE(2)
-WIDE_TILE(3)
-WIDE_TILE(4)
-WIDE_TILE(5)
-WIDE_TILE(6)
-static const tile_row tile_rows[] = {
-    ROW(32, 0, 0),
-    ROW(32, 0, 4),
-    ROW(32, 0, 8),
-    ROW(32, 1, 4),
-    ROW(32, 1, 8),
-    ROW(16, 0, 0),
-    ROW(16, 0, 2),
-    ROW(16, 0, 4),
-    ROW(16, 1, 4),
-    {{32, 0, false, true},
-     {tile_1_wide_x, tile_2_wide_x, tile_3_wide_x, tile_4_wide_x, tile_5_wide_x, tile_6_wide_x}}};
-#endif
+} tile_rows[] = {
+#define NAME(width, group, minimums, series, words)                                                \
+    tile_##width##_##group##_##minimums##_##series##_##words
+#define X(...)                                                                                     \
+    {KIND(__VA_ARGS__),                                                                            \
+     {NAME(1, __VA_ARGS__), NAME(2, __VA_ARGS__), NAME(3, __VA_ARGS__), NAME(4, __VA_ARGS__),      \
+      NAME(5, __VA_ARGS__), NAME(6, __VA_ARGS__)}},
+    KIND_LIST(X)
+#undef X
+};
 
 static tile_function *const *tiles_of(product p)
 {
     size_t i = 0;
     while (tile_rows[i].kind.group != p.group || tile_rows[i].kind.series != p.series ||
-           tile_rows[i].kind.minimums != p.minimums || tile_rows[i].kind.wide_x != p.wide_x)
+           tile_rows[i].kind.minimums != p.minimums || tile_rows[i].kind.words != p.words)
         i++; /* every layout's kind is in the table: the checker runs them all */
     return tile_rows[i].by_width;
 }
@@ -346,7 +396,7 @@ static tile_q8 tile_at(product p, pare_tiles_q8 x, int64_t subs, int64_t token, 
 {
     int64_t at = token * subs + s * width;
     bool whole = p.group == 32;
-    return (tile_q8){x.codes + at * PARE_SUB, x.scales + at,
+    return (tile_q8){x.codes + at * PARE_SUB, x.words + at * PARE_SUB, x.scales + at,
                      whole ? x.less32 + at : x.less16 + 2 * at,
                      whole ? x.sums32 + at : x.sums16 + 2 * at};
 }
@@ -356,9 +406,10 @@ static void multiply_panel(pare_layout layout, product p, unpack_function *unpac
                            panel_chunk *chunk, float *totals)
 {
     tile_function *const *tiles = tiles_of(p);
+    const int most = tokens < FEW_TOKENS ? FEW_CHUNK : p.words ? CHUNK / 2 : CHUNK;
     memset(totals, 0, (size_t)tokens * PARE_PANEL * sizeof *totals);
-    for (int64_t s = 0; s < subs; s += CHUNK) {
-        int count = (int)(subs - s < CHUNK ? subs - s : CHUNK);
+    for (int64_t s = 0; s < subs; s += most) {
+        int count = (int)(subs - s < most ? subs - s : most);
         unpack_subs(chunk, panel, s, count);
         for (int64_t i = 0; i < pare_tile_count(tokens, PARE_TILE); i++) {
             pare_tile tile = pare_tile_at(i, tokens, PARE_TILE);
@@ -389,7 +440,13 @@ static void multiply_many(pare_layout layout, product p, unpack_function *unpack
     }
 }
 
-/* ---- one entry for each layout of integer codes ---- */
+/* ---- one entry for each layout of integer codes or fixed-point values ---- */
+
+/* FP8 has no product of its own for one token (FP32 is faster). */
+PARE_INLINE bool has_one(pare_layout layout)
+{
+    return layout != PARE_LAYOUT_F8_E4M3 && layout != PARE_LAYOUT_F8_E5M2;
+}
 
 PARE_INLINE void multiply_layout(pare_layout layout, unpack_function *unpack_subs, float *y,
                                  int64_t y_stride, const uint8_t *weights, const void *x,
@@ -397,7 +454,7 @@ PARE_INLINE void multiply_layout(pare_layout layout, unpack_function *unpack_sub
                                  int64_t last, void *scratch)
 {
     pare_tiles_q8 tiled = pare_tiles_q8_of(x, tokens, columns);
-    if (tokens == 1)
+    if (tokens == 1 && has_one(layout))
         multiply_one(layout, product_of(layout), y, weights, tiled, bias, columns, first, last);
     else
         multiply_many(layout, product_of(layout), unpack_subs, y, y_stride, weights, tiled, bias,
@@ -405,15 +462,17 @@ PARE_INLINE void multiply_layout(pare_layout layout, unpack_function *unpack_sub
 }
 
 PARE_CODE_LAYOUT_LIST(PARE_ENTRY_FUNCTIONS)
+PARE_FIXED_LAYOUT_LIST(PARE_ENTRY_FUNCTIONS)
 
 static const pare_matmul entries[PARE_LAYOUT_COUNT] = {
 #define X(NAME, text, ...) PARE_ENTRY(NAME, text, "q8, " PARE_TIER, pare_tiles_q8_bytes),
-    PARE_CODE_LAYOUT_LIST(X)
+    PARE_CODE_LAYOUT_LIST(X) PARE_FIXED_LAYOUT_LIST(X)
 #undef X
 };
 
 /* ---- i8_ch with activations by the rules of int8.h ---- */
 
+#define PARE_WORDS
 #include "kernels/x86/int8_template.h"
 
 #ifdef PARE_VNNI
@@ -424,7 +483,7 @@ static void int8_multiply(float *y, int64_t y_stride, const void *weights, pare_
                           int64_t columns, int64_t tokens, int64_t first, int64_t last,
                           void *scratch)
 {
-    const product p = {32, 0, false, true};
+    const product p = {32, 0, false, true, true};
     pare_tiles_q8 tiled = pare_tiles_q8_of(x, tokens, columns);
     if (tokens == 1)
         multiply_one(PARE_LAYOUT_I8_CH, p, y, weights, tiled, bias, columns, first, last);
@@ -445,15 +504,13 @@ static const pare_matmul int8_matmul = {.name = "i8_ch x int8, " PARE_TIER,
 static const pare_int8 int8_entry = {&int8_matmul, int8_prepare, int8_correct};
 #endif
 
-/* Formats whose values are no integers (nf4, fp4) have no such product: they take FP32 activations.
- */
 static void add_q8(pare_kernels *kernels)
 {
     kernels->int8 = &int8_entry;
     for (pare_type type = 0; type < PARE_TYPE_COUNT; type++) {
         pare_layout layout = pare_layout_of(type);
-        if (layout == PARE_LAYOUT_COUNT)
-            continue;
-        kernels->matmul[type][PARE_OPERAND_Q8] = has_codes(layout) ? &entries[layout] : NULL;
+        if (layout != PARE_LAYOUT_COUNT)
+            kernels->matmul[type][PARE_OPERAND_Q8] =
+                entries[layout].multiply ? &entries[layout] : NULL;
     }
 }

@@ -48,6 +48,17 @@ PARE_INLINE float quantize_sub(const float *x, int64_t left, __m256i *codes, int
     return most > PARE_Q8_TINY ? most / 127.0f : 0;
 }
 
+/* The codes of one sub of a token (of a tile `width` wide), in 16 bits. */
+PARE_INLINE void store_words(int16_t *to, int width, const int8_t codes[PARE_SUB])
+{
+    _Alignas(32) int16_t words[PARE_SUB];
+    for (int i = 0; i < PARE_SUB; i += 16)
+        _mm256_store_si256((__m256i *)(words + i),
+                           _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(codes + i))));
+    for (int i = 0; i < PARE_SUB / 2; i++)
+        memcpy(to + 2 * i * width, words + 2 * i, 4);
+}
+
 static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t tokens,
                     int64_t columns, int64_t first, int64_t last)
 {
@@ -58,14 +69,15 @@ static void prepare(void *prepared, const float *x, int64_t x_stride, int64_t to
         int64_t start = tile.first * subs, w = tile.width, lane = t - tile.first;
         int8_t *codes = to.codes + start * PARE_SUB + lane * 4;
         for (int64_t s = 0; s < subs; s++) {
-            _Alignas(32) int32_t words[8];
+            _Alignas(32) int8_t sub[PARE_SUB];
             int32_t sum[2];
             __m256i quantized;
             float scale = quantize_sub(x + t * x_stride + s * PARE_SUB, columns - s * PARE_SUB,
                                        &quantized, sum);
-            _mm256_store_si256((__m256i *)words, quantized);
+            _mm256_store_si256((__m256i *)sub, quantized);
             for (int q = 0; q < 8; q++)
-                memcpy(codes + (s * 8 + q) * w * 4, &words[q], 4);
+                memcpy(codes + (s * 8 + q) * w * 4, sub + 4 * q, 4);
+            store_words(to.words + (start + s * w) * PARE_SUB + 2 * lane, (int)w, sub);
             int64_t at = start + s * w + lane, at16 = 2 * start + 2 * s * w + lane;
             to.scales[at] = scale;
             to.less32[at] = -(sum[0] + sum[1]);
