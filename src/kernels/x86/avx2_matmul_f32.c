@@ -1,7 +1,8 @@
 /* Products of packed weights with FP32 activations, AVX2. The order of operations is that of
  * avx512_f32.c, so a result has the same bits for any number of tokens and any share of rows:
- * products of columns that share a scale one after another, each sum then added times its scale. A
- * SIMD lane is a row.
+ * products of columns that share a scale one after another, each sum then added times its scale.
+ * Layouts without scales are summed by chunks of columns instead: each sum that goes to its total
+ * costs as much as 3 columns. A SIMD lane is a row.
  *
  * One token streams the packed weights. More tokens unpack a chunk of a panel to FP32 once and
  * multiply it with tiles of 6 tokens: 2 x 6 registers of sums, the totals in the cache. */
@@ -19,6 +20,12 @@ typedef struct panel_chunk {
     float minimums[CHUNK * 2][PARE_PANEL];
 } panel_chunk;
 
+/* True for the layouts that have no scales. */
+PARE_INLINE bool is_plain(pare_layout layout)
+{
+    return layout == PARE_LAYOUT_F32 || layout == PARE_LAYOUT_F16 || layout == PARE_LAYOUT_BF16;
+}
+
 /* ---- one token ---- */
 
 PARE_INLINE void add_group(pare_layout layout, const uint8_t *sub, int g, const float *x,
@@ -27,10 +34,8 @@ PARE_INLINE void add_group(pare_layout layout, const uint8_t *sub, int g, const 
     int group = pare_layouts[layout].group;
     __m256i quad[PARE_PARTS];
 #pragma GCC unroll 4
-    for (int p = 0; p < PARE_PARTS; p++) {
-        sums[p] = _mm256_setzero_ps();
+    for (int p = 0; p < PARE_PARTS; p++)
         quad[p] = _mm256_setzero_si256();
-    }
 #pragma GCC unroll 32
     for (int k = g * group; k < (g + 1) * group; k++) {
         __m256 value = _mm256_set1_ps(x[k]);
@@ -54,7 +59,8 @@ PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t
         _mm_prefetch((const char *)sub + AHEAD + i, _MM_HINT_T0);
 #pragma GCC unroll 2
     for (int g = 0; g < groups; g++) {
-        __m256 sums[PARE_PARTS];
+        __m256 sums[PARE_PARTS] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
+                                   _mm256_setzero_ps()};
         add_group(layout, sub, g, x, sums);
 #pragma GCC unroll 4
         for (int p = 0; p < PARE_PARTS; p++) {
@@ -66,6 +72,23 @@ PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t
             }
         }
     }
+}
+
+/* total += the sums of `count` subs of a layout without scales, at most CHUNK. */
+PARE_INLINE void add_plain(pare_layout layout, const uint8_t *subs, int count, const float *x,
+                           __m256 total[PARE_PARTS])
+{
+    __m256 sums[PARE_PARTS] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
+                               _mm256_setzero_ps()};
+    const int bytes = pare_layouts[layout].sub;
+    for (int s = 0; s < count; s++, subs += bytes, x += PARE_SUB) {
+        for (int i = 0; i < bytes; i += 64)
+            _mm_prefetch((const char *)subs + AHEAD + i, _MM_HINT_T0);
+        add_group(layout, subs, 0, x, sums);
+    }
+#pragma GCC unroll 4
+    for (int p = 0; p < PARE_PARTS; p++)
+        total[p] = _mm256_add_ps(total[p], sums[p]);
 }
 
 PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weights,
@@ -82,7 +105,11 @@ PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weigh
         __m256 total[PARE_PARTS];
         for (int p = 0; p < PARE_PARTS; p++)
             total[p] = _mm256_setzero_ps();
-        for (int64_t done = 0; done < subs; done += l->columns / PARE_SUB, block += block_bytes)
+        for (int64_t s = 0; is_plain(layout) && s < subs; s += CHUNK)
+            add_plain(layout, block + s * l->sub, (int)(subs - s < CHUNK ? subs - s : CHUNK),
+                      x.values + s * PARE_SUB, total);
+        for (int64_t done = 0; !is_plain(layout) && done < subs;
+             done += l->columns / PARE_SUB, block += block_bytes)
             for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++)
                 add_sub(layout, panel, block, s, x.values + (done + s) * PARE_SUB,
                         x.sums32 + done + s, x.sums16 + 2 * (done + s), total);
@@ -129,6 +156,43 @@ PARE_INLINE void unpack(pare_layout layout, panel_chunk *chunk, const uint8_t *p
     }
 }
 
+/* Two parts' sums of a tile over `columns` columns. */
+typedef struct tile_sums {
+    __m256 low[PARE_TILE], high[PARE_TILE];
+} tile_sums;
+
+PARE_INLINE tile_sums sum_columns(int width, int columns, const float *values, const float *x)
+{
+    tile_sums sums;
+#pragma GCC unroll 6
+    for (int t = 0; t < width; t++)
+        sums.low[t] = sums.high[t] = _mm256_setzero_ps();
+#pragma GCC unroll 4
+    for (int k = 0; k < columns; k++, values += PARE_PANEL, x += width) {
+        __m256 low = _mm256_load_ps(values), high = _mm256_load_ps(values + 8);
+#pragma GCC unroll 6
+        for (int t = 0; t < width; t++) {
+            __m256 value = _mm256_set1_ps(x[t]);
+            sums.low[t] = _mm256_fmadd_ps(low, value, sums.low[t]);
+            sums.high[t] = _mm256_fmadd_ps(high, value, sums.high[t]);
+        }
+    }
+    return sums;
+}
+
+/* totals [width][32] += chunk x tile for the 16 rows from `row` on, without scales. */
+PARE_INLINE void multiply_plain(int width, float *totals, const panel_chunk *chunk, const float *x,
+                                int subs, int row)
+{
+    tile_sums sums = sum_columns(width, subs * PARE_SUB, chunk->values[0] + row, x);
+#pragma GCC unroll 6
+    for (int t = 0; t < width; t++) {
+        float *total = totals + t * PARE_PANEL + row;
+        _mm256_store_ps(total, _mm256_add_ps(_mm256_load_ps(total), sums.low[t]));
+        _mm256_store_ps(total + 8, _mm256_add_ps(_mm256_load_ps(total + 8), sums.high[t]));
+    }
+}
+
 /* totals [width][32] += chunk x tile over `groups` groups of columns, for the 16 rows from `row`
  * on. */
 PARE_INLINE void multiply_half(int width, int group, bool minimums, float *totals,
@@ -137,28 +201,16 @@ PARE_INLINE void multiply_half(int width, int group, bool minimums, float *total
 {
     const float *values = chunk->values[0] + row;
     totals += row;
-    for (int g = 0; g < groups; g++) {
-        __m256 part[PARE_TILE][2];
-#pragma GCC unroll 6
-        for (int t = 0; t < width; t++)
-            part[t][0] = part[t][1] = _mm256_setzero_ps();
-#pragma GCC unroll 4
-        for (int k = 0; k < group; k++, values += PARE_PANEL, x += width) {
-            __m256 low = _mm256_load_ps(values), high = _mm256_load_ps(values + 8);
-#pragma GCC unroll 6
-            for (int t = 0; t < width; t++) {
-                __m256 value = _mm256_set1_ps(x[t]);
-                part[t][0] = _mm256_fmadd_ps(low, value, part[t][0]);
-                part[t][1] = _mm256_fmadd_ps(high, value, part[t][1]);
-            }
-        }
+    for (int g = 0; g < groups; g++, values += group * PARE_PANEL, x += group * width) {
+        tile_sums part = sum_columns(width, group, values, x);
 #pragma GCC unroll 2
         for (int h = 0; h < 2; h++) {
             __m256 scale = _mm256_load_ps(&chunk->scales[g][row + 8 * h]);
 #pragma GCC unroll 6
             for (int t = 0; t < width; t++) {
                 float *total = totals + t * PARE_PANEL + 8 * h;
-                __m256 sum = _mm256_fmadd_ps(scale, part[t][h], _mm256_load_ps(total));
+                __m256 sum =
+                    _mm256_fmadd_ps(scale, h ? part.high[t] : part.low[t], _mm256_load_ps(total));
                 if (minimums)
                     sum = _mm256_fmadd_ps(_mm256_load_ps(&chunk->minimums[g][row + 8 * h]),
                                           _mm256_set1_ps(sums[g * width + t]), sum);
@@ -171,32 +223,36 @@ PARE_INLINE void multiply_half(int width, int group, bool minimums, float *total
 typedef void tile_function(float *totals, const panel_chunk *chunk, const float *x,
                            const float *sums, int groups);
 
+/* X(columns that share a scale, 0: no scales; has minimums): the kinds of layouts. */
+#define KIND_LIST(X) X(0, 0) X(16, 0) X(16, 1) X(32, 0) X(32, 1)
+
 #define TILE(width, group, minimums)                                                               \
     static void tile_##width##_##group##_##minimums(float *totals, const panel_chunk *chunk,       \
                                                     const float *x, const float *sums, int groups) \
     {                                                                                              \
-        multiply_half(width, group, minimums, totals, chunk, x, sums, groups, 0);                  \
-        multiply_half(width, group, minimums, totals, chunk, x, sums, groups, 16);                 \
+        for (int row = 0; row < PARE_PANEL; row += 16) {                                           \
+            if (group)                                                                             \
+                multiply_half(width, group, minimums, totals, chunk, x, sums, groups, row);        \
+            else                                                                                   \
+                multiply_plain(width, totals, chunk, x, groups, row);                              \
+        }                                                                                          \
     }
-#define TILES(group, minimums)                                                                     \
-    TILE(1, group, minimums)                                                                       \
-    TILE(2, group, minimums)                                                                       \
-    TILE(3, group, minimums)                                                                       \
-    TILE(4, group, minimums)                                                                       \
-    TILE(5, group, minimums)                                                                       \
-    TILE(6, group, minimums)
-TILES(16, 0)
-TILES(16, 1)
-TILES(32, 0)
-TILES(32, 1)
+#define X(...)                                                                                     \
+    TILE(1, __VA_ARGS__)                                                                           \
+    TILE(2, __VA_ARGS__)                                                                           \
+    TILE(3, __VA_ARGS__) TILE(4, __VA_ARGS__) TILE(5, __VA_ARGS__) TILE(6, __VA_ARGS__)
+KIND_LIST(X)
+#undef X
 
-#define ROW(group, minimums)                                                                       \
-    {                                                                                              \
-        tile_1_##group##_##minimums, tile_2_##group##_##minimums, tile_3_##group##_##minimums,     \
-            tile_4_##group##_##minimums, tile_5_##group##_##minimums, tile_6_##group##_##minimums  \
-    }
-static tile_function *const tiles[2][2][PARE_TILE] = {{ROW(16, 0), ROW(16, 1)},
-                                                      {ROW(32, 0), ROW(32, 1)}};
+/* [group / 16][has minimums][width - 1] */
+static tile_function *const tiles[3][2][PARE_TILE] = {
+#define X(group, minimums)                                                                         \
+    [group / 16][minimums] = {tile_1_##group##_##minimums, tile_2_##group##_##minimums,            \
+                              tile_3_##group##_##minimums, tile_4_##group##_##minimums,            \
+                              tile_5_##group##_##minimums, tile_6_##group##_##minimums},
+    KIND_LIST(X)
+#undef X
+};
 
 typedef void unpack_function(panel_chunk *chunk, const uint8_t *panel, int64_t first, int count);
 
@@ -220,9 +276,9 @@ static void multiply_panel(pare_layout layout, unpack_function *unpack_subs, con
         for (int64_t i = 0; i < pare_tile_count(tokens, PARE_TILE); i++) {
             pare_tile tile = pare_tile_at(i, tokens, PARE_TILE);
             int64_t at = tile.first * subs + s * tile.width;
-            tiles[per_sub == 1][l->minimums][tile.width - 1](totals + tile.first * PARE_PANEL,
-                                                             chunk, x.values + at * PARE_SUB,
-                                                             sums + at * per_sub, count * per_sub);
+            tiles[is_plain(layout) ? 0 : l->group / 16][l->minimums][tile.width - 1](
+                totals + tile.first * PARE_PANEL, chunk, x.values + at * PARE_SUB,
+                sums + at * per_sub, count * per_sub);
         }
     }
 }
