@@ -169,11 +169,13 @@ PARE_INLINE __m256 code_values(__m256i quad, int i)
 
 /* ---- scales of sub s (of its block); `group` is 0 or 1 where 16 columns share one ---- */
 
-/* Byte i of each lane, unsigned. */
+/* Byte i of each lane, unsigned: one shuffle, as i is no constant in a loop over subs. */
 PARE_INLINE __m256 byte_values(__m256i words, int i)
 {
-    __m256i shifted = _mm256_srl_epi32(words, _mm_cvtsi32_si128(8 * i));
-    return _mm256_cvtepi32_ps(_mm256_and_si256(shifted, repeat(0xff)));
+    const __m128i first = _mm_set_epi32((int)0x8080800c, (int)0x80808008, (int)0x80808004,
+                                        (int)0x80808000);
+    __m256i places = _mm256_add_epi8(_mm256_broadcastsi128_si256(first), repeat((uint32_t)i));
+    return _mm256_cvtepi32_ps(_mm256_shuffle_epi8(words, places));
 }
 
 /* q4_k's and q5_k's 6-bit numbers: words 0 and 1 hold scales and minimums 0..3 in the low 6 bits of
