@@ -24,7 +24,7 @@ BUILD = os.path.join(ROOT, "build", "release")
 PARE = os.environ.get("PARE") or os.path.join(BUILD, "src", "cli", "pare")
 DOC = os.path.join(ROOT, "docs", "performance.md")
 THREADS = os.cpu_count()
-TIERS = ("avx2", "avxvnni", "avx512", "avx512vnni")
+ALL_TIERS = ("avx2", "avxvnni", "avx512", "avx512vnni")
 
 
 def output_of(command, environment=None, may_fail=False):
@@ -32,6 +32,11 @@ def output_of(command, environment=None, may_fail=False):
     if done.returncode and not may_fail:
         sys.exit(f"{' '.join(command)}: exit code {done.returncode}\n{(done.stderr or done.stdout)[-800:]}")
     return done.stdout
+
+
+def tiers_here():
+    best = json.loads(output_of([PARE, "hw", "--json"]))["isa"]
+    return ALL_TIERS[:ALL_TIERS.index(best) + 1]
 
 
 def last_json(text):
@@ -154,7 +159,7 @@ def tiers(options):
     for form in ("f16", "q8_0", "i8_ch", "f8_e4m3_ch", "q6_k", "q5_k", "q4_0", "q4_k", "iq4_nl", "i4_g128", "mxfp4", "nvfp4", "nf4", "nf4_dq",
                  "fp4", "q3_k", "i3_g128", "q2_k", "i2_g128"):
         model, row = model_of(options, "distilgpt2", form), [form]
-        for tier in TIERS[:1] if options.quick else TIERS:
+        for tier in tiers_here()[:1] if options.quick else tiers_here():
             r = bench(model, "-p", "256", "-n", "48", "-r", "3", isa=tier)
             speeds = [r[f"{phase}_tokens_per_s"] for phase in ("prefill", "decode")]
             slower += [f"{form} in {phase} on {tier} ({mine / f16:.2f}x)" for phase, mine, f16 in
@@ -163,7 +168,7 @@ def tiers(options):
         rows.append(row)
         if options.quick:
             break
-    return table(["format"] + [f"{tier}: prefill, decode" for tier in TIERS], rows) + \
+    return table(["format"] + [f"{tier}: prefill, decode" for tier in tiers_here()], rows) + \
         f"\n\nSlower than f16 by more than 3 %: {', '.join(slower) or 'none'}."
 
 
@@ -213,7 +218,7 @@ def accuracy(options):
         if not os.path.exists(model):
             output_of([PARE, "quantize", base, "-o", model, "--format", form, "--quiet"])
         exact = evaluate(model, 2, "--isa", "ref")["perplexity"]
-        for tier in TIERS:
+        for tier in tiers_here():
             plain = evaluate(model, 2, "--isa", tier)["perplexity"]
             r = evaluate(model, 8, "--against", model, "--isa", tier, "--activations", "fast")
             rows.append([form, tier, f"{plain / exact:.6f}", f"{r['perplexity_ratio']:.5f} ± {r['perplexity_ratio_se']:.5f}",
