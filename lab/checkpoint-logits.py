@@ -89,7 +89,7 @@ def llm_int8(tensors, name, x):
     columns = np.where(outliers.any(0))[0]
     half[outliers] = 0
     largest = np.abs(half).max(1, keepdims=True)
-    codes = np.rint(half * (f32(127) / largest))
+    codes = np.rint(half * (f32(1) / largest * f32(127)))
     codes[:, columns] = 0
     y = codes @ weight.T * (largest * scb) * f32(6.200124e-05)
     return (y + x[:, columns] @ (weight[:, columns] * (scb.T * f32(1 / 127))).T).astype(f32)

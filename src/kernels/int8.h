@@ -3,8 +3,11 @@
  *
  *     value of a code = scale (code - zero)
  *
- *     TOKEN_127  scale = largest magnitude of the token / 127, codes -127..127, zero 0
- *                (w8a8; LLM.int8(), which leaves columns of outliers out)
+ *     TOKEN_127  scale = largest magnitude of the token / 127, codes -127..127, zero 0 (w8a8)
+ *     LLM        of the inputs in FP16: codes x (1 / largest * 127), the largest without outliers;
+ *                columns of outliers are left out. bitsandbytes on a CPU (backends/default/ops.py)
+ *                multiplies sums by 6.200124e-05, which is 1 / 127 / 127 but for 1.8e-5: here that
+ *                is in the scale. Its logits can be met only with both
  *     TOKEN_128  scale = largest magnitude / 127.5, codes -128..127, zero 0 (compressed-tensors)
  *     TENSOR     one scale and zero point for all tokens of the pass (ONNX Runtime's
  *                DynamicQuantizeLinear): codes 0..255 there, less 128 here */
@@ -42,9 +45,12 @@ static inline float pare_int8_half(float x)
     return value;
 }
 
-/* The largest magnitude below the threshold (0: of all). Bits of magnitudes order like the
- * magnitudes, and comparing integers is what compilers vectorize. */
-static inline float pare_int8_largest(const float *x, int64_t n, float threshold)
+/* The value of code 1 of LLM.int8() in largest magnitudes. */
+#define PARE_INT8_LLM_STEP (127 * 6.200124e-05f)
+
+/* The largest magnitude (of `half`: in FP16) below the threshold (0: of all). Bits of magnitudes
+ * order like the magnitudes, and comparing integers is what compilers vectorize. */
+static inline float pare_int8_largest(const float *x, int64_t n, float threshold, bool half)
 {
     int32_t most = 0, limit = INT32_MAX;
     float value;
@@ -52,7 +58,8 @@ static inline float pare_int8_largest(const float *x, int64_t n, float threshold
         memcpy(&limit, &threshold, sizeof limit);
     for (int64_t i = 0; i < n; i++) {
         int32_t bits;
-        memcpy(&bits, x + i, sizeof bits);
+        value = half ? pare_int8_half(x[i]) : x[i];
+        memcpy(&bits, &value, sizeof bits);
         bits &= 0x7fffffff;
         bits = bits < limit ? bits : 0;
         most = bits > most ? bits : most;
@@ -66,9 +73,20 @@ static inline float pare_int8_scale(const pare_int8_rule *rule, const float *x, 
 {
     if (rule->kind == PARE_INT8_TENSOR)
         return rule->scale;
-    float largest = pare_int8_largest(x, n, rule->threshold);
-    float scale = largest / (rule->kind == PARE_INT8_TOKEN_128 ? 127.5f : 127);
+    float largest = rule->kind == PARE_INT8_LLM ? pare_int8_largest(x, n, rule->threshold, true)
+                                                : pare_int8_largest(x, n, rule->threshold, false);
+    float scale = rule->kind == PARE_INT8_LLM
+                      ? largest * PARE_INT8_LLM_STEP
+                      : largest / (rule->kind == PARE_INT8_TOKEN_128 ? 127.5f : 127);
     return scale >= 0x1p-120f && scale <= 0x1p120f ? scale : 0;
+}
+
+/* The code of LLM.int8(); of an outlier, which has none, anything within a byte. */
+static inline int8_t pare_int8_llm_code(float x, float inverse)
+{
+    float code = pare_int8_half(x) * inverse;
+    code = code < -127 ? -127 : code > 127 ? 127 : code;
+    return (int8_t)(int32_t)pare_int8_nearest(code);
 }
 
 /* Codes of columns first..first+n-1 of a token. */
@@ -81,7 +99,14 @@ static inline void pare_int8_codes(const pare_int8_rule *rule, float scale, cons
             codes[i] = 0;
         return;
     }
-    for (int64_t i = 0; i < n; i++) {
+    if (rule->kind == PARE_INT8_LLM) {
+        /* FP16 holds the largest, so it comes back exactly. Half of it is 63.5 steps, and PyTorch's
+         * order of these two operations decides where that goes. */
+        const float inverse = 1 / pare_int8_half(scale / PARE_INT8_LLM_STEP) * 127;
+        for (int64_t i = 0; i < n; i++)
+            codes[i] = pare_int8_llm_code(x[first + i], inverse);
+    }
+    for (int64_t i = 0; i < n && rule->kind != PARE_INT8_LLM; i++) {
         float code = pare_int8_nearest(x[first + i] / scale) + zero;
         code = code < -128 ? -128 : code;
         codes[i] = (int8_t)(int32_t)(code > 127 ? 127 : code);

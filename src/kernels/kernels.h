@@ -74,6 +74,7 @@ typedef enum pare_int8_kind {
     PARE_INT8_TOKEN_127,
     PARE_INT8_TOKEN_128,
     PARE_INT8_TENSOR,
+    PARE_INT8_LLM,
 } pare_int8_kind;
 
 typedef struct pare_int8_rule {

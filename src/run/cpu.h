@@ -160,7 +160,6 @@ typedef struct cpu_inputs {
     pare_range own;     /* the tokens that this thread prepares */
     bool complete;      /* all rows are there for every thread to read; otherwise only its own, or a
                            copy of its own */
-    bool copied;        /* x is this thread's own copy */
     int64_t statistics; /* layer * PARE_BLOCK_INPUTS + input: where outliers are counted */
     int index, count;   /* of threads */
 } cpu_inputs;
@@ -169,7 +168,7 @@ typedef struct cpu_inputs {
 pare_status cpu_prepare_statistics(cpu_state *cpu);
 /* How the inputs become codes: called by all threads at once. */
 pare_int8_rule cpu_round_rule(const cpu_state *cpu, const cpu_inputs *inputs);
-/* Rounds tokens in place, in FP32: values of codes, outliers to FP16. */
+/* Rounds tokens in place, in FP32: values of codes; columns of outliers stay as they are. */
 void cpu_round_tokens(const pare_int8_rule *rule, const cpu_inputs *inputs, pare_range tokens);
 
 /* A pass sees the outliers of its own tokens: the share of columns over all passes so far, of all

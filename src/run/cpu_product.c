@@ -35,7 +35,7 @@ void cpu_feed_normed(cpu_thread *thread, const cpu_group *group, int64_t l, pare
 {
     const cpu_state *cpu = thread->cpu;
     cpu_inputs in = inputs_of(thread, group, l, input, thread->normed, cpu->hidden_stride);
-    in.complete = in.copied = thread->single;
+    in.complete = thread->single;
     if (group->rounded)
         thread->rule = cpu_round_rule(cpu, &in);
     if (group->integers) {

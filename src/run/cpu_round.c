@@ -12,29 +12,19 @@ enum { CPU_EXTREMES = CPU_LINE / sizeof(float) };
 
 /* ---- LLM.int8() ---- */
 
-/* Inputs become FP16 first, as in bitsandbytes: the threshold, the scale and the codes are of FP16
- * values, whatever the model computes in. Each thread has its share of the columns. */
-static void round_to_half(const cpu_inputs *in, pare_range columns)
-{
-    if (in->copied)
-        columns = (pare_range){0, in->columns};
-    for (int64_t t = 0; t < in->tokens; t++)
-        for (int64_t c = columns.first; c < columns.last; c++)
-            in->x[t * in->stride + c] = pare_int8_half(in->x[t * in->stride + c]);
-}
-
+/* Of the inputs in FP16, as in bitsandbytes, whatever the model computes in. Each thread has its
+ * share of the columns. */
 static void find_outliers(const cpu_state *cpu, const cpu_inputs *in)
 {
     const float threshold = cpu->decoder->outlier_threshold;
     pare_range columns = pare_share(in->columns, CPU_SHARE, in->index, in->count);
     bool *outliers = cpu->statistics.outliers;
-    round_to_half(in, columns);
     for (int64_t c = columns.first; c < columns.last; c++)
         outliers[c] = false;
     for (int64_t t = 0; t < in->tokens && threshold > 0; t++) {
         const float *x = in->x + t * in->stride;
         for (int64_t c = columns.first; c < columns.last; c++)
-            outliers[c] |= fabsf(x[c]) >= threshold;
+            outliers[c] |= fabsf(pare_int8_half(x[c])) >= threshold;
     }
 }
 
@@ -51,7 +41,7 @@ static pare_int8_rule outlier_rule(const cpu_state *cpu, const cpu_inputs *in)
 {
     const cpu_statistics *statistics = &cpu->statistics;
     int32_t *list = statistics->outlier_columns + in->index * statistics->widest;
-    pare_int8_rule rule = {.kind = PARE_INT8_TOKEN_127,
+    pare_int8_rule rule = {.kind = PARE_INT8_LLM,
                            .outliers = statistics->outliers,
                            .outlier_columns = list,
                            .threshold = cpu->decoder->outlier_threshold};
@@ -168,7 +158,7 @@ void cpu_round_tokens(const pare_int8_rule *rule, const cpu_inputs *inputs, pare
             pare_int8_codes(rule, scale, x, c, n, codes);
             for (int64_t i = c; i < c + n; i++)
                 x[i] = rule->outliers && rule->outliers[i]
-                           ? x[i] /* FP16 already */
+                           ? x[i] /* in the precision that the model computes in */
                            : scale * (float)(codes[i - c] - rule->zero);
         }
     }

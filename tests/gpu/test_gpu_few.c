@@ -289,7 +289,7 @@ static int check_rounding(gpu_round_kind kind, int64_t tokens, int64_t columns, 
     static const pare_int8_kind kinds[] = {[GPU_ROUND_TOKEN_127] = PARE_INT8_TOKEN_127,
                                            [GPU_ROUND_TOKEN_128] = PARE_INT8_TOKEN_128,
                                            [GPU_ROUND_TENSOR] = PARE_INT8_TENSOR,
-                                           [GPU_ROUND_OUTLIERS] = PARE_INT8_TOKEN_127};
+                                           [GPU_ROUND_OUTLIERS] = PARE_INT8_LLM};
     size_t bytes = (size_t)(tokens * columns) * sizeof(float);
     float *x = malloc(bytes), *got = malloc(bytes), *given = malloc(bytes), low = 0, high = 0;
     bool *outliers = calloc((size_t)columns, sizeof *outliers);
@@ -300,10 +300,8 @@ static int check_rounding(gpu_round_kind kind, int64_t tokens, int64_t columns, 
     for (int64_t i = 0; i < tokens * columns; i++) {
         x[i] = (float)pare_random_normal(&random) * size;
         given[i] = x[i];
-        if (kind == GPU_ROUND_OUTLIERS) /* of FP16 inputs */
-            x[i] = pare_int8_half(x[i]);
         low = fminf(low, x[i]), high = fmaxf(high, x[i]);
-        outliers[i % columns] |= fabsf(x[i]) >= 3;
+        outliers[i % columns] |= fabsf(pare_int8_half(x[i])) >= 3;
     }
     for (int64_t c = 0; c < columns; c++)
         expected += outliers[c];

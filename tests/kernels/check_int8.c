@@ -65,7 +65,7 @@ static void make_activations(fixture *f, int kind, pare_random *random)
             else if (kind == 3 && c % 19 == 3 && t % 4 == 3)
                 *x *= 40;
         }
-    f->rule = (pare_int8_rule){.kind = kind == 3 ? PARE_INT8_TOKEN_127 : (pare_int8_kind)kind};
+    f->rule = (pare_int8_rule){.kind = (pare_int8_kind)kind};
     if (kind == 2) {
         f->rule.scale = 7.0f / 255;
         f->rule.zero = 110 - 128;

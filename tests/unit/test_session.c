@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "kernels/int8.h"
 #include "kernels/kernels.h"
 #include "run/cpu.h"
 #include "unit/small_model.h"
@@ -413,7 +414,7 @@ static double most_apart(const run *r, const float *a, const float *b, int64_t n
 }
 
 /* Rounding each token by itself, threads and batches change nothing. With a threshold under which
- * every column holds an outlier, LLM.int8() rounds to FP16 only. */
+ * every column holds an outlier, LLM.int8() rounds nothing. */
 static void rounded_inputs(void **state)
 {
     enum { N = 40 };
@@ -432,8 +433,7 @@ static void rounded_inputs(void **state)
     d->input_rounding = PARE_INPUTS_LLM_INT8;
     d->outlier_threshold = 1e-30f;
     float *all = logits_in_pieces(&r, three, N, N);
-    assert_true(differ(&r, exact, all, N));
-    assert_true(most_apart(&r, exact, all, N) < 0.05 * most_apart(&r, exact, token, N));
+    same_bits(&r, exact, all, N, "outliers alone");
     d->outlier_threshold = 1;
     float *some = logits_in_pieces(&r, one, N, N), *some_shared = logits_in_pieces(&r, three, N, N);
     assert_true(differ(&r, some, exact, N));
@@ -505,10 +505,17 @@ static void rounding_rules(void **state)
     float x[2][4] = {{127.f / 64, 25.f / 64, 2.5f / 64, -51.49f / 64}, {0, -7, 127.f / 32, 0.01f}};
     round_rows(&cpu, x[0], 2);
     assert_float_equal(cpu_outlier_share(&cpu, 0), 0.25, 0);
-    const float wanted[2][4] = {{127.f / 64, 25.f / 64, 2.f / 64, -52.f / 64},
-                                {0, -7, 127.f / 32, 0}};
+    const float one = PARE_INT8_LLM_STEP * 127.f / 64; /* the value of code 1 of the first token */
+    const float wanted[2][4] = {{127 * one, 25.f / 64, 2 * one, -52 * one},
+                                {0, -7, 127 * 2 * one, 0}};
     for (int i = 0; i < 8; i++)
-        assert_float_equal(x[i / 4][i % 4], wanted[i / 4][i % 4], 0);
+        assert_float_equal(x[i / 4][i % 4], wanted[i / 4][i % 4], 1e-7);
+    /* Half of the largest is 63.5 steps, but for the rounding of their number. */
+    float halves[2][4] = {{2.896484375f, 5.79296875f, 0, 0},
+                          {0.03411865234375f, 0.068237304687f, 0, 0}};
+    round_rows(&cpu, halves[0], 2);
+    assert_float_equal(halves[0][0], 64 * 5.79296875f * PARE_INT8_LLM_STEP, 1e-6);
+    assert_float_equal(halves[1][0], 63 * 0.0682373046875f * PARE_INT8_LLM_STEP, 1e-8);
     d.input_rounding = PARE_INPUTS_TOKEN_INT8;
     float y[4] = {127.5f, -127.5f, 2.5f, 0.4f}, zeros[4] = {0};
     round_rows(&cpu, y, 1);

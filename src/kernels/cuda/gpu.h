@@ -171,7 +171,7 @@ typedef enum gpu_round_kind {
     GPU_ROUND_TOKEN_127,
     GPU_ROUND_TOKEN_128,
     GPU_ROUND_TENSOR,
-    GPU_ROUND_OUTLIERS, /* TOKEN_127 beside columns in which some token reaches the threshold */
+    GPU_ROUND_OUTLIERS, /* LLM, beside columns in which some token reaches the threshold */
 } gpu_round_kind;
 
 typedef struct gpu_round_rule {
@@ -188,7 +188,7 @@ typedef struct gpu_round_scratch {
     gpu_range *ranges; /* [tokens] */
 } gpu_round_scratch;
 
-/* In place: values of codes, outliers to FP16. The rule's statistics are over these tokens; the
+/* In place: values of codes; columns of outliers stay. The rule's statistics are over these tokens; the
  * number of outlier columns is added to *outliers (may be NULL). */
 pare_status gpu_round_rows(gpu_context *context, float *x, int64_t stride, int64_t tokens,
                            int64_t columns, const gpu_round_rule *rule,

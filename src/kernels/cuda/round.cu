@@ -21,7 +21,7 @@ __device__ inline float round_half(float x)
     return __half2float(__float2half_rn(fminf(fmaxf(x, -65504.0f), 65504.0f)));
 }
 
-/* LLM.int8(), a thread a column: inputs become FP16 first, as in bitsandbytes. */
+/* LLM.int8(), a thread a column: of the inputs in FP16. */
 __global__ void outliers_kernel(const round_args a)
 {
     __shared__ float scratch[GPU_WARP];
@@ -29,7 +29,6 @@ __global__ void outliers_kernel(const round_args a)
     bool found = false;
     for (int64_t t = 0; t < a.tokens && c < a.columns; t++) {
         float v = round_half(a.x[t * a.stride + c]);
-        a.x[t * a.stride + c] = v;
         found |= a.rule.threshold > 0 && fabsf(v) >= a.rule.threshold;
     }
     if (c < a.columns)
@@ -72,6 +71,7 @@ __global__ void range_kernel(const round_args a)
 struct round_scale {
     float scale;
     int zero;
+    float inverse; /* LLM.int8(): of a step */
 };
 
 __device__ inline float round_block_most(float v, float *scratch)
@@ -103,7 +103,7 @@ __device__ inline round_scale tensor_scale(const round_args &a, float *scratch)
     }
     least = -round_block_most(least, scratch);
     most = round_block_most(most, scratch);
-    round_scale s = {round_usable(__fdiv_rn(most - least, 255)), 0};
+    round_scale s = {round_usable(__fdiv_rn(most - least, 255)), 0, 0};
     float zero = s.scale > 0 ? rintf(__fdiv_rn(-least, s.scale)) : 0;
     s.zero = (int)fminf(zero, 255.0f) - 128;
     return s;
@@ -112,14 +112,19 @@ __device__ inline round_scale tensor_scale(const round_args &a, float *scratch)
 /* The token's own: its largest magnitude below the threshold. */
 __device__ inline round_scale token_scale(const round_args &a, const float *x, float *scratch)
 {
+    const bool apart = a.rule.kind == GPU_ROUND_OUTLIERS;
     float most = 0;
     for (int c = threadIdx.x; c < a.columns; c += ROUND_THREADS) {
-        float v = fabsf(x[c]);
+        float v = fabsf(apart ? round_half(x[c]) : x[c]);
         if (!(a.rule.threshold > 0) || v < a.rule.threshold)
             most = fmaxf(most, v);
     }
     most = round_block_most(most, scratch);
-    return {round_usable(__fdiv_rn(most, a.rule.kind == GPU_ROUND_TOKEN_128 ? 127.5f : 127.0f)), 0};
+    if (apart)
+        return {round_usable(__fmul_rn(most, 127 * 6.200124e-05f)), 0,
+                __fmul_rn(__fdiv_rn(1, most), 127)};
+    return {round_usable(__fdiv_rn(most, a.rule.kind == GPU_ROUND_TOKEN_128 ? 127.5f : 127.0f)), 0,
+            0};
 }
 
 /* A block a token. */
@@ -131,8 +136,9 @@ __global__ void round_kernel(const round_args a)
     round_scale s = tensor ? tensor_scale(a, scratch) : token_scale(a, x, scratch);
     for (int c = threadIdx.x; c < a.columns; c += ROUND_THREADS) {
         if (apart && a.scratch.outlier[c])
-            continue; /* FP16 already */
-        float code = s.scale > 0 ? rintf(__fdiv_rn(x[c], s.scale)) + (float)s.zero : (float)s.zero;
+            continue;
+        float steps = apart ? __fmul_rn(round_half(x[c]), s.inverse) : __fdiv_rn(x[c], s.scale);
+        float code = s.scale > 0 ? rintf(steps) + (float)s.zero : (float)s.zero;
         code = fminf(fmaxf(code, -128.0f), 127.0f);
         x[c] = s.scale * (code - (float)s.zero);
     }
