@@ -77,11 +77,12 @@ static void check(const checkpoint *c)
 
 /* Weights alone: the logits are the library's within 1e-3, but for bitsandbytes'. The file is byte
  * for byte what bitsandbytes 0.50.2 makes here of the model, and its FP32 logits on this CPU (AVX2,
- * PyTorch 2.15) are ours within 1e-5 and 2.9e-4 and 0.146 from the stored ones. Those come from a
- * CPU with AVX512-BF16, on which its 4-bit product rounds inputs, codes' values, absmax and outputs
- * to BF16, whatever is asked for (functional.py, _convert_weight_packed_for_cpu): that kernel,
- * repeated in C within PyTorch, comes within 0.7e-4 to 1.6e-4 and 0.06 to 0.12, as near as two runs
- * of it come to each other. What the file's weights give in FP32 is checked below. */
+ * PyTorch 2.15) are ours within 1e-5 and 2.9e-4 and 0.146 from the stored ones. Those probably come
+ * from a CPU with AVX512-BF16, on which its 4-bit product rounds inputs, codes' values, absmax and
+ * outputs to BF16, whatever is asked for (functional.py, _convert_weight_packed_for_cpu): that
+ * kernel, repeated in C within PyTorch, comes within 0.7e-4 to 1.6e-4 and 0.06 to 0.12, as near as
+ * two runs of it come to each other, though never to the bit. What the file's weights give in FP32
+ * is checked below. */
 CASE(gptq_4, "gptq-g128", "i4_g128_asym", "gptq: 84 matrices of 4 bits as i4_g128_asym", 1e-9, 1e-3)
 CASE(gptq_3, "gptq-3bit", "i3_g128_asym", "gptq: 84 matrices of 3 bits as i3_g128_asym", 1e-9, 1e-3)
 CASE(awq, "awq-g128", "i4_g128_asym", "awq: 84 matrices of 4 bits as i4_g128_asym", 1e-9, 1e-3)
@@ -94,10 +95,10 @@ CASE(bnb_nf4, "bnb-nf4-double", "nf4", "bitsandbytes: 84 matrices of 4 bits as n
  * libraries themselves (lab/checkpoint-logits.py says which), from the stored logits:
  * - bnb-int8: equal to the bit with PyTorch's fused attention on AVX2; 1.2e-4 with its portable
  *   kernels, 7.2e-4 with its plain attention, 7.6e-4 with everything but the products in FP64. With
- *   products summed as floats instead of integers, as here: 1.0e-3 to 1.3e-3;
+ *   products summed as floats instead of integers, as here: 1.0e-3 to 1.4e-3;
  * - ct-w8a8: 1.7e-3 on AVX2, 2.5e-3 with PyTorch's portable kernels, 2.7e-3 with plain attention,
- *   2.8e-3 with MKL's portable ones; its definition in FP64 2.0e-3 to 2.9e-3. So 1e-3 is out of
- *   anybody's reach but on the machine that made the file. */
+ *   2.8e-3 with MKL's portable ones; its definition in FP64 2.0e-3 to 2.9e-3. None of these met the
+ *   stored logits, so 1e-3 seems out of reach but on a machine like the one that made them. */
 CASE(bnb_int8, "bnb-int8", "i8_ch",
      "bitsandbytes: 84 matrices of 8 bits as i8_ch; activations are rounded as by LLM.int8(), "
      "threshold 6",
