@@ -18,7 +18,7 @@ set(cuda_objects)
 set(hopper_flags ${nvcc_flags})
 list(FILTER hopper_flags EXCLUDE REGEX "^(-gencode|arch=)")
 list(APPEND hopper_flags -gencode arch=compute_90a,code=sm_90a) # the matrix instructions of this one chip
-foreach(name gemm_hopper peak_hopper gemm ${PARE_CUDA_PORTABLE})
+foreach(name gemm_hopper gemm_f16_hopper gemm_bf16_hopper gemm_int8_hopper attend_hopper peak_hopper gemm ${PARE_CUDA_PORTABLE})
   set(object ${CMAKE_BINARY_DIR}/cuda/${name}.o)
   set(flags nvcc_flags)
   if(name MATCHES "_hopper$")

@@ -88,6 +88,7 @@ typedef struct cuda_state {
     float *hidden, *qkv, *attended, *mlp, *logits;
     void *x_planes, *w_planes, *attention_scratch;
     float *rounded; /* [chunk] rows: inputs that are scaled or rounded */
+    float *token_scales; /* [chunk], where they become codes */
     gpu_round_scratch round_scratch;
     int64_t passes;                            /* so far: of these outliers are counted */
     void *few_hidden, *few_attended, *few_mlp; /* inputs of gpu_few */
@@ -152,9 +153,10 @@ pare_status cuda_allocate_rounding(cuda_state *cuda);
 bool cuda_group_feeds(const cuda_group *group);
 /* Where they are: makes rows of cuda->rounded of *in, which then stands for these. */
 pare_status cuda_feed(cuda_state *cuda, const cuda_group *group, cuda_inputs *in);
-/* The same of rows that lie in cuda->rounded already. */
-pare_status cuda_feed_made(cuda_state *cuda, const cuda_group *group, int64_t tokens,
-                           int64_t columns);
+/* Are they multiplied as integers (many tokens)? */
+bool cuda_group_codes(const cuda_state *cuda, const cuda_group *group);
+/* Then: their codes in cuda->x_planes, their scales in cuda->token_scales. */
+pare_status cuda_feed_codes(cuda_state *cuda, const cuda_group *group, const cuda_inputs *in);
 /* Of the inputs of a layer, over all passes. */
 pare_status cuda_outlier_share(cuda_state *cuda, int64_t layer, double *share);
 

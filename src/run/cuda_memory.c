@@ -139,12 +139,13 @@ fail:
 static pare_status allocate_rows(cuda_state *cuda)
 {
     size_t chunk = (size_t)cuda->chunk, number = sizeof(float);
+    size_t mlp = (size_t)larger(cuda->mlp_stride * 4, cuda->up_offset * 3 * 2); /* or planes */
     int64_t rows = smaller(larger(cuda->context, cuda->batch), CUDA_LOGITS);
     pare_status status;
     PARE_TRY(cuda_hold(cuda, chunk * (size_t)cuda->qkv_stride * number, "scratch", &cuda->qkv));
     PARE_TRY(cuda_hold(cuda, chunk * (size_t)cuda->attention_stride * number, "scratch",
                        &cuda->attended));
-    PARE_TRY(cuda_hold(cuda, chunk * (size_t)cuda->mlp_stride * number, "scratch", &cuda->mlp));
+    PARE_TRY(cuda_hold(cuda, chunk * mlp, "scratch", &cuda->mlp));
     PARE_TRY(
         cuda_hold(cuda, (size_t)(rows * cuda->vocab_stride) * number, "logits", &cuda->logits));
     PARE_TRY(cuda_hold(cuda, 3 * chunk * (size_t)cuda->widest * 2, "scratch", &cuda->x_planes));

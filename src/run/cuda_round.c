@@ -49,6 +49,7 @@ pare_status cuda_allocate_rounding(cuda_state *cuda)
         return PARE_OK;
     PARE_TRY(cuda_hold(cuda, (size_t)(cuda->chunk * cuda->widest) * sizeof(float), "scratch",
                        &cuda->rounded));
+    PARE_TRY(cuda_hold(cuda, (size_t)cuda->chunk * sizeof(float), "scratch", &cuda->token_scales));
     if (wide(cuda->decoder)) {
         PARE_TRY(cuda_hold(cuda, (size_t)cuda->widest, "scratch", &cuda->round_scratch.outlier));
         PARE_TRY(cuda_hold(cuda, (size_t)cuda->chunk * sizeof(gpu_range), "scratch",
@@ -72,35 +73,62 @@ static gpu_round_rule rule_of(const pare_decoder *d)
     }
 }
 
-pare_status cuda_feed_made(cuda_state *cuda, const cuda_group *group, int64_t tokens,
-                           int64_t columns)
+/* Rows, normalized where a norm is given, scaled where the group asks for it, become rows of
+ * cuda->rounded. They may lie there already. */
+static pare_status make_rows(cuda_state *cuda, const cuda_group *group, cuda_inputs *in)
 {
-    gpu_round_rule rule = rule_of(cuda->decoder);
-    int64_t stride = cuda_stride(columns);
+    int64_t columns = group->items[0].weights.columns;
+    gpu_planes to = {cuda->rounded, GPU_F32, 1, in->tokens, cuda_stride(columns)};
+    const cuda_norm *norm = in->norm;
     pare_status status = PARE_OK;
+    if (in->x != cuda->rounded)
+        PARE_TRY(gpu_norm_rows(&cuda->gpu, in->x, in->stride, in->tokens, columns,
+                               norm ? cuda_norm_kind(cuda) : GPU_NORM_NONE,
+                               norm ? norm->weight : NULL, norm ? norm->bias : NULL,
+                               cuda->decoder->norm_epsilon, &to));
+    *in = (cuda_inputs){cuda->rounded, to.stride, in->tokens, NULL};
     if (group->factors)
-        PARE_TRY(
-            gpu_scale_rows(&cuda->gpu, cuda->rounded, stride, tokens, columns, group->factors));
-    if (group->rounded)
-        PARE_TRY(gpu_round_rows(&cuda->gpu, cuda->rounded, stride, tokens, columns, &rule,
-                                &cuda->round_scratch, group->outliers));
+        PARE_TRY(gpu_scale_rows(&cuda->gpu, cuda->rounded, to.stride, in->tokens, columns,
+                                group->factors));
 fail:
     return status;
 }
 
 pare_status cuda_feed(cuda_state *cuda, const cuda_group *group, cuda_inputs *in)
 {
-    int64_t columns = group->items[0].weights.columns;
-    gpu_planes to = {cuda->rounded, GPU_F32, 1, in->tokens, cuda_stride(columns)};
-    const cuda_norm *norm = in->norm;
+    gpu_round_rule rule = rule_of(cuda->decoder);
     pare_status status;
     if (!cuda_group_feeds(group))
         return PARE_OK;
-    PARE_TRY(gpu_norm_rows(&cuda->gpu, in->x, in->stride, in->tokens, columns,
-                           norm ? cuda_norm_kind(cuda) : GPU_NORM_NONE, norm ? norm->weight : NULL,
-                           norm ? norm->bias : NULL, cuda->decoder->norm_epsilon, &to));
-    PARE_TRY(cuda_feed_made(cuda, group, in->tokens, columns));
-    *in = (cuda_inputs){cuda->rounded, to.stride, in->tokens, NULL};
+    PARE_TRY(make_rows(cuda, group, in));
+    if (group->rounded)
+        PARE_TRY(gpu_round_rows(&cuda->gpu, cuda->rounded, in->stride, in->tokens,
+                                group->items[0].weights.columns, &rule, &cuda->round_scratch,
+                                group->outliers));
+fail:
+    return status;
+}
+
+bool cuda_group_codes(const cuda_state *cuda, const cuda_group *group)
+{
+    gpu_round_kind kind = rule_of(cuda->decoder).kind;
+    bool codes = group->rounded && gpu_multiplies_codes(&cuda->gpu) &&
+                 (kind == GPU_ROUND_TOKEN_127 || kind == GPU_ROUND_TOKEN_128);
+    for (int i = 0; i < group->count; i++)
+        codes = codes && group->items[i].weights.type == PARE_TYPE_I8_CH;
+    return codes;
+}
+
+pare_status cuda_feed_codes(cuda_state *cuda, const cuda_group *group, const cuda_inputs *in)
+{
+    gpu_round_rule rule = rule_of(cuda->decoder);
+    int64_t columns = group->items[0].weights.columns;
+    cuda_inputs rows = *in;
+    pare_status status;
+    if (in->norm || group->factors)
+        PARE_TRY(make_rows(cuda, group, &rows));
+    PARE_TRY(gpu_round_codes(&cuda->gpu, rows.x, rows.stride, rows.tokens, columns, &rule,
+                             cuda->x_planes, cuda_stride(columns), cuda->token_scales));
 fail:
     return status;
 }

@@ -1,6 +1,7 @@
 /* Speed of exact shapes with random weights: bench_gpu [-p PROMPT] [-n TOKENS] [-r REPETITIONS] [-d
- * DEPTH] SHAPE FORMAT[+HEAD]... One JSON object a line. Wall clock; greedy choice included; the
- * median of the repetitions with the lowest and highest. */
+ * DEPTH] [-e] [-w] SHAPE FORMAT[+HEAD]... (-e: exact; -w: of i8_ch, inputs in 8 bits). One JSON
+ * object a line. Wall clock; greedy choice included; the median of the repetitions with the lowest
+ * and highest. */
 #include "base/clock.h"
 #include "gpu/shape_model.h"
 
@@ -11,6 +12,7 @@ enum { MOST = 64 };
 typedef struct bench {
     int prompt, tokens, repetitions, depth;
     pare_activations activations;
+    bool rounded; /* by tokens to 8 bits */
 } bench;
 
 typedef struct spread {
@@ -79,6 +81,8 @@ static void run(const bench *b, const char *shape, const char *formats)
         printf("{\"shape\":\"%s\",\"format\":\"%s\",\"error\":\"does not fit\"}\n", shape, formats);
         return;
     }
+    if (b->rounded)
+        model.model.decoder.input_rounding = PARE_INPUTS_W8A8;
     options.device = "cuda";
     options.activations = b->activations;
     options.context = b->depth + b->prompt + b->tokens;
@@ -98,10 +102,13 @@ static void run(const bench *b, const char *shape, const char *formats)
                "\"decode_tokens_per_s\":%.1f,\"decode_bytes\":%.0f,\"decode_bytes_per_s\":%.4g,"
                "\"prefill_ms\":%.3f,\"prefill_ms_low\":%.3f,\"prefill_tokens_per_s\":%.0f,"
                "\"load_s\":%.2f}\n",
-               shape, formats, b->activations ? "fast" : "f32", b->depth, b->prompt,
-               1e3 * decode.median, 1e3 * decode.low, 1e3 * decode.high, 1 / decode.median, bytes,
-               bytes / decode.median, 1e3 * prefill.median, 1e3 * prefill.low,
-               b->prompt / prefill.median, load);
+               shape, formats,
+               b->rounded       ? "w8a8"
+               : b->activations ? "fast"
+                                : "f32",
+               b->depth, b->prompt, 1e3 * decode.median, 1e3 * decode.low, 1e3 * decode.high,
+               1 / decode.median, bytes, bytes / decode.median, 1e3 * prefill.median,
+               1e3 * prefill.low, b->prompt / prefill.median, load);
     }
     fflush(stdout);
     pare_session_free(session);
@@ -110,7 +117,7 @@ static void run(const bench *b, const char *shape, const char *formats)
 
 int main(int argc, char **argv)
 {
-    bench b = {512, 128, 5, 0, PARE_ACTIVATIONS_FAST};
+    bench b = {512, 128, 5, 0, PARE_ACTIVATIONS_FAST, false};
     const char *shape = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "-p") == 0 && i + 1 < argc)
@@ -123,6 +130,8 @@ int main(int argc, char **argv)
             b.depth = atoi(argv[++i]);
         else if (strcmp(argv[i], "-e") == 0)
             b.activations = PARE_ACTIVATIONS_F32;
+        else if (strcmp(argv[i], "-w") == 0)
+            b.rounded = true;
         else if (!shape || pare_shape_config(argv[i]))
             shape = argv[i];
         else

@@ -139,3 +139,15 @@ extern "C" pare_status gpu_attend(gpu_context *context, const gpu_heads *heads, 
     return gpu_with_cache(heads->cache_type,
                           [&](auto type) { return attend_typed<decltype(type)>(context, a); });
 }
+
+extern "C" bool gpu_attends_numbers(const gpu_context *context, const gpu_heads *heads)
+{
+    bool whole = !heads->cosines || heads->rope_dims == heads->head_dim;
+#ifdef GPU_EMULATE
+    bool own = true;
+#else
+    bool own = context->major == 9;
+#endif
+    return own && heads->cache_type == PARE_TYPE_F16 && heads->head_dim <= 128 &&
+           heads->head_dim % 8 == 0 && whole;
+}

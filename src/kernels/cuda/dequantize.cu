@@ -1,9 +1,9 @@
 /* Packed rows as numbers: embeddings, and the tensor cores' operand. */
 #include "kernels/cuda/common.cuh"
-#include "kernels/cuda/values.cuh"
 #include "kernels/cuda/numbers.cuh"
+#include "kernels/cuda/values.cuh"
 
-enum { DEQUANTIZE_THREADS = 128 };
+enum { DEQUANTIZE_THREADS = 128, DEQUANTIZE_ROWS = 4 };
 
 /* A thread's 8 columns of a row. */
 template <class F>
@@ -36,28 +36,35 @@ struct dequantize_args {
     gpu_planes to;
 };
 
+/* A thread has a few rows, whose loads are on their way together. */
 template <class F> __global__ void dequantize_kernel(const dequantize_args a)
 {
-    int piece = (int)(blockIdx.x * DEQUANTIZE_THREADS + threadIdx.x);
+    int piece = (int)(blockIdx.y * DEQUANTIZE_THREADS + threadIdx.x);
+    int64_t row = (int64_t)blockIdx.x * DEQUANTIZE_ROWS;
+    float v[DEQUANTIZE_ROWS][8];
+    gpu_release_next();
+    gpu_depend(); /* the product in front reads what is written here */
     if (piece >= (int)(a.weights.columns + 31) / 32 * 4)
         return;
-    for (int64_t r = blockIdx.y; r < a.rows; r += gridDim.y) {
-        float v[8];
-        row_values<F>(a.weights, a.first + r, piece, v);
-        gpu_put8(a.to, r, 8 * piece, v);
-    }
+#pragma unroll
+    for (int i = 0; i < DEQUANTIZE_ROWS; i++)
+        row_values<F>(a.weights, a.first + min(row + i, a.rows - 1), piece, v[i]);
+#pragma unroll
+    for (int i = 0; i < DEQUANTIZE_ROWS; i++)
+        if (row + i < a.rows)
+            gpu_put8(a.to, row + i, 8 * piece, v[i]);
 }
 
 extern "C" pare_status gpu_dequantize(gpu_context *context, const gpu_weights *weights,
                                       int64_t first, int64_t rows, const gpu_planes *to)
 {
     dequantize_args a = {*weights, first, rows, *to};
-    dim3 grid((unsigned)((pieces_of(weights) + DEQUANTIZE_THREADS - 1) / DEQUANTIZE_THREADS),
-              (unsigned)(rows < 16384 ? rows : 16384));
+    dim3 grid((unsigned)((rows + DEQUANTIZE_ROWS - 1) / DEQUANTIZE_ROWS),
+              (unsigned)((pieces_of(weights) + DEQUANTIZE_THREADS - 1) / DEQUANTIZE_THREADS));
     switch (weights->type) {
 #define X(TYPE, F)                                                                                 \
     case PARE_TYPE_##TYPE:                                                                         \
-        return gpu_launch(context, "dequantizing", false, dequantize_kernel<F>, grid,              \
+        return gpu_launch(context, "dequantizing", true, dequantize_kernel<F>, grid,               \
                           dim3(DEQUANTIZE_THREADS), 0, a);
         GPU_CODED_LIST(X)
         GPU_DENSE_LIST(X)

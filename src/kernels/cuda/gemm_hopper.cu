@@ -1,92 +1,107 @@
-/* Many tokens on Hopper's matrix units (wgmma, sm_90a): as gemm.cu, whose layout of tiles in shared
- * memory is the units' own 128-byte swizzle, so that copies stay what they are. Two warpgroups take
- * 64 tokens each, 128 rows together. */
-#include "kernels/cuda/gemm.cuh"
+/* Many tokens on Hopper's matrix units: which tile a product takes, and its maps. */
+#include "kernels/cuda/gemm_hopper.cuh"
 
-enum { HOPPER_STAGES = 3 };
+/* ---- choosing a tile ---- */
 
-#if __CUDA_ARCH_FEAT_SM90_ALL
-/* A tile of rows of 128 bytes: 8 rows are 1024 bytes, swizzle of 128 bytes (1 in bits 62-63). */
-__device__ inline uint64_t hopper_tile(uint32_t address)
+struct hopper_shape {
+    int rows, cluster;
+};
+
+#define X(N, CLUSTER) {N, CLUSTER},
+static const hopper_shape shapes[] = {HOPPER_SHAPES(X)};
+#undef X
+static_assert(sizeof shapes / sizeof *shapes == GPU_GEMM_SHAPES, "ways to multiply");
+
+static int64_t divided(int64_t a, int64_t b)
 {
-    return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)1 << 16 | (uint64_t)(1024 >> 4) << 32 |
-           (uint64_t)1 << 62;
+    return (a + b - 1) / b;
 }
 
-#define HOPPER_8(c, i)                                                                             \
-    "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]),    \
-        "+f"(c[i + 6]), "+f"(c[i + 7])
-#define HOPPER_MMA(TYPE)                                                                           \
-    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPE "." TYPE " {"                 \
-                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "          \
-                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "     \
-                 "%31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, "     \
-                 "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, "     \
-                 "%61, %62, %63}, %64, %65, 1, 1, 1, 0, 0;"                                        \
-                 : HOPPER_8(c, 0), HOPPER_8(c, 8), HOPPER_8(c, 16), HOPPER_8(c, 24),               \
-                   HOPPER_8(c, 32), HOPPER_8(c, 40), HOPPER_8(c, 48), HOPPER_8(c, 56)              \
-                 : "l"(x), "l"(w))
-
-template <bool BF16> __device__ inline void hopper_mma(float c[64], uint64_t x, uint64_t w)
+/* In clocks: rounds of tiles, each of its steps (4 clocks a row at the units' full rate; a block on
+ * its own waits for its weights) and an epilogue. */
+static double cost(const gpu_context *context, const hopper_shape &s, const hopper_args &a)
 {
-    if constexpr (BF16)
-        HOPPER_MMA("bf16");
-    else
-        HOPPER_MMA("f16");
-}
-#endif
-
-template <bool BF16>
-__global__ void __launch_bounds__(GEMM_THREADS, 2)
-    gemm_hopper_kernel(const __grid_constant__ gemm_args a)
-{
-#if __CUDA_ARCH_FEAT_SM90_ALL
-    GPU_SHARED(char, 1024, shared);
-    uint32_t base = (gpu_shared_address(shared) + 1023) & ~1023u;
-    int lane = threadIdx.x % GPU_WARP, warp = threadIdx.x / GPU_WARP;
-    gemm_walk walk = gemm_walk_of(a);
-    float acc[64];
-#pragma unroll
-    for (int i = 0; i < 64; i++)
-        acc[i] = 0;
-    for (int i = 0; i < HOPPER_STAGES - 1; i++)
-        gemm_fetch_step(a, walk, base, HOPPER_STAGES);
-    for (int step = 0; step < walk.steps; step++) {
-        asm volatile("cp.async.wait_group %0;" ::"n"(HOPPER_STAGES - 2) : "memory");
-        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-        __syncthreads();
-        uint32_t x = base + (uint32_t)(step % HOPPER_STAGES) * GEMM_STAGE;
-        uint64_t tokens = hopper_tile(x + (uint32_t)(warp / 4) * 64 * 128);
-        uint64_t rows = hopper_tile(x + GEMM_HALF_STAGE);
-        asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-#pragma unroll
-        for (int k = 0; k < GEMM_STEP / 16; k++) /* 32 bytes further */
-            hopper_mma<BF16>(acc, tokens + 2 * k, rows + 2 * k);
-        asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-        /* the stage of the step before is free once its products are done */
-        asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
-        __syncthreads();
-        gemm_fetch_step(a, walk, base, HOPPER_STAGES);
-    }
-    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-#pragma unroll
-    for (int i = 0; i < 64; i++)
-        asm volatile("" : "+f"(acc[i])::"memory");
-#pragma unroll
-    for (int j = 0; j < 16; j++)
-#pragma unroll
-        for (int e = 0; e < 4; e += 2)
-            gemm_store(a, walk.first_token + 16 * warp + lane / 4 + e / 2 * 8,
-                       walk.first_row + 8 * j + lane % 4 * 2, acc[4 * j + e], acc[4 * j + e + 1]);
-#endif
+    int64_t tiles = divided(a.g.g.tokens, HOPPER_TOKENS * s.cluster) * divided(a.g.g.rows, s.rows);
+    int64_t rounds = divided(tiles, context->multiprocessors / s.cluster);
+    double steps = (double)(a.g.pairs * divided(a.columns, a.step));
+    return (double)rounds *
+           (steps * 4 * (s.rows + 16) * (s.cluster == 1 ? 1.15 : 1) + 20.0 * s.rows + 1000);
 }
 
-pare_status gemm_hopper(gpu_context *context, const gemm_args &a, dim3 grid)
+static const hopper_shape *best_shape(const gpu_context *context, const hopper_args &a)
 {
-    size_t shared = HOPPER_STAGES * GEMM_STAGE + 1024;
-    return a.g.x.number == GPU_BF16
-               ? gpu_launch(context, "a matrix product", false, gemm_hopper_kernel<true>, grid,
-                            dim3(GEMM_THREADS), shared, a)
-               : gpu_launch(context, "a matrix product", false, gemm_hopper_kernel<false>, grid,
-                            dim3(GEMM_THREADS), shared, a);
+    const hopper_shape *best = shapes;
+    if (a.g.g.way > 0)
+        return &shapes[a.g.g.way - 1];
+    for (const hopper_shape &s : shapes)
+        if (cost(context, s, a) < cost(context, *best, a))
+            best = &s;
+    return best;
+}
+
+/* Tiles of 16-bit numbers: columns end where they do, so that their padding counts as zero. */
+static pare_status map_of(gpu_context *context, const gpu_planes &p, int64_t rows, int64_t columns,
+                          int tile_rows, CUtensorMap *map)
+{
+    int64_t bytes = p.number == GPU_INT8 ? 1 : 2;
+    return hopper_map(context, p.data, p.number, (p.planes - 1) * p.plane_rows + rows, columns,
+                      p.stride * bytes, tile_rows, map);
+}
+
+pare_status gemm_hopper(gpu_context *context, const gemm_args &g)
+{
+    hopper_args a = {};
+    bool codes = g.g.x.number == GPU_INT8;
+    a.g = g;
+    a.step = codes ? 128 : GEMM_STEP;
+    a.columns = (int)(codes ? divided(g.g.columns, 32) * 32 : g.g.columns);
+    a.scale_at = a.columns < HOPPER_CODES ? a.columns : HOPPER_CODES;
+    const hopper_shape *s = best_shape(context, a);
+    int64_t clusters = context->multiprocessors / s->cluster;
+    a.token_tiles = (int)divided(g.g.tokens, HOPPER_TOKENS * s->cluster);
+    a.tiles = a.token_tiles * (int)divided(g.g.rows, s->rows);
+    unsigned blocks = (unsigned)(s->cluster * (a.tiles < clusters ? a.tiles : clusters));
+    pare_status status = map_of(context, g.g.x, g.g.tokens, a.columns, HOPPER_TOKENS, &a.x);
+    if (status == PARE_OK)
+        status =
+            map_of(context, g.g.w, g.g.rows, codes ? g.g.w.stride : a.columns, s->rows / 2, &a.w);
+    if (status != PARE_OK)
+        return status;
+    int shape = (int)(s - shapes);
+    if (codes)
+        return gemm_hopper_int8(context, a, shape, blocks);
+    return g.g.x.number == GPU_BF16 ? gemm_hopper_bf16(context, a, shape, blocks)
+                                    : gemm_hopper_f16(context, a, shape, blocks);
+}
+
+/* ---- maps ---- */
+
+pare_status hopper_map(gpu_context *context, const void *data, gpu_number number, int64_t rows,
+                       int64_t columns, int64_t row_bytes, int tile_rows, CUtensorMap *map)
+{
+    typedef CUresult (*encode)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
+                               const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
+                               const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
+                               CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+    cuuint64_t sizes[2] = {(cuuint64_t)columns, (cuuint64_t)rows};
+    cuuint64_t strides[1] = {(cuuint64_t)row_bytes};
+    cuuint32_t box[2] = {number == GPU_INT8 ? 128u : 64u, (cuuint32_t)tile_rows}, steps[2] = {1, 1};
+    CUtensorMapDataType type = number == GPU_INT8   ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+                               : number == GPU_BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                                    : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+    cudaDriverEntryPointQueryResult found;
+    pare_status status = PARE_OK;
+    if (!context->encode_tiles)
+        status = gpu_check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled",
+                                                            &context->encode_tiles, 12000,
+                                                            cudaEnableDefault, &found),
+                           "the driver's maps of tiles");
+    if (status != PARE_OK)
+        return status;
+    CUresult result = ((encode)context->encode_tiles)(
+        map, type, 2, (void *)data, sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+        CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+        CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    return gpu_check(result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue,
+                     "a map of tiles");
 }

@@ -28,8 +28,9 @@ typedef struct gpu_context {
     size_t shared_most, shared_all; /* bytes of shared memory: of a block, of a multiprocessor */
     char name[64];
     cudaStream_t stream;
-    bool chained;     /* launches may start while the one before still runs (sm_90, PDL) */
-    size_t allocated; /* bytes held */
+    bool chained;       /* launches may start while the one before still runs (sm_90, PDL) */
+    size_t allocated;   /* bytes held */
+    void *encode_tiles; /* the driver's cuTensorMapEncodeTiled, once it was needed */
 } gpu_context;
 
 /* A device number that does not exist, a driver that is absent or too old: PARE_NOT_FOUND or
@@ -69,8 +70,8 @@ pare_status gpu_pack(gpu_context *context, const void *stored, size_t stored_row
                      int64_t rows, int64_t period, const gpu_weights *to, int64_t first,
                      int64_t step);
 
-/* Numbers for the tensor cores: planes of 16-bit numbers whose sum is the value. */
-typedef enum gpu_number { GPU_F32, GPU_F16, GPU_BF16 } gpu_number;
+/* Numbers for the tensor cores: planes of 16-bit numbers whose sum is the value; or codes. */
+typedef enum gpu_number { GPU_F32, GPU_F16, GPU_BF16, GPU_INT8 } gpu_number;
 typedef struct gpu_planes {
     void *data; /* plane p, row r: data + (p * plane_rows + r) * stride numbers */
     gpu_number number;
@@ -197,6 +198,13 @@ pare_status gpu_round_rows(gpu_context *context, float *x, int64_t stride, int64
 pare_status gpu_scale_rows(gpu_context *context, float *x, int64_t stride, int64_t tokens,
                            int64_t columns, const float *factors);
 
+/* The codes and scales of tokens instead of their values, by a rule without outliers or zero point:
+ * codes [tokens][stride], in the order in which rows of i8_ch are packed; columns is padded to 32.
+ */
+pare_status gpu_round_codes(gpu_context *context, const float *x, int64_t x_stride, int64_t tokens,
+                            int64_t columns, const gpu_round_rule *rule, int8_t *codes,
+                            int64_t stride, float *scales);
+
 /* ---- up to 64 tokens at once ---- */
 
 enum { GPU_FEW_MOST = 64, GPU_FEW_STEP = 128 };
@@ -268,19 +276,41 @@ pare_status gpu_place_heads(gpu_context *context, const gpu_heads *heads, float 
 pare_status gpu_attend(gpu_context *context, const gpu_heads *heads, const float *qkv,
                        int64_t stride, int64_t sequence, int64_t tokens, int64_t past, float *out,
                        int64_t out_stride);
+/* The same in FP16 numbers on the tensor cores, where gpu_attends_numbers: rows of qkv are such
+ * numbers; queries lie apart, ready for gpu_attend_numbers; results are one plane of numbers or
+ * FP32.
+ */
+pare_status gpu_place_numbers(gpu_context *context, const gpu_heads *heads, const gpu_planes *qkv,
+                              int64_t sequence, int64_t tokens, int64_t past, const gpu_planes *q);
+pare_status gpu_attend_numbers(gpu_context *context, const gpu_heads *heads, const gpu_planes *q,
+                               int64_t sequence, int64_t tokens, int64_t past,
+                               const gpu_planes *to);
+bool gpu_attends_numbers(const gpu_context *context, const gpu_heads *heads);
 
-/* y[t][n] (+)= sum over k of x[t][k] w[n][k] + bias[n]: all products of planes whose indices add up
- * to less than 3. Both have the same kind of number, GPU_F16 or GPU_BF16. sm_80 and later. */
+/* v[t][n] = sum over k of x[t][k] w[n][k] + bias[n]: all products of planes whose indices add up
+ * to less than 3. Both have the same kind of number, GPU_F16 or GPU_BF16. sm_80 and later.
+ *
+ * GPU_INT8, where gpu_multiplies_codes: sums of integers times both scales; x are codes of
+ * gpu_round_codes, w packed rows of i8_ch (`stride` bytes apart).
+ */
+enum { GPU_GEMM_PORTABLE = -1, GPU_GEMM_SHAPES = 5 };
 typedef struct gpu_gemm_args {
     gpu_planes x, w;
     int64_t tokens, rows, columns; /* columns: padded to 32, the padding of x or w zero */
+    const float *x_scales;         /* of GPU_INT8: [tokens] */
     const float *bias;
+    gpu_epilogue epilogue; /* GPU_STORE, GPU_ADD; into `to` also GPU_ACTIVATE, GPU_GATED */
+    gpu_activation activation;
     float *y;
     int64_t y_stride;
-    bool add;
-    bool portable; /* never this card's own matrix instructions: for checking them */
+    gpu_planes to; /* data not NULL: instead of y, numbers (or GPU_F32); their padding to 32 becomes
+                    * zero */
+    /* For checking them: 0 is what is best, GPU_GEMM_PORTABLE never this card's own matrix
+     * instructions, 1 .. GPU_GEMM_SHAPES one of their tiles. */
+    int way;
 } gpu_gemm_args;
 pare_status gpu_gemm(gpu_context *context, const gpu_gemm_args *args);
+bool gpu_multiplies_codes(const gpu_context *context);
 
 /* ---- calibration ---- */
 

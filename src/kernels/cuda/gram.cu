@@ -59,7 +59,7 @@ extern "C" pare_status gpu_add_gram(gpu_context *context, const float *x, int64_
         args.columns = tokens;
         args.y = gram + first * columns + first;
         args.y_stride = columns;
-        args.add = true;
+        args.epilogue = GPU_ADD;
         status = gpu_gemm(context, &args);
     }
     return status;

@@ -19,6 +19,27 @@ __device__ inline uint32_t gpu_pair_bf16(float a, float b)
     return *(uint32_t *)&h;
 }
 
+__device__ inline uint32_t gpu_pair(gpu_number number, float a, float b)
+{
+    return number == GPU_F16 ? gpu_pair_f16(a, b) : gpu_pair_bf16(a, b);
+}
+
+/* Four neighbouring lanes exchange words: lane q gets word q of each. Matrix instructions leave two
+ * columns of 8 to a lane; afterwards it has 8 of 32. */
+__device__ inline void gpu_exchange(uint32_t w[4])
+{
+#pragma unroll
+    for (int bit = 1; bit < 4; bit *= 2)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            if (!(i & bit)) {
+                bool low = threadIdx.x & bit;
+                uint32_t got = __shfl_xor_sync(GPU_ALL, low ? w[i] : w[i | bit], bit);
+                w[i] = low ? got : w[i];
+                w[i | bit] = low ? w[i | bit] : got;
+            }
+}
+
 /* k a multiple of 8. */
 __device__ inline void gpu_put8(const gpu_planes &to, int64_t row, int64_t k, const float *v)
 {

@@ -1,6 +1,7 @@
 /* Inputs rounded as other libraries do it (kernels/int8.h has the rules): rows of FP32 become the
  * values of their codes, in place. */
 #include "kernels/cuda/common.cuh"
+#include "kernels/cuda/formats.cuh"
 
 enum { ROUND_THREADS = 256 };
 
@@ -162,6 +163,55 @@ extern "C" pare_status gpu_round_rows(gpu_context *context, float *x, int64_t st
     if (status != PARE_OK)
         return status;
     return gpu_launch(context, what, false, round_kernel, dim3((unsigned)tokens),
+                      dim3(ROUND_THREADS), 0, a);
+}
+
+/* ---- codes ---- */
+
+struct codes_args {
+    round_args round;
+    int8_t *codes;
+    int64_t stride;
+    float *scales;
+};
+
+/* Where column c of a packed row of bytes lies, without the scales between its chunks
+ * (formats.cuh): runs of 16 columns stay together. */
+__device__ inline int code_place(int c, int columns)
+{
+    int first = c / GPU_CHUNK * GPU_CHUNK, groups = (columns - first + GPU_GROUP - 1) / GPU_GROUP;
+    groups = min(groups, (int)GPU_CHUNK_GROUPS);
+    return first + (c / 16 % 2 * groups + (c - first) / GPU_GROUP) * 16 + c % 16;
+}
+
+/* A block a token, four columns a thread. */
+__global__ void codes_kernel(const codes_args a)
+{
+    __shared__ float scratch[ROUND_THREADS / GPU_WARP];
+    const round_args &r = a.round;
+    const float *x = r.x + blockIdx.x * r.stride;
+    gpu_release_next();
+    gpu_depend();
+    float scale = token_scale(r, x, scratch).scale;
+    for (int c = 4 * threadIdx.x; c < (r.columns + 31) / 32 * 32; c += 4 * ROUND_THREADS) {
+        uint32_t word = 0;
+        for (int i = 0; i < 4; i++) {
+            float code = c + i < r.columns && scale > 0 ? rintf(__fdiv_rn(x[c + i], scale)) : 0;
+            word |= ((uint32_t)(int)fminf(fmaxf(code, -128.0f), 127.0f) & 255) << (8 * i);
+        }
+        *(uint32_t *)(a.codes + blockIdx.x * a.stride + code_place(c, r.columns)) = word;
+    }
+    if (threadIdx.x == 0)
+        a.scales[blockIdx.x] = scale;
+}
+
+extern "C" pare_status gpu_round_codes(gpu_context *context, const float *x, int64_t x_stride,
+                                       int64_t tokens, int64_t columns, const gpu_round_rule *rule,
+                                       int8_t *codes, int64_t stride, float *scales)
+{
+    round_args round = {(float *)x, x_stride, tokens, (int)columns, *rule, {}, NULL};
+    codes_args a = {round, codes, stride, scales};
+    return gpu_launch(context, "rounding inputs", true, codes_kernel, dim3((unsigned)tokens),
                       dim3(ROUND_THREADS), 0, a);
 }
 

@@ -50,15 +50,11 @@ template <int ZERO> __device__ inline float gpu_code_value(uint32_t word, int b)
     return __uint_as_float(__byte_perm(word, 0x4b000000, 0x7650 | b)) - (8388608.0f + ZERO);
 }
 
-/* Eight values of a group, columns 8q .. 8q+7: scale (code - ZERO) + minimum, as the reference
- * computes them. */
+/* Eight values of a group, columns 8q .. 8q+7, of their codes: scale (code - ZERO) + minimum, as
+ * the reference computes them. */
 template <class F>
-__device__ inline void gpu_eight_values(const uint8_t *chunk, int groups, int lane, int q,
-                                        float v[8])
+__device__ inline void gpu_word_values(const uint32_t w[2], const gpu_scales &s, int q, float v[8])
 {
-    uint32_t w[2];
-    F::codes::load2(chunk, groups, lane, q, w);
-    gpu_scales s = F::load_scales(chunk, groups, lane);
     float scale = F::HALVES == 2 && q >= 2 ? s.scale[1] : s.scale[0];
     float minimum = F::HALVES == 2 && q >= 2 ? s.minimum[1] : s.minimum[0];
 #pragma unroll
@@ -73,6 +69,15 @@ __device__ inline void gpu_eight_values(const uint8_t *chunk, int groups, int la
         if (F::MINIMUM)
             v[i] = __fadd_rn(v[i], minimum);
     }
+}
+
+template <class F>
+__device__ inline void gpu_eight_values(const uint8_t *chunk, int groups, int lane, int q,
+                                        float v[8])
+{
+    uint32_t w[2];
+    F::codes::load2(chunk, groups, lane, q, w);
+    gpu_word_values<F>(w, F::load_scales(chunk, groups, lane), q, v);
 }
 
 /* ---- numbers stored as they are ---- */
