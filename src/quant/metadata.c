@@ -148,6 +148,8 @@ pare_status pare_quantize_describe(const pare_model *model, const pare_quantize_
                           (uint64_t)options->calibration->sequences);
         pare_gguf_set_u64(writer, "pare.calibration.length",
                           (uint64_t)options->calibration->length);
+        if (options->device && strcmp(options->device, "cpu") != 0) /* other bytes, same quality */
+            set_text(writer, "pare.calibration.device", options->device);
     }
     set_activations(model, options, method, base, writer);
     pare_gguf_set_bool(writer, "pare.pure", options->pure);

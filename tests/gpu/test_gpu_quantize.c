@@ -247,6 +247,17 @@ static void refusals(void **state)
     options.method = "rtn";
     assert_int_equal(pare_quantize(opened, &options, &result), PARE_UNSUPPORTED);
     assert_non_null(strstr(pare_error_message(), "rtn"));
+    if (brief()) { /* the emulated device has 4 GB: 2 x 96 floats for each of these tokens */
+        calibration.count = 7 << 20;
+        calibration.length = 64;
+        calibration.sequences = (int64_t)calibration.count / calibration.length;
+        calibration.ids = calloc(calibration.count, sizeof *ids);
+        options.method = "gptq";
+        assert_int_equal(pare_quantize(opened, &options, &result), PARE_OUT_OF_MEMORY);
+        print_message("%s\n", pare_error_message());
+        assert_non_null(strstr(pare_error_message(), "use at most"));
+        free((int32_t *)calibration.ids);
+    }
     pare_model_close(opened);
 }
 
