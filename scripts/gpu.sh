@@ -9,12 +9,14 @@ check)
     nvidia-smi -L
     $build/tests/gpu/test_gpu_kernels
     $build/tests/gpu/test_gpu_few
+    $build/tests/gpu/test_gpu_calibrate
     $build/tests/gpu/test_gpu_session
     $build/tests/gpu/test_gpu_wide
+    $build/tests/gpu/test_gpu_quantize
     PARE_TEST_DEVICE=cuda $build/tests/golden/test_golden_models
     if command -v compute-sanitizer >/dev/null; then
         for tool in memcheck racecheck initcheck; do
-            for test in kernels few; do
+            for test in kernels few calibrate; do
                 PARE_TEST_BRIEF=1 compute-sanitizer --tool $tool --error-exitcode 1 $build/tests/gpu/test_gpu_$test
             done
         done
