@@ -105,7 +105,8 @@ static double relative(const float *a, const float *b)
 }
 
 /* What the device made of the model is at most `slack` further from it than what the CPU made, and
- * they are not further apart than `nearness` times that. */
+ * they are not further apart than `nearness` times that (weights of BF16 lie on ties: the order of
+ * a sum decides some). */
 static int compare(const char *model, const char *method, const char *format, double slack,
                    double nearness)
 {
@@ -140,11 +141,11 @@ static void methods(void **state)
         failures += compare(model, "gptq", "i4_g32", 0.1, 1.5);
         if (brief() && i)
             continue; /* the emulated device takes its time */
-        failures += compare(model, "awq", "i4_g32", 0.02, 0.2);
-        failures += compare(model, "smoothquant", "i8_ch", 0.02, 0.2);
+        failures += compare(model, "awq", "i4_g32", 0.02, 0.5);
+        failures += compare(model, "smoothquant", "i8_ch", 0.02, 0.5);
         if (!brief()) {
             failures += compare(model, "gptq", "i8_ch", 0.1, 1.5);
-            failures += compare(model, "imatrix", "q4_0", 0.02, 0.2);
+            failures += compare(model, "imatrix", "q4_0", 0.02, 0.5);
         }
     }
     assert_int_equal(failures, 0);
