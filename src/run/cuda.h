@@ -149,6 +149,8 @@ pare_status cuda_allocate_scratch(cuda_state *cuda);
 pare_status cuda_start_rounding(cuda_state *cuda, cuda_group *group,
                                 const pare_tensor *const *tensors);
 pare_status cuda_allocate_rounding(cuda_state *cuda);
+/* The rule by which inputs that are rounded are. */
+gpu_round_rule cuda_round_rule(const cuda_state *cuda);
 /* Are its inputs scaled or rounded? */
 bool cuda_group_feeds(const cuda_group *group);
 /* Where they are: makes rows of cuda->rounded of *in, which then stands for these. */

@@ -47,7 +47,7 @@ gpu_heads cuda_heads_of(const cuda_state *cuda, int64_t l)
 
 /* ---- one token ---- */
 
-/* Matrix i of a group that reads `in` (of cuda_feed). */
+/* Matrix i of a group that reads `in`. */
 static pare_status multiply_one(cuda_state *cuda, const cuda_group *group, int i,
                                 const cuda_inputs *in, float *y, gpu_epilogue epilogue,
                                 gpu_best *best)
@@ -68,6 +68,12 @@ static pare_status multiply_one(cuda_state *cuda, const cuda_group *group, int i
         args.norm_bias = in->norm->bias;
         args.epsilon = cuda->decoder->norm_epsilon;
     }
+    if (group->factors)
+        args.norm_weight = group->factors;
+    if (group->rounded) {
+        args.rounding = cuda_round_rule(cuda);
+        args.outliers = i == 0 ? group->outliers : NULL;
+    }
     return gpu_matvec(&cuda->gpu, &args, cuda->fast && !group->rounded);
 }
 
@@ -76,7 +82,6 @@ static pare_status queue_up(cuda_state *cuda, const cuda_layer *layer)
     const cuda_group *up = &layer->up;
     cuda_inputs in = {cuda->hidden, cuda->hidden_stride, 1, &layer->mlp_norm};
     pare_status status;
-    PARE_TRY(cuda_feed(cuda, up, &in));
     PARE_TRY(multiply_one(cuda, up, 0, &in, cuda->mlp, up->gated ? GPU_GATED : GPU_ACTIVATE, NULL));
     if (up->count > 1)
         PARE_TRY(multiply_one(cuda, up, 1, &in, cuda->mlp, GPU_MULTIPLY, NULL));
@@ -89,11 +94,7 @@ static pare_status queue_added(cuda_state *cuda, const cuda_group *group, const 
                                int64_t stride)
 {
     cuda_inputs in = {x, stride, 1, NULL};
-    pare_status status;
-    PARE_TRY(cuda_feed(cuda, group, &in));
-    PARE_TRY(multiply_one(cuda, group, 0, &in, cuda->hidden, GPU_ADD, NULL));
-fail:
-    return status;
+    return multiply_one(cuda, group, 0, &in, cuda->hidden, GPU_ADD, NULL);
 }
 
 static pare_status queue_layer(cuda_state *cuda, int64_t l)
@@ -102,7 +103,6 @@ static pare_status queue_layer(cuda_state *cuda, int64_t l)
     gpu_heads heads = cuda_heads_of(cuda, l);
     cuda_inputs in = {cuda->hidden, cuda->hidden_stride, 1, &layer->attention_norm};
     pare_status status;
-    PARE_TRY(cuda_feed(cuda, &layer->qkv, &in));
     for (int i = 0; i < layer->qkv.count; i++)
         PARE_TRY(multiply_one(cuda, &layer->qkv, i, &in, cuda->qkv, GPU_STORE, NULL));
     PARE_TRY(gpu_attend_one(&cuda->gpu, &heads, cuda->qkv, cuda->qkv_stride, cuda->control, 1,

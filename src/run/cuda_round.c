@@ -59,8 +59,9 @@ fail:
     return status;
 }
 
-static gpu_round_rule rule_of(const pare_decoder *d)
+gpu_round_rule cuda_round_rule(const cuda_state *cuda)
 {
+    const pare_decoder *d = cuda->decoder;
     switch (d->input_rounding) {
     case PARE_INPUTS_LLM_INT8:
         return (gpu_round_rule){GPU_ROUND_OUTLIERS, d->outlier_threshold};
@@ -96,7 +97,7 @@ fail:
 
 pare_status cuda_feed(cuda_state *cuda, const cuda_group *group, cuda_inputs *in)
 {
-    gpu_round_rule rule = rule_of(cuda->decoder);
+    gpu_round_rule rule = cuda_round_rule(cuda);
     pare_status status;
     if (!cuda_group_feeds(group))
         return PARE_OK;
@@ -111,7 +112,7 @@ fail:
 
 bool cuda_group_codes(const cuda_state *cuda, const cuda_group *group)
 {
-    gpu_round_kind kind = rule_of(cuda->decoder).kind;
+    gpu_round_kind kind = cuda_round_rule(cuda).kind;
     bool codes = group->rounded && gpu_multiplies_codes(&cuda->gpu) &&
                  (kind == GPU_ROUND_TOKEN_127 || kind == GPU_ROUND_TOKEN_128);
     for (int i = 0; i < group->count; i++)
@@ -121,7 +122,7 @@ bool cuda_group_codes(const cuda_state *cuda, const cuda_group *group)
 
 pare_status cuda_feed_codes(cuda_state *cuda, const cuda_group *group, const cuda_inputs *in)
 {
-    gpu_round_rule rule = rule_of(cuda->decoder);
+    gpu_round_rule rule = cuda_round_rule(cuda);
     int64_t columns = group->items[0].weights.columns;
     cuda_inputs rows = *in;
     pare_status status;

@@ -1,32 +1,9 @@
-/* Attention of one token, split over the cache.
+/* Attention of one token without matrix instructions: for caches of FP32, and cards before sm_80.
  *
- * grid.x: a KV head and up to G of the query heads that share it; grid.y: a part of the positions;
- * grid.z: a token, each of its own sequence.
  * A group of lanes takes a key, 8 elements each, and keeps a running maximum, sum and output for
  * every query head; groups, warps and parts are combined in that order, the parts by whichever
  * block ends last (always in the same order, so the bits do not depend on it). */
-#include "kernels/cuda/heads.cuh"
-
-#include <cfloat>
-
-enum { ONE_WARPS = 8, ONE_THREADS = ONE_WARPS * GPU_WARP };
-enum {
-    ONE_LEAST = 128, /* positions of a part: fewer cost more to combine than they save */
-    ONE_PER_PROCESSOR = 2,
-    ONE_SHORT = 4096, /* positions: up to here more blocks with fewer heads are faster */
-};
-
-struct one_args {
-    gpu_heads heads;
-    const float *qkv;
-    int64_t stride, out_stride;
-    const gpu_control *control; /* [grid.z] */
-    float *out;
-    char *scratch;        /* for each token: counters [grid.x], then [heads][parts][2 + head_dim] */
-    size_t token_scratch; /* bytes */
-    int per_kv;           /* blocks in x for one KV head */
-    int key_lanes;        /* lanes of a key: a power of 2 */
-};
+#include "kernels/cuda/attend_one.cuh"
 
 /* Adds another running softmax to this one. */
 template <int N>
@@ -38,34 +15,6 @@ __device__ inline void one_merge(float &m, float &l, float o[N], float m2, float
     l = l * a + l2 * b;
     for (int i = 0; i < N; i++)
         o[i] = o[i] * a + o2[i] * b;
-}
-
-/* Adds up to N of them, element by element: all are fetched before the first is used. get(i, m, l,
- * o) is called for 0 .. count - 1. */
-template <int N, class F>
-__device__ inline void one_gather(float &m, float &l, float &o, int count, F get)
-{
-    float m2[N], l2[N], o2[N], most = m;
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-        m2[i] = -FLT_MAX;
-        l2[i] = o2[i] = 0;
-        if (i < count)
-            get(i, m2[i], l2[i], o2[i]);
-    }
-#pragma unroll
-    for (int i = 0; i < N; i++)
-        most = fmaxf(most, m2[i]);
-    float keep = exp2f(m - most);
-    m = most;
-    l *= keep;
-    o *= keep;
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-        float weight = exp2f(m2[i] - most);
-        l += l2[i] * weight;
-        o += o2[i] * weight;
-    }
 }
 
 template <int G> struct one_state {
@@ -98,11 +47,12 @@ __device__ inline void one_add(one_state<G> &s, const float (*query)[8], const f
 
 /* The keys begin + first, + step, ... below end; a few are fetched before the first is used. */
 template <class T, int G>
-__device__ inline void one_walk(const one_args &a, const float (*q)[GPU_HEAD_DIM_MAX], size_t base,
-                                int begin, int end, one_state<G> &s)
+__device__ inline void one_walk(const one_args &a, int key_lanes,
+                                const float (*q)[GPU_HEAD_DIM_MAX], size_t base, int begin, int end,
+                                one_state<G> &s)
 {
     constexpr int AHEAD = G > 4 ? 2 : 4;
-    int lane = threadIdx.x % GPU_WARP, sub = lane % a.key_lanes, each = GPU_WARP / a.key_lanes;
+    int lane = threadIdx.x % GPU_WARP, sub = lane % key_lanes, each = GPU_WARP / key_lanes;
     int step = ONE_WARPS * each;
     bool holds = 8 * sub < a.heads.cache_dim;
     const char *keys = (const char *)a.heads.keys + base;
@@ -118,7 +68,7 @@ __device__ inline void one_walk(const one_args &a, const float (*q)[GPU_HEAD_DIM
         typename T::raw k[AHEAD], v[AHEAD];
 #pragma unroll
         for (int j = 0; j < AHEAD; j++) {
-            int position = at + j * step + lane / a.key_lanes;
+            int position = at + j * step + lane / key_lanes;
             k[j] = v[j] = {};
             if (position < end && holds) {
                 size_t row = (size_t)position * a.heads.row_bytes;
@@ -133,11 +83,11 @@ __device__ inline void one_walk(const one_args &a, const float (*q)[GPU_HEAD_DIM
             float key[8], value[8];
             T::decode(k[j], key);
             T::decode(v[j], value);
-            one_add<G>(s, query, key, value, a.key_lanes, at + j * step + lane / a.key_lanes < end);
+            one_add<G>(s, query, key, value, key_lanes, at + j * step + lane / key_lanes < end);
         }
     }
 #pragma unroll 1
-    for (int off = a.key_lanes; off < GPU_WARP; off <<= 1)
+    for (int off = key_lanes; off < GPU_WARP; off <<= 1)
 #pragma unroll
         for (int g = 0; g < G; g++) {
             float o2[8], m2 = __shfl_xor_sync(GPU_ALL, s.m[g], off);
@@ -166,8 +116,10 @@ __global__ void __launch_bounds__(ONE_THREADS, G > 2 ? 1 : 2)
     GPU_SHARED(float, 16, outputs); /* [warps][G][cache_dim] */
     __shared__ float q[G][GPU_HEAD_DIM_MAX], fresh[2][GPU_HEAD_DIM_MAX];
     __shared__ float maxima[ONE_WARPS][G], sums[ONE_WARPS][G];
-    __shared__ int last;
     const gpu_heads &h = a.heads;
+    int key_lanes = 1; /* of a key: a power of 2 */
+    while (8 * key_lanes < h.cache_dim)
+        key_lanes *= 2;
     int dim = h.head_dim, warp = threadIdx.x / GPU_WARP, lane = threadIdx.x % GPU_WARP;
     int kv = blockIdx.x / a.per_kv, group = h.heads / h.kv_heads;
     int first_head = blockIdx.x % a.per_kv * G, count = min(G, group - first_head);
@@ -210,7 +162,7 @@ __global__ void __launch_bounds__(ONE_THREADS, G > 2 ? 1 : 2)
         if (i < count) {
             gpu_take_head(h, heads + i * dim, false, h.q_norm, position, q[i]);
             for (int d = lane; d < h.cache_dim; d += GPU_WARP)
-                q[i][d] = d < dim ? q[i][d] * h.scale * 1.4426950408889634f : 0;
+                q[i][d] = d < dim ? q[i][d] * one_query_scale(h) : 0;
         } else if (i < G) {
             for (int d = lane; d < h.cache_dim; d += GPU_WARP)
                 q[i][d] = 0;
@@ -232,8 +184,8 @@ __global__ void __launch_bounds__(ONE_THREADS, G > 2 ? 1 : 2)
         for (int i = 0; i < 8; i++)
             s.o[g][i] = 0;
     }
-    one_walk<T, G>(a, q, base, begin, end, s);
-    if (lane < a.key_lanes && 8 * lane < h.cache_dim)
+    one_walk<T, G>(a, key_lanes, q, base, begin, end, s);
+    if (lane < key_lanes && 8 * lane < h.cache_dim)
 #pragma unroll
         for (int g = 0; g < G; g++)
             for (int i = 0; i < 8; i++)
@@ -246,53 +198,22 @@ __global__ void __launch_bounds__(ONE_THREADS, G > 2 ? 1 : 2)
         }
     __syncthreads();
 
-    int *counters = (int *)(a.scratch + blockIdx.z * a.token_scratch);
-    int *done = counters + blockIdx.x;
-    float *partial = (float *)(counters + gridDim.x);
     for (int i = threadIdx.x; i < count * dim; i += ONE_THREADS) {
         int g = i / dim, d = i % dim, head = kv * group + first_head + g;
-        float m = -FLT_MAX, l = 0, o = 0;
-        one_gather<ONE_WARPS>(m, l, o, ONE_WARPS, [&](int w, float &m2, float &l2, float &o2) {
-            m2 = maxima[w][g];
-            l2 = sums[w][g];
-            o2 = outputs[(w * G + g) * h.cache_dim + d];
-        });
-        if (parts == 1) {
-            out[head * dim + d] = o / l;
-            continue;
-        }
-        float *to = partial + ((size_t)head * gridDim.y + blockIdx.y) * (2 + dim);
-        __stcg(to + 2 + d, o);
-        if (d == 0) {
-            __stcg(to, m);
-            __stcg(to + 1, l);
-        }
-    }
-    if (parts == 1)
-        return;
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0)
-        last = atomicAdd(done, 1) == parts - 1;
-    __syncthreads();
-    if (!last)
-        return;
-    __threadfence();
-    for (int i = threadIdx.x; i < count * dim; i += ONE_THREADS) {
-        int g = i / dim, d = i % dim, head = kv * group + first_head + g;
-        float m = -FLT_MAX, l = 0, o = 0;
-        const float *from = partial + (size_t)head * gridDim.y * (2 + dim);
-#pragma unroll 1
-        for (int p = 0; p < parts; p += 8, from += 8 * (2 + dim))
-            one_gather<8>(m, l, o, parts - p, [&](int i, float &m2, float &l2, float &o2) {
-                m2 = __ldcg(from + i * (2 + dim));
-                l2 = __ldcg(from + i * (2 + dim) + 1);
-                o2 = __ldcg(from + i * (2 + dim) + 2 + d);
+        float m, l;
+        float o =
+            one_gather_all<ONE_WARPS>(ONE_WARPS, m, l, [&](int w, float &m2, float &l2, float &o2) {
+                m2 = maxima[w][g];
+                l2 = sums[w][g];
+                o2 = outputs[(w * G + g) * h.cache_dim + d];
             });
-        out[head * dim + d] = o / l;
+        if (parts == 1)
+            out[head * dim + d] = o / l;
+        else
+            one_put(one_part(a, head, blockIdx.y), d, m, l, o);
     }
-    if (threadIdx.x == 0)
-        *done = 0;
+    if (parts > 1)
+        one_finish(a, kv * group + first_head, count, parts, out);
 }
 
 static int heads_of_block(const gpu_heads *h)
@@ -303,28 +224,27 @@ static int heads_of_block(const gpu_heads *h)
     return each < most ? each : most;
 }
 
-static int blocks_of_kv(const gpu_heads *h)
+static int blocks_of_kv(const gpu_heads *h, int each)
 {
-    int each = heads_of_block(h);
     return (h->heads / h->kv_heads + each - 1) / each;
 }
 
 /* Two blocks a multiprocessor where the positions suffice: one alone cannot keep enough of a long
  * cache on its way. */
-static int parts_of(const gpu_context *context, const gpu_heads *h)
+static int parts_of(const gpu_context *context, const gpu_heads *h, int each)
 {
-    int parts = ONE_PER_PROCESSOR * context->multiprocessors / (h->kv_heads * blocks_of_kv(h));
-    return parts < 1 ? 1 : parts > 64 ? 64 : parts;
+    int parts =
+        ONE_PER_PROCESSOR * context->multiprocessors / (h->kv_heads * blocks_of_kv(h, each));
+    return parts < 1 ? 1 : parts > ONE_PARTS ? ONE_PARTS : parts;
 }
 
 /* Enough for any capacity: the most blocks of short caches, the most parts of long ones. */
 extern "C" size_t gpu_attention_scratch(const gpu_context *context, const gpu_heads *h,
                                         int64_t tokens)
 {
-    gpu_heads longest = *h;
-    longest.capacity = ONE_SHORT + 1;
+    int parts = parts_of(context, h, 8);
     return (size_t)tokens * (size_t)h->heads *
-           (sizeof(int) + (size_t)parts_of(context, &longest) * (2 + h->head_dim) * sizeof(float));
+           (sizeof(int) + (size_t)parts * (2 + h->head_dim) * sizeof(float));
 }
 
 extern "C" int gpu_cache_dim(pare_type cache_type, int64_t head_dim)
@@ -347,7 +267,8 @@ template <class T, int G>
 static pare_status attend_one(gpu_context *context, const one_args &a, int64_t tokens)
 {
     const gpu_heads *h = &a.heads;
-    dim3 grid((unsigned)(h->kv_heads * a.per_kv), (unsigned)parts_of(context, h), (unsigned)tokens);
+    dim3 grid((unsigned)(h->kv_heads * a.per_kv), (unsigned)parts_of(context, h, a.each),
+              (unsigned)tokens);
     return gpu_launch(context, "attention", true, one_kernel<T, G>, grid, dim3(ONE_THREADS),
                       sizeof(float) * ONE_WARPS * G * (size_t)h->cache_dim, a);
 }
@@ -355,7 +276,7 @@ static pare_status attend_one(gpu_context *context, const one_args &a, int64_t t
 template <class T>
 static pare_status attend_typed(gpu_context *context, const one_args &a, int64_t tokens)
 {
-    switch (heads_of_block(&a.heads)) {
+    switch (a.each) {
     case 1:
         return attend_one<T, 1>(context, a, tokens);
     case 2:
@@ -371,6 +292,7 @@ extern "C" pare_status gpu_attend_one(gpu_context *context, const gpu_heads *hea
                                       const float *qkv, int64_t stride, const gpu_control *control,
                                       int64_t tokens, float *out, int64_t out_stride, void *scratch)
 {
+    pare_status status;
     one_args a = {*heads,
                   qkv,
                   stride,
@@ -379,10 +301,11 @@ extern "C" pare_status gpu_attend_one(gpu_context *context, const gpu_heads *hea
                   out,
                   (char *)scratch,
                   gpu_attention_scratch(context, heads, 1),
-                  blocks_of_kv(heads),
+                  heads_of_block(heads),
                   1};
-    while (8 * a.key_lanes < heads->cache_dim)
-        a.key_lanes *= 2;
+    if (gpu_attend_one_matrix(context, &a, tokens, &status))
+        return status;
+    a.per_kv = blocks_of_kv(heads, a.each);
     return gpu_with_cache(heads->cache_type, [&](auto type) {
         return attend_typed<decltype(type)>(context, a, tokens);
     });

@@ -11,22 +11,31 @@ enum { GPU_WARP = 32 };
 constexpr unsigned GPU_ALL = 0xffffffff; /* lanes */
 
 /* Launches on the context's stream. `chain`: the kernel calls gpu_depend() before it reads what
- * others wrote and may start before they end. */
+ * others wrote and may start before they end. `cluster`: so many blocks in y can reach each other's
+ * shared memory (more than 1: sm_90 and later). */
 template <class... P, class... A>
-static pare_status gpu_launch(gpu_context *context, const char *what, bool chain,
-                              void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
-                              A... arguments)
+static pare_status gpu_launch_cluster(gpu_context *context, const char *what, bool chain,
+                                      int cluster, void (*kernel)(P...), dim3 grid, dim3 block,
+                                      size_t shared, A... arguments)
 {
-    cudaLaunchAttribute attribute = {};
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchAttribute attributes[2] = {};
+    int count = 0;
+    if (chain && context->chained) {
+        attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (cluster > 1) {
+        attributes[count].id = cudaLaunchAttributeClusterDimension;
+        attributes[count].val.clusterDim.x = attributes[count].val.clusterDim.z = 1;
+        attributes[count++].val.clusterDim.y = (unsigned)cluster;
+    }
     cudaLaunchConfig_t config = {};
     config.gridDim = grid;
     config.blockDim = block;
     config.dynamicSmemBytes = shared;
     config.stream = context->stream;
-    config.attrs = &attribute;
-    config.numAttrs = chain && context->chained ? 1 : 0;
+    config.attrs = attributes;
+    config.numAttrs = (unsigned)count;
     if (shared > 48 << 10) {
         pare_status status = gpu_check(
             cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -36,6 +45,14 @@ static pare_status gpu_launch(gpu_context *context, const char *what, bool chain
             return status;
     }
     return gpu_check(cudaLaunchKernelEx(&config, kernel, P(arguments)...), what);
+}
+
+template <class... P, class... A>
+static pare_status gpu_launch(gpu_context *context, const char *what, bool chain,
+                              void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
+                              A... arguments)
+{
+    return gpu_launch_cluster(context, what, chain, 1, kernel, grid, block, shared, arguments...);
 }
 
 /* The next kernel of the chain may be started. */
@@ -75,6 +92,25 @@ __device__ inline float gpu_block_sum(float v, float *scratch)
     return v;
 }
 
+/* The largest of all threads' values that are not negative, as gpu_block_sum(). */
+__device__ inline float gpu_block_most(float v, float *scratch)
+{
+    int warps = (int)blockDim.x / GPU_WARP, lane = threadIdx.x % GPU_WARP;
+    for (int round = 0; round < 2; round++) {
+#pragma unroll
+        for (int i = 16; i; i >>= 1)
+            v = fmaxf(v, __shfl_xor_sync(GPU_ALL, v, i));
+        if (round == 0) {
+            if (lane == 0)
+                scratch[threadIdx.x / GPU_WARP] = v;
+            __syncthreads();
+            v = lane < warps ? scratch[lane] : 0;
+        }
+    }
+    __syncthreads();
+    return v;
+}
+
 #if __CUDA_ARCH__ >= 800
 __device__ inline uint32_t gpu_shared_address(const void *p)
 {
@@ -105,6 +141,37 @@ __device__ inline void gpu_touch(const void *p)
     extern __shared__ __align__(alignment)                                                         \
     type name[]
 #endif
+
+/* ---- blocks of a cluster (sm_90 and later; elsewhere there are none) ---- */
+
+/* A barrier in two halves; what was written before the first is seen behind the second. */
+__device__ inline void gpu_cluster_arrive()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+#endif
+}
+
+__device__ inline void gpu_cluster_wait()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+
+/* Into the shared memory of another block, where this block has `to`. */
+__device__ inline void gpu_cluster_put(float *to, int rank, float v)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("{.reg .b32 there;\n"
+                 "mapa.shared::cluster.u32 there, %0, %1;\n"
+                 "st.shared::cluster.f32 [there], %2;}" ::"r"(gpu_shared_address(to)),
+                 "r"(rank), "f"(v)
+                 : "memory");
+#else
+    *to = v;
+#endif
+}
 
 #if __CUDA_ARCH__ >= 900
 /* Into the L2 cache; 16-byte aligned, a multiple of 16 bytes. */
@@ -140,6 +207,27 @@ template <int PENDING> __device__ inline void gpu_copy_wait()
 {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+#endif
+}
+
+/* Powers of 2, and quotients, in one or two instructions: off by 2 in the last place. */
+__device__ inline float gpu_exp2(float x)
+{
+#ifdef GPU_EMULATE
+    return exp2f(x);
+#else
+    float r;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+#endif
+}
+
+__device__ inline float gpu_quotient(float a, float b)
+{
+#ifdef GPU_EMULATE
+    return a / b;
+#else
+    return __fdividef(a, b);
 #endif
 }
 

@@ -105,14 +105,31 @@ typedef struct gpu_best {
     int32_t id;
 } gpu_best;
 
+/* The rules of kernels/int8.h. */
+typedef enum gpu_round_kind {
+    GPU_ROUND_NONE,
+    GPU_ROUND_TOKEN_127,
+    GPU_ROUND_TOKEN_128,
+    GPU_ROUND_TENSOR,
+    GPU_ROUND_OUTLIERS, /* LLM, beside columns in which some token reaches the threshold */
+} gpu_round_kind;
+
+typedef struct gpu_round_rule {
+    gpu_round_kind kind;
+    float threshold;
+} gpu_round_rule;
+
 /* v = W norm(x) + bias. */
 typedef struct gpu_matvec_args {
     gpu_weights weights;
     const float *bias;
     const float *x;
     gpu_norm norm;
-    const float *norm_weight, *norm_bias; /* padded like x */
+    const float *norm_weight, *norm_bias; /* padded like x; without a norm: factors of x, or NULL */
     float epsilon;
+    gpu_round_rule rounding; /* of the input then, not where `fast` */
+    /* Not NULL: the number of outlier columns is added to it. */
+    int64_t *outliers;
     float *y;
     gpu_epilogue epilogue;
     gpu_activation activation;
@@ -166,19 +183,6 @@ pare_status gpu_choose(gpu_context *context, const gpu_best *best, int count, gp
 pare_status gpu_set_control(gpu_context *context, gpu_control *control, gpu_control value);
 
 /* ---- inputs that are rounded first ---- */
-
-/* The rules of kernels/int8.h. */
-typedef enum gpu_round_kind {
-    GPU_ROUND_TOKEN_127,
-    GPU_ROUND_TOKEN_128,
-    GPU_ROUND_TENSOR,
-    GPU_ROUND_OUTLIERS, /* LLM, beside columns in which some token reaches the threshold */
-} gpu_round_kind;
-
-typedef struct gpu_round_rule {
-    gpu_round_kind kind;
-    float threshold;
-} gpu_round_rule;
 
 typedef struct gpu_range {
     float x, y; /* least, most */

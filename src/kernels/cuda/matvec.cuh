@@ -178,7 +178,7 @@ __device__ inline float matvec_sum(const matvec_plan &plan, const float *sums, i
 
 template <class L>
 __device__ inline void matvec_finish(const gpu_matvec_args &a, const matvec_plan &plan,
-                                     const matvec_block &block, const float *sums,
+                                     const matvec_block &block, const float *sums, float factor,
                                      matvec_extra extra, gpu_best &best)
 {
     bool gated = a.epilogue == GPU_GATED; /* the gate; up is the next row */
@@ -187,13 +187,13 @@ __device__ inline void matvec_finish(const gpu_matvec_args &a, const matvec_plan
         int row = block.first + i;
         if (gated || i >= (int)blockDim.x)
             extra = matvec_fetch_extra(a, row);
-        float v = matvec_sum<L>(plan, sums, i) + extra.bias;
+        float v = factor * matvec_sum<L>(plan, sums, i) + extra.bias;
         if (v > best.value)
             best = {v, row};
         if (gated || a.epilogue == GPU_ACTIVATE)
             v = gpu_activate(v, a.activation);
         if (gated)
-            extra.old = matvec_sum<L>(plan, sums, i + 1) + (a.bias ? a.bias[row + 1] : 0);
+            extra.old = factor * matvec_sum<L>(plan, sums, i + 1) + (a.bias ? a.bias[row + 1] : 0);
         if (a.epilogue == GPU_ADD)
             v += extra.old;
         else if (gated || a.epilogue == GPU_MULTIPLY)
@@ -297,16 +297,24 @@ __global__ void __launch_bounds__(MATVEC_THREADS, 2)
     matvec_extra extra = {0, 0};
     if ((int)threadIdx.x < block.rows)
         extra = matvec_fetch_extra(a, block.first + (int)threadIdx.x);
+    bool rounds = !layout::QUANTIZED && a.rounding.kind != GPU_ROUND_NONE;
+    bool scales_sums = a.norm == GPU_NORM_RMS && !rounds && !a.norm_bias;
     if (a.norm == GPU_NORM_NONE)
-        matvec_load_plain<layout>(in, a.x, columns);
+        matvec_load_plain<layout>(in, a);
+    else if (scales_sums)
+        matvec_load_rms<layout>(in, a, norm, scratch);
     else
         matvec_load_normed<layout>(in, a, norm, scratch);
+    if constexpr (!layout::QUANTIZED)
+        if (rounds)
+            matvec_round<layout>(in, a, scratch);
     __syncthreads();
 
     gpu_best best = {-INFINITY, INT32_MAX};
     matvec_items<D>(a, plan, block, walk, mine, ahead, in, table, sums);
+    float factor = scales_sums ? matvec_rms_factor(a, scratch) : 1;
     __syncthreads();
-    matvec_finish<layout>(a, plan, block, sums, extra, best);
+    matvec_finish<layout>(a, plan, block, sums, factor, extra, best);
     if (a.best)
         matvec_put_best(&a.best[blockIdx.x], best, bests);
 }

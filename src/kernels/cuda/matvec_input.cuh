@@ -3,7 +3,7 @@
 #ifndef PARE_KERNELS_CUDA_MATVEC_INPUT_CUH
 #define PARE_KERNELS_CUDA_MATVEC_INPUT_CUH
 
-#include "kernels/cuda/common.cuh"
+#include "kernels/cuda/round.cuh"
 #include "kernels/cuda/values.cuh"
 
 enum {
@@ -86,6 +86,66 @@ __device__ inline float matvec_divide(float a, float b)
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(b));
     float q = __fmul_rn(a, r);
     return __fmaf_rn(__fmaf_rn(-q, b, a), r, q);
+    /* ---- rounded inputs ---- */
+
+    /* Eight values as matvec_put() left them. */
+    template <class L>
+    __device__ inline void matvec_get_put(const matvec_input &in, int piece, float v[8])
+    {
+        int k = 8 * piece, block = GPU_WARP * L::LANE, lane = k % block / L::LANE,
+            j = k % L::LANE / 4;
+        const float4 *from = (const float4 *)(in.x + k / block * block) + j * GPU_WARP + lane;
+        float4 a = from[0], b = from[GPU_WARP];
+        v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
+        v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+    }
+
+    /* What lies in shared memory becomes the values of its codes; a thread takes the pieces that it
+     * put. */
+    template <class L>
+    __device__ inline void matvec_round(const matvec_input &in, const gpu_matvec_args &a,
+                                        float *scratch)
+    {
+        int pieces = ((int)a.weights.columns + 31) / 32 * 4, threads = (int)blockDim.x;
+        bool apart = a.rounding.kind == GPU_ROUND_OUTLIERS;
+        float v[8], least = 0, most = 0, largest = 0, found = 0; /* largest: of those not apart */
+#pragma unroll 1
+        for (int i = (int)threadIdx.x; i < pieces; i += threads) {
+            matvec_get_put<L>(in, i, v);
+            for (int j = 0; j < 8; j++) {
+                float x = round_seen(a.rounding, v[j]);
+                bool out = apart && round_apart(a.rounding, x);
+                found += out;
+                largest = out ? largest : fmaxf(largest, fabsf(x));
+                least = fminf(least, x);
+                most = fmaxf(most, x);
+            }
+        }
+        __syncthreads(); /* scratch is free */
+        round_scale s;
+        if (a.rounding.kind == GPU_ROUND_TENSOR) {
+            least = -gpu_block_most(-least, scratch);
+            s = round_tensor_scale(least, gpu_block_most(most, scratch));
+        } else {
+            s = round_token_scale(a.rounding, gpu_block_most(largest, scratch));
+        }
+        if (apart && a.outliers && blockIdx.x == 0) {
+            found = gpu_block_sum(found, scratch); /* exact */
+            if (threadIdx.x == 0 && found > 0)
+                atomicAdd((unsigned long long *)a.outliers, (unsigned long long)found);
+        }
+#pragma unroll 1
+        for (int i = (int)threadIdx.x; (i & ~31) < pieces; i += threads) {
+            matvec_get_put<L>(in, i, v);
+            for (int j = 0; j < 8; j++) {
+                float x = round_seen(a.rounding, v[j]);
+                if (!apart || !round_apart(a.rounding, x))
+                v[j] = round_value(a.rounding, s, v[j]);
+            }
+            matvec_put<L>(in, i, v);
+        }
+    }
+
 #endif
 }
 
@@ -143,14 +203,21 @@ __device__ inline void matvec_get(const float *x, int k, int columns, float v[8]
 /* One body for all pieces, the next one's values on their way: code that runs once is not in the
  * instruction cache. */
 template <class L>
-__device__ inline void matvec_load_plain(const matvec_input &in, const float *x, int columns)
+__device__ inline void matvec_load_plain(const matvec_input &in, const gpu_matvec_args &a)
 {
-    int pieces = (columns + 31) / 32 * 4, threads = (int)blockDim.x, piece = (int)threadIdx.x;
+    int columns = (int)a.weights.columns, pieces = (columns + 31) / 32 * 4;
+    int threads = (int)blockDim.x, piece = (int)threadIdx.x;
     float v[8], next[8];
-    matvec_get(x, 8 * piece, columns, v);
+    matvec_get(a.x, 8 * piece, columns, v);
 #pragma unroll 1
     for (; (piece & ~31) < pieces; piece += threads) { /* a warp's pieces: all or whole groups */
-        matvec_get(x, 8 * (piece + threads), columns, next);
+        matvec_get(a.x, 8 * (piece + threads), columns, next);
+        if (a.norm_weight) {
+            float factors[8];
+            matvec_get(a.norm_weight, 8 * piece, columns, factors);
+            for (int j = 0; j < 8; j++)
+                v[j] *= factors[j];
+        }
         matvec_put<L>(in, piece, v);
         for (int j = 0; j < 8; j++)
             v[j] = next[j];
@@ -177,7 +244,45 @@ __device__ inline void matvec_prefetch_norm(const gpu_matvec_args &a, matvec_nor
         gpu_prefetch(a.norm_weight + k);
 }
 
-/* A thread's first piece stays in registers; others, of more than 4096 columns, are read again. */
+/* Of the RMS norm a row's factor multiplies the sums at the end: nothing waits for it. What it
+ * follows from, a sum of each warp, goes to squares[]. */
+template <class L>
+__device__ inline void matvec_load_rms(const matvec_input &in, const gpu_matvec_args &a,
+                                       const matvec_norm &first, float *squares)
+{
+    int columns = (int)a.weights.columns, pieces = (columns + 31) / 32 * 4;
+    int threads = (int)blockDim.x, piece = (int)threadIdx.x;
+    float v[8], sum = 0;
+    matvec_norm n = first;
+    matvec_get(a.x, 8 * piece, columns, v);
+#pragma unroll 1
+    for (int i = piece; (i & ~31) < pieces; i += threads) {
+        if (i != piece) {
+            matvec_get(a.x, 8 * i, columns, v);
+            matvec_get(a.norm_weight, 8 * i, columns, n.weight);
+        }
+        for (int j = 0; j < 8; j++) {
+            sum += v[j] * v[j];
+            v[j] *= n.weight[j];
+        }
+        matvec_put<L>(in, i, v);
+    }
+    sum = gpu_warp_sum(sum);
+    if (threadIdx.x % GPU_WARP == 0)
+        squares[threadIdx.x / GPU_WARP] = sum;
+}
+
+__device__ inline float matvec_rms_factor(const gpu_matvec_args &a, const float *squares)
+{
+    float sum = 0;
+#pragma unroll 4
+    for (int w = 0; w < (int)blockDim.x / GPU_WARP; w++)
+        sum += squares[w];
+    return 1 / sqrtf(sum / (float)a.weights.columns + a.epsilon);
+}
+
+/* Any norm. A thread's first piece stays in registers; others, of more than 4096
+ * columns, are read again. */
 template <class L>
 __device__ inline void matvec_load_normed(const matvec_input &in, const gpu_matvec_args &a,
                                           const matvec_norm &first, float *scratch)
@@ -225,6 +330,65 @@ __device__ inline void matvec_load_normed(const matvec_input &in, const gpu_matv
             kept[j] = d * factor * n.weight[j] + n.bias[j];
         }
         matvec_put<L>(in, i, kept);
+    }
+}
+
+/* ---- rounded inputs ---- */
+
+/* Eight values as matvec_put() left them. */
+template <class L>
+__device__ inline void matvec_get_put(const matvec_input &in, int piece, float v[8])
+{
+    int k = 8 * piece, block = GPU_WARP * L::LANE, lane = k % block / L::LANE, j = k % L::LANE / 4;
+    const float4 *from = (const float4 *)(in.x + k / block * block) + j * GPU_WARP + lane;
+    float4 a = from[0], b = from[GPU_WARP];
+    v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
+    v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+}
+
+/* What lies in shared memory becomes the values of its codes; a thread takes the pieces that it
+ * put. */
+template <class L>
+__device__ inline void matvec_round(const matvec_input &in, const gpu_matvec_args &a,
+                                    float *scratch)
+{
+    int pieces = ((int)a.weights.columns + 31) / 32 * 4, threads = (int)blockDim.x;
+    bool apart = a.rounding.kind == GPU_ROUND_OUTLIERS;
+    float v[8], least = 0, most = 0, largest = 0, found = 0; /* largest: of those not apart */
+#pragma unroll 1
+    for (int i = (int)threadIdx.x; i < pieces; i += threads) {
+        matvec_get_put<L>(in, i, v);
+        for (int j = 0; j < 8; j++) {
+            float x = round_seen(a.rounding, v[j]);
+            bool out = apart && round_apart(a.rounding, x);
+            found += out;
+            largest = out ? largest : fmaxf(largest, fabsf(x));
+            least = fminf(least, x);
+            most = fmaxf(most, x);
+        }
+    }
+    __syncthreads(); /* scratch is free */
+    round_scale s;
+    if (a.rounding.kind == GPU_ROUND_TENSOR) {
+        least = -gpu_block_most(-least, scratch);
+        s = round_tensor_scale(least, gpu_block_most(most, scratch));
+    } else {
+        s = round_token_scale(a.rounding, gpu_block_most(largest, scratch));
+    }
+    if (apart && a.outliers && blockIdx.x == 0) {
+        found = gpu_block_sum(found, scratch); /* exact */
+        if (threadIdx.x == 0 && found > 0)
+            atomicAdd((unsigned long long *)a.outliers, (unsigned long long)found);
+    }
+#pragma unroll 1
+    for (int i = (int)threadIdx.x; (i & ~31) < pieces; i += threads) {
+        matvec_get_put<L>(in, i, v);
+        for (int j = 0; j < 8; j++) {
+            float x = round_seen(a.rounding, v[j]);
+            if (!apart || !round_apart(a.rounding, x))
+                v[j] = round_value(a.rounding, s, v[j]);
+        }
+        matvec_put<L>(in, i, v);
     }
 }
 

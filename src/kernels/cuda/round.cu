@@ -1,7 +1,7 @@
 /* Inputs rounded as other libraries do it (kernels/int8.h has the rules): rows of FP32 become the
  * values of their codes, in place. */
-#include "kernels/cuda/common.cuh"
 #include "kernels/cuda/formats.cuh"
+#include "kernels/cuda/round.cuh"
 
 enum { ROUND_THREADS = 256 };
 
@@ -16,21 +16,14 @@ struct round_args {
 
 /* ---- statistics over all tokens ---- */
 
-/* To the nearest value of FP16; its largest where x is beyond. */
-__device__ inline float round_half(float x)
-{
-    return __half2float(__float2half_rn(fminf(fmaxf(x, -65504.0f), 65504.0f)));
-}
-
-/* LLM.int8(), a thread a column: of the inputs in FP16. */
+/* LLM.int8(), a thread a column. */
 __global__ void outliers_kernel(const round_args a)
 {
     __shared__ float scratch[GPU_WARP];
     int c = (int)(blockIdx.x * ROUND_THREADS + threadIdx.x);
     bool found = false;
     for (int64_t t = 0; t < a.tokens && c < a.columns; t++) {
-        float v = round_half(a.x[t * a.stride + c]);
-        found |= a.rule.threshold > 0 && fabsf(v) >= a.rule.threshold;
+        found |= round_apart(a.rule, round_seen(a.rule, a.x[t * a.stride + c]));
     }
     if (c < a.columns)
         a.scratch.outlier[c] = found;
@@ -69,31 +62,6 @@ __global__ void range_kernel(const round_args a)
 
 /* ---- rounding ---- */
 
-struct round_scale {
-    float scale;
-    int zero;
-    float inverse; /* LLM.int8(): of a step */
-};
-
-__device__ inline float round_block_most(float v, float *scratch)
-{
-    for (int i = 16; i; i >>= 1)
-        v = fmaxf(v, __shfl_xor_sync(GPU_ALL, v, i));
-    if (threadIdx.x % GPU_WARP == 0)
-        scratch[threadIdx.x / GPU_WARP] = v;
-    __syncthreads();
-    v = scratch[0];
-    for (int w = 1; w < ROUND_THREADS / GPU_WARP; w++)
-        v = fmaxf(v, scratch[w]);
-    __syncthreads();
-    return v;
-}
-
-__device__ inline float round_usable(float scale)
-{
-    return scale >= 0x1p-120f && scale <= 0x1p120f ? scale : 0;
-}
-
 /* One for all tokens. */
 __device__ inline round_scale tensor_scale(const round_args &a, float *scratch)
 {
@@ -102,30 +70,22 @@ __device__ inline round_scale tensor_scale(const round_args &a, float *scratch)
         least = fmaxf(least, -a.scratch.ranges[t].x);
         most = fmaxf(most, a.scratch.ranges[t].y);
     }
-    least = -round_block_most(least, scratch);
-    most = round_block_most(most, scratch);
-    round_scale s = {round_usable(__fdiv_rn(most - least, 255)), 0, 0};
-    float zero = s.scale > 0 ? rintf(__fdiv_rn(-least, s.scale)) : 0;
-    s.zero = (int)fminf(zero, 255.0f) - 128;
-    return s;
+    least = -gpu_block_most(least, scratch);
+    most = gpu_block_most(most, scratch);
+    return round_tensor_scale(least, most);
 }
 
 /* The token's own: its largest magnitude below the threshold. */
 __device__ inline round_scale token_scale(const round_args &a, const float *x, float *scratch)
 {
-    const bool apart = a.rule.kind == GPU_ROUND_OUTLIERS;
     float most = 0;
     for (int c = threadIdx.x; c < a.columns; c += ROUND_THREADS) {
-        float v = fabsf(apart ? round_half(x[c]) : x[c]);
-        if (!(a.rule.threshold > 0) || v < a.rule.threshold)
+        float v = fabsf(round_seen(a.rule, x[c]));
+        if (!round_apart(a.rule, v))
             most = fmaxf(most, v);
     }
-    most = round_block_most(most, scratch);
-    if (apart)
-        return {round_usable(__fmul_rn(most, 127 * 6.200124e-05f)), 0,
-                __fmul_rn(__fdiv_rn(1, most), 127)};
-    return {round_usable(__fdiv_rn(most, a.rule.kind == GPU_ROUND_TOKEN_128 ? 127.5f : 127.0f)), 0,
-            0};
+    most = gpu_block_most(most, scratch);
+    return round_token_scale(a.rule, most);
 }
 
 /* A block a token. */
@@ -138,10 +98,7 @@ __global__ void round_kernel(const round_args a)
     for (int c = threadIdx.x; c < a.columns; c += ROUND_THREADS) {
         if (apart && a.scratch.outlier[c])
             continue;
-        float steps = apart ? __fmul_rn(round_half(x[c]), s.inverse) : __fdiv_rn(x[c], s.scale);
-        float code = s.scale > 0 ? rintf(steps) + (float)s.zero : (float)s.zero;
-        code = fminf(fmaxf(code, -128.0f), 127.0f);
-        x[c] = s.scale * (code - (float)s.zero);
+        x[c] = round_value(a.rule, s, x[c]);
     }
 }
 

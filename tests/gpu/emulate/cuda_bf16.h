@@ -12,4 +12,9 @@ static inline __nv_bfloat162 __floats2bfloat162_rn(float a, float b)
     return {pare_f32_to_bf16(a), pare_f32_to_bf16(b)};
 }
 
+static inline __nv_bfloat162 __hsub2(__nv_bfloat162 a, __nv_bfloat162 b)
+{
+    return {pare_f32_to_bf16(pare_bf16_to_f32(a.x) - pare_bf16_to_f32(b.x)),
+            pare_f32_to_bf16(pare_bf16_to_f32(a.y) - pare_bf16_to_f32(b.y))};
+}
 #endif

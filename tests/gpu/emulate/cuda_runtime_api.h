@@ -121,7 +121,15 @@ template <class T> T emulated_shuffle_as(T v, int from)
 #define emulated_lane ((int)(threadIdx.x % 32))
 #define __shfl_sync(mask, v, i) emulated_shuffle_as(v, (i) & 31)
 #define __shfl_xor_sync(mask, v, i) emulated_shuffle_as(v, emulated_lane ^ (i))
+#define __shfl_sync(mask, v, i) emulated_shuffle_as(v, i)
+#define __any_sync(mask, v) emulated_any(v)
 #define __shfl_down_sync(mask, v, i) emulated_shuffle_as(v, (emulated_lane + (i)) & 31)
+static inline bool emulated_any(bool v)
+{
+    for (int i = 16; i; i >>= 1)
+        v |= __shfl_xor_sync(0, v, i);
+    return v;
+}
 static inline int atomicAdd(int *p, int v)
 {
     int old = *p;
@@ -223,12 +231,14 @@ using std::min;
 
 enum {
     cudaLaunchAttributeProgrammaticStreamSerialization,
+    cudaLaunchAttributeClusterDimension,
     cudaFuncAttributeMaxDynamicSharedMemorySize
 };
 struct cudaLaunchAttribute {
     int id;
     struct {
         int programmaticStreamSerializationAllowed;
+        dim3 clusterDim;
     } val;
 };
 struct cudaLaunchConfig_t {

@@ -1,0 +1,771 @@
+/* Attention of one token on the tensor cores (mma.sync, sm_80 and later), for caches of 16 bits or
+ * fewer.
+ *
+ * A warp takes 16 positions at a time. Scores are Q K^T with the query heads as rows: up to four
+ * heads, each as two FP16 numbers whose sum it is, so that nothing is lost. Outputs are V^T P^T
+ * with the heads as columns, again as two numbers. What a lane reads are whole pieces of rows; the
+ * order of positions and elements inside an instruction is chosen so that they already lie where
+ * the instruction wants them, and scores come out where the next one takes them.
+ *
+ * All positions but the newest are there before the kernel in front ends: their first pieces are
+ * read before it is waited for. The newest is part of its own. Parts are added up in one block of
+ * their cluster (sm_90), which the others write to; where parts are too many, or without clusters,
+ * by the block that ends last. */
+#include "kernels/cuda/attend_one.cuh"
+#include "kernels/cuda/matrix.cuh"
+#include "kernels/cuda/numbers.cuh"
+
+enum {
+    MATRIX_TILE = 16, /* positions of a warp at a time */
+    MATRIX_HEADS = 4, /* query heads of a block, at most */
+    MATRIX_CLUSTER = 8,
+    MATRIX_AHEAD = 256, /* positions of a part that are called into the L2 cache early */
+    MATRIX_PITCH = GPU_HEAD_DIM_MAX + 4, /* of a query in shared memory: other banks each */
+};
+
+struct matrix_args {
+    one_args one;
+    int group;    /* query heads that share a KV head */
+    bool cluster; /* grid.y blocks are one */
+};
+
+/* ---- what a lane holds of the cache ----
+ *
+ * eight: elements d .. d + 7 of a key. some: SOME elements of a value. SCALED: codes, and a scale
+ * for each 32 elements. */
+
+struct matrix_f16 {
+    static constexpr bool SCALED = false, BF16 = false;
+    static constexpr int SOME = 8;
+    using eight = uint4;
+    using some = uint4;
+
+    __device__ static eight load_key(const char *row, int d)
+    {
+        return *(const uint4 *)(row + 2 * d);
+    }
+    __device__ static some load_value(const char *row, int d)
+    {
+        return *(const uint4 *)(row + 2 * d);
+    }
+    /* Pairs of FP16 numbers. */
+    __device__ static void key_pairs(const eight &k, uint32_t w[4])
+    {
+        w[0] = k.x, w[1] = k.y, w[2] = k.z, w[3] = k.w;
+    }
+    /* Elements 2i and 2i + 1 of four positions as the instruction's rows. */
+    __device__ static void value_rows(int i, const some v[4], uint32_t a[4])
+    {
+        uint32_t w[4];
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            w[j] = i == 0 ? v[j].x : i == 1 ? v[j].y : i == 2 ? v[j].z : v[j].w;
+        a[0] = __byte_perm(w[0], w[1], 0x5410);
+        a[1] = __byte_perm(w[0], w[1], 0x7632);
+        a[2] = __byte_perm(w[2], w[3], 0x5410);
+        a[3] = __byte_perm(w[2], w[3], 0x7632);
+    }
+};
+
+__device__ inline uint32_t matrix_less(uint32_t a, uint32_t b)
+{
+    __half2 r = __hsub2(*(__half2 *)&a, *(__half2 *)&b);
+    return *(uint32_t *)&r;
+}
+
+__device__ inline uint32_t matrix_less_bf16(uint32_t a, uint32_t b)
+{
+    __nv_bfloat162 r = __hsub2(*(__nv_bfloat162 *)&a, *(__nv_bfloat162 *)&b);
+    return *(uint32_t *)&r;
+}
+
+/* Keys as FP16: 1024 + byte has the byte in its lowest bits. Values as BF16, which has room for
+ * probabilities times any scale: 128 + 7 bits. */
+struct matrix_q8 {
+    static constexpr bool SCALED = true, BF16 = true;
+    static constexpr int SOME = 4, SCALES_AT = 1; /* bytes of a row: dim / SCALES_AT */
+    using eight = uint2;
+    using some = uint32_t;
+
+    __device__ static eight load_key(const char *row, int d)
+    {
+        return *(const uint2 *)(row + d);
+    }
+    __device__ static some load_value(const char *row, int d)
+    {
+        return *(const uint32_t *)(row + d);
+    }
+    __device__ static void key_pairs(const eight &k, uint32_t w[4])
+    {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            uint32_t word = (i < 2 ? k.x : k.y) ^ 0x80808080;
+            w[i] = matrix_less(__byte_perm(word, 0x64646464, i % 2 ? 0x4342 : 0x4140), 0x64806480);
+        }
+    }
+    __device__ static void value_rows(int i, const some v[4], uint32_t a[4])
+    {
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            int byte = 2 * i + j % 2;
+            uint32_t both = __byte_perm(v[j / 2 * 2], v[j / 2 * 2 + 1], byte | (byte + 4) << 8);
+            a[j] = matrix_less_bf16((both & 0x007f007f) | 0x43004300,
+                                    (both & 0x00800080) | 0x43004300);
+        }
+    }
+};
+
+struct matrix_q4 {
+    static constexpr bool SCALED = true, BF16 = true;
+    static constexpr int SOME = 4, SCALES_AT = 2;
+    using eight = uint32_t;
+    using some = uint32_t;
+
+    __device__ static eight load_key(const char *row, int d)
+    {
+        return *(const uint32_t *)(row + d / 2);
+    }
+    __device__ static some load_value(const char *row, int d)
+    {
+        return *(const uint32_t *)(row + d / 8 * 4) >> (d & 4) & 0x0f0f0f0f;
+    }
+    __device__ static void key_pairs(const eight &k, uint32_t w[4])
+    {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            uint32_t word = (i < 2 ? k : k >> 4) & 0x0f0f0f0f;
+            w[i] = matrix_less(__byte_perm(word, 0x64646464, i % 2 ? 0x4342 : 0x4140), 0x64086408);
+        }
+    }
+    __device__ static void value_rows(int i, const some v[4], uint32_t a[4])
+    {
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            int byte = 2 * i + j % 2;
+            uint32_t both = __byte_perm(v[j / 2 * 2], v[j / 2 * 2 + 1], byte | (byte + 4) << 8);
+            a[j] = matrix_less_bf16(__byte_perm(both, 0x43434343, 0x4240), 0x43084308);
+        }
+    }
+};
+
+/* Of 16 positions: lane (g, t), g = lane / 4, has of the keys 4 (g / 2) + g % 2 and that + 2 the
+ * elements 8t .. 8t + 7 of each 32; of the values of positions 4t .. 4t + 3 the elements SOME g ..
+ * of each 8 SOME. NB: 32s of elements, at most. */
+template <class T, int NB> struct matrix_tile {
+    static constexpr int UNITS = 4 * NB / T::SOME, PAIRS = T::SCALED ? NB / 2 : 1;
+    typename T::eight keys[2][NB];
+    typename T::some values[UNITS][4];
+    uint32_t key_scales[4][PAIRS], value_scales[4][PAIRS]; /* of positions 4t .. 4t + 3 */
+};
+
+struct matrix_lane {
+    int g, t;
+};
+
+__device__ inline matrix_lane matrix_lane_of()
+{
+    int lane = threadIdx.x % GPU_WARP;
+    return {lane / 4, lane % 4};
+}
+
+/* A row of the cache, from where a KV head's rows start. */
+__device__ inline const char *matrix_row(const gpu_heads &h, const char *rows, int position)
+{
+    return rows + (uint64_t)(uint32_t)position * (uint32_t)h.row_bytes;
+}
+
+/* The scales of four positions. */
+template <class T, int PAIRS>
+__device__ inline void matrix_load_scales(const gpu_heads &h, const char *rows, int first, int end,
+                                          uint32_t scales[4][PAIRS])
+{
+    if constexpr (T::SCALED) {
+        int position = first + 4 * matrix_lane_of().t;
+        const char *row = matrix_row(h, rows, position) + h.cache_dim / T::SCALES_AT;
+#pragma unroll
+        for (int j = 0; j < 4; j++, row += h.row_bytes)
+#pragma unroll
+            for (int i = 0; i < PAIRS; i++)
+                scales[j][i] =
+                    position + j < end && 64 * i < h.cache_dim ? ((const uint32_t *)row)[i] : 0;
+    }
+}
+
+/* Positions first .. that are before end; what is missing is zero. */
+template <class T, int NB>
+__device__ inline void matrix_load_keys(const gpu_heads &h, const char *rows, int first, int end,
+                                        matrix_tile<T, NB> &tile)
+{
+    matrix_lane lane = matrix_lane_of();
+    int position = first + 4 * (lane.g / 2) + lane.g % 2;
+    const char *row = matrix_row(h, rows, position);
+#pragma unroll
+    for (int j = 0; j < 2; j++, row += 2 * h.row_bytes)
+#pragma unroll
+        for (int b = 0; b < NB; b++) {
+            int d = 32 * b + 8 * lane.t;
+            tile.keys[j][b] = {};
+            if (position + 2 * j < end && d < h.cache_dim)
+                tile.keys[j][b] = T::load_key(row, d);
+        }
+    matrix_load_scales<T>(h, rows, first, end, tile.key_scales);
+}
+
+template <class T, int NB>
+__device__ inline void matrix_load_values(const gpu_heads &h, const char *rows, int first, int end,
+                                          matrix_tile<T, NB> &tile)
+{
+    matrix_lane lane = matrix_lane_of();
+    int position = first + 4 * lane.t;
+    const char *row = matrix_row(h, rows, position);
+#pragma unroll
+    for (int j = 0; j < 4; j++, row += h.row_bytes)
+#pragma unroll
+        for (int u = 0; u < matrix_tile<T, NB>::UNITS; u++) {
+            int d = T::SOME * (8 * u + lane.g);
+            tile.values[u][j] = {};
+            if (position + j < end && d < h.cache_dim)
+                tile.values[u][j] = T::load_value(row, d);
+        }
+    matrix_load_scales<T>(h, rows, first, end, tile.value_scales);
+}
+
+__device__ inline float matrix_scale(uint32_t pair, int high)
+{
+    return __half2float(__ushort_as_half((uint16_t)(high ? pair >> 16 : pair)));
+}
+
+/* ---- the running softmax of a warp ---- */
+
+template <class T, int NB> struct matrix_state {
+    float m, l; /* of head g % 4; l: of this lane's positions */
+    float o[matrix_tile<T, NB>::UNITS][T::SOME / 2][4];
+};
+
+/* Scores of head g % 4 with positions 4t .. 4t + 3. q: [NB][2][4], of which the first two and the
+ * last two are the parts of a number that are high and low. */
+template <class T, int NB>
+__device__ inline void matrix_scores(const matrix_tile<T, NB> &tile, const uint32_t q[NB][2][4],
+                                     float s[4])
+{
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+        float c[4] = {};
+        s[2 * j] = s[2 * j + 1] = 0;
+#pragma unroll
+        for (int b = 0; b < NB; b++) {
+            uint32_t k[4];
+            T::key_pairs(tile.keys[j][b], k);
+            gpu_mma<false>(c, q[b][0], k[0], k[1]);
+            gpu_mma<false>(c, q[b][1], k[2], k[3]);
+            if (T::SCALED) {
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    s[2 * j + e] +=
+                        matrix_scale(tile.key_scales[2 * j + e][b / 2], b % 2) * (c[e] + c[2 + e]);
+                    c[e] = c[2 + e] = 0;
+                }
+            }
+        }
+        if (!T::SCALED) {
+            s[2 * j] = c[0] + c[2];
+            s[2 * j + 1] = c[1] + c[3];
+        }
+    }
+}
+
+/* Probabilities as the instruction's columns: high parts in lanes g < 4, what they leave in others.
+ */
+template <bool BF16>
+__device__ inline void matrix_columns(const float p[4], bool low, uint32_t b[2])
+{
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        float x = p[2 * i], y = p[2 * i + 1];
+        uint32_t high = BF16 ? gpu_pair_bf16(x, y) : gpu_pair_f16(x, y);
+        float2 kept;
+        if (BF16)
+            kept = make_float2(__uint_as_float(high << 16), __uint_as_float(high & 0xffff0000));
+        else
+            kept = __half22float2(*(__half2 *)&high);
+        uint32_t rest =
+            BF16 ? gpu_pair_bf16(x - kept.x, y - kept.y) : gpu_pair_f16(x - kept.x, y - kept.y);
+        b[i] = low ? rest : high;
+    }
+}
+
+/* The maximum follows only when it grows by more than this: powers of 2 stay in range, and sums
+ * need no new scale most of the time. */
+constexpr float MATRIX_SLACK = 8;
+
+template <class T, int NB>
+__device__ inline void matrix_rescale(matrix_state<T, NB> &state, float most)
+{
+    bool grows = most > state.m + MATRIX_SLACK;
+    if (!__any_sync(GPU_ALL, grows))
+        return;
+    float factor = grows ? gpu_exp2(state.m - most) : 1;
+    if (grows)
+        state.m = most;
+    state.l *= factor;
+    int head = threadIdx.x % 2 * 8; /* a lane whose g is 2t, of 4 */
+    float even = __shfl_sync(GPU_ALL, factor, head), odd = __shfl_sync(GPU_ALL, factor, head + 4);
+#pragma unroll
+    for (int u = 0; u < matrix_tile<T, NB>::UNITS; u++)
+#pragma unroll
+        for (int i = 0; i < T::SOME / 2; i++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                state.o[u][i][e] *= e % 2 ? odd : even;
+}
+
+template <class T, int NB>
+__device__ inline void matrix_add_values(const matrix_tile<T, NB> &tile, const float p[4],
+                                         matrix_state<T, NB> &state)
+{
+    bool low = matrix_lane_of().g >= MATRIX_HEADS;
+    uint32_t columns[2];
+    if (!T::SCALED)
+        matrix_columns<T::BF16>(p, low, columns);
+#pragma unroll
+    for (int u = 0; u < matrix_tile<T, NB>::UNITS; u++) {
+        if (T::SCALED) {
+            float scaled[4];
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                scaled[j] = p[j] * matrix_scale(tile.value_scales[j][u / 2], u % 2);
+            matrix_columns<T::BF16>(scaled, low, columns);
+        }
+#pragma unroll
+        for (int i = 0; i < T::SOME / 2; i++) {
+            uint32_t rows[4];
+            T::value_rows(i, tile.values[u], rows);
+            gpu_mma<T::BF16>(state.o[u][i], rows, columns[0], columns[1]);
+        }
+    }
+}
+
+/* The scores of a tile become probabilities: positions that do not exist have none. */
+template <class T, int NB>
+__device__ inline void matrix_soften(int first, int end, float s[4], matrix_state<T, NB> &state)
+{
+    float most = -FLT_MAX;
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        if (first + 4 * matrix_lane_of().t + j >= end)
+            s[j] = -FLT_MAX;
+        most = fmaxf(most, s[j]);
+    }
+    most = fmaxf(most, __shfl_xor_sync(GPU_ALL, most, 1));
+    most = fmaxf(most, __shfl_xor_sync(GPU_ALL, most, 2));
+    matrix_rescale<T, NB>(state, most);
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        s[j] = gpu_exp2(s[j] - state.m);
+        state.l += s[j];
+    }
+}
+
+/* Head g's query as the instruction's rows. */
+template <int NB>
+__device__ inline void matrix_query(const float *query, int dim, uint32_t q[NB][2][4])
+{
+    int t = matrix_lane_of().t;
+#pragma unroll
+    for (int b = 0; b < NB; b++) {
+        float v[8] = {};
+        int d = 32 * b + 8 * t;
+        if (d < dim) {
+            float4 x = *(const float4 *)(query + d), y = *(const float4 *)(query + d + 4);
+            v[0] = x.x, v[1] = x.y, v[2] = x.z, v[3] = x.w;
+            v[4] = y.x, v[5] = y.y, v[6] = y.z, v[7] = y.w;
+        }
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            uint32_t high = gpu_pair_f16(v[2 * i], v[2 * i + 1]);
+            float2 kept = __half22float2(*(__half2 *)&high);
+            q[b][i / 2][i % 2 * 2] = high;
+            q[b][i / 2][i % 2 * 2 + 1] = gpu_pair_f16(v[2 * i] - kept.x, v[2 * i + 1] - kept.y);
+        }
+    }
+}
+
+/* ---- the block ---- */
+
+/* What the block has in shared memory. Softmaxes: of the warps, then that of the new position. */
+struct matrix_shared {
+    float q[MATRIX_HEADS][MATRIX_PITCH], fresh[2][GPU_HEAD_DIM_MAX];
+    alignas(
+        16) char rows[2][GPU_HEAD_DIM_MAX * 2]; /* the new key and value as the cache has them */
+    float maxima[MATRIX_HEADS][GPU_WARP], sums[MATRIX_HEADS][GPU_WARP];
+};
+
+/* The heads of this token: queries by a warp each; in the block of the newest position the new key
+ * and value, as the cache will have them. */
+template <class CACHE, int NB>
+__device__ inline void matrix_take_heads(const one_args &a, int kv, int first, int count,
+                                         const gpu_control &control, bool newest,
+                                         matrix_shared &shared)
+{
+    const gpu_heads &h = a.heads;
+    int warp = threadIdx.x / GPU_WARP, lane = threadIdx.x % GPU_WARP, dim = h.head_dim;
+    bool is_q = warp < MATRIX_HEADS, is_v = warp == MATRIX_HEADS + 1;
+    if (is_q ? warp >= count : !newest || warp > MATRIX_HEADS + 1)
+        return;
+    int head = is_q ? first + warp : h.heads + (is_v ? h.kv_heads : 0) + kv;
+    float *values = is_q ? shared.q[warp] : shared.fresh[is_v];
+    gpu_take_head<NB>(h, a.qkv + blockIdx.z * a.stride + head * dim, is_v,
+                      is_q ? h.q_norm : h.k_norm, control.position, values);
+    if (is_q) {
+#pragma unroll
+        for (int j = 0; j < NB; j++) {
+            int d = lane + GPU_WARP * j;
+            if (d < h.cache_dim)
+                values[d] =
+                    d < dim ? fminf(fmaxf(values[d] * one_query_scale(h), -65504.0f), 65504.0f) : 0;
+        }
+        return;
+    }
+    char *row = shared.rows[is_v];
+#pragma unroll 1
+    for (int i = lane; 4 * i < (int)h.row_bytes; i += GPU_WARP)
+        ((uint32_t *)row)[i] = 0; /* the padding */
+    __syncwarp();
+    CACHE::encode(row, dim, values);
+    __syncwarp();
+    if (8 * lane < h.cache_dim) {
+        float v[8];
+        CACHE::decode(CACHE::load(row, 8 * lane, h.cache_dim), v);
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            values[8 * lane + i] = v[i];
+    }
+}
+
+/* The new key's scores, behind those of the block's other softmaxes, and its place in the cache. */
+template <int NB>
+__device__ inline void matrix_add_newest(const gpu_heads &h, int kv, bool stores, int behind,
+                                         const gpu_control &control, matrix_shared &shared)
+{
+    int warp = threadIdx.x / GPU_WARP, lane = threadIdx.x % GPU_WARP;
+    if (warp < MATRIX_HEADS) {
+        float score = 0;
+#pragma unroll
+        for (int j = 0; j < NB; j++)
+            if (lane + GPU_WARP * j < h.head_dim)
+                score += shared.q[warp][lane + GPU_WARP * j] * shared.fresh[0][lane + GPU_WARP * j];
+        score = gpu_warp_sum(score);
+        if (lane == 0) {
+            shared.maxima[warp][behind] = score;
+            shared.sums[warp][behind] = 1;
+        }
+    } else if (stores && warp < MATRIX_HEADS + 2) {
+        bool is_v = warp == MATRIX_HEADS + 1;
+        size_t at =
+            (size_t)control.sequence * h.sequence_bytes + gpu_cache_row(h, kv, control.position);
+        uint2 *to = (uint2 *)((char *)(is_v ? h.values : h.keys) + at);
+#pragma unroll 1
+        for (int i = lane; 8 * i < (int)h.row_bytes; i += GPU_WARP)
+            to[i] = ((const uint2 *)shared.rows[is_v])[i];
+    }
+}
+
+/* A warp's softmax into shared memory: columns of low parts are added to those of high ones, and
+ * heads 2t and 2t + 1 are then in lanes t < 2. */
+template <class T, int NB>
+__device__ inline void matrix_put(const gpu_heads &h, int each, matrix_state<T, NB> &state,
+                                  float *outputs, matrix_shared &shared)
+{
+    matrix_lane lane = matrix_lane_of();
+    int warp = threadIdx.x / GPU_WARP;
+    state.l += __shfl_xor_sync(GPU_ALL, state.l, 1);
+    state.l += __shfl_xor_sync(GPU_ALL, state.l, 2);
+    if (lane.t == 0 && lane.g < each) {
+        shared.maxima[lane.g][warp] = state.m;
+        shared.sums[lane.g][warp] = state.l;
+    }
+    float *to = outputs + (warp * each + 2 * lane.t) * h.cache_dim + T::SOME * lane.g;
+#pragma unroll
+    for (int u = 0; u < matrix_tile<T, NB>::UNITS; u++)
+#pragma unroll
+        for (int i = 0; i < T::SOME / 2; i++) {
+            int d = 8 * T::SOME * u + 2 * i;
+            float o[4];
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                o[e] = state.o[u][i][e] + __shfl_xor_sync(GPU_ALL, state.o[u][i][e], 2);
+            if (lane.t < 2 && T::SOME * lane.g + d < h.cache_dim) {
+                if (2 * lane.t < each)
+                    *(float2 *)(to + d) = make_float2(o[0], o[2]);
+                if (2 * lane.t + 1 < each)
+                    *(float2 *)(to + h.cache_dim + d) = make_float2(o[1], o[3]);
+            }
+        }
+}
+
+/* Softmaxes of a head, up to a warp's lanes: maxima become weights, the first sum that of all. A
+ * warp; returns the maximum. */
+__device__ inline float matrix_weigh(float *maxima, float *sums, int count)
+{
+    int lane = threadIdx.x % GPU_WARP;
+    float m = lane < count ? maxima[lane] : -FLT_MAX, most = m;
+#pragma unroll
+    for (int i = 16; i; i >>= 1)
+        most = fmaxf(most, __shfl_xor_sync(GPU_ALL, most, i));
+    float weight = gpu_exp2(m - most);
+    float sum = gpu_warp_sum(lane < count ? sums[lane] * weight : 0);
+    __syncwarp();
+    if (lane < count)
+        maxima[lane] = weight;
+    if (lane == 0)
+        sums[0] = sum;
+    return most;
+}
+
+/* The next pieces into the L2 cache: positions from .. to - 1. */
+__device__ inline void matrix_look_ahead(const gpu_heads &h, const char *keys, const char *values,
+                                         int from, int to)
+{
+#if __CUDA_ARCH__ >= 900
+    to = min(to, from + MATRIX_AHEAD);
+    if (threadIdx.x < 2 && from < to) { /* whole pieces of 16 bytes */
+        const char *cache = threadIdx.x ? values : keys;
+        uintptr_t first = (uintptr_t)(cache + (size_t)from * h.row_bytes) & ~(uintptr_t)15;
+        uintptr_t last = (uintptr_t)(cache + (size_t)to * h.row_bytes) & ~(uintptr_t)15;
+        gpu_prefetch_bulk((const void *)first, (uint32_t)(last - first));
+    }
+#endif
+}
+
+/* ---- parts ----
+ *
+ * Of a cluster, in its first block: [each] maxima and sums of the parts, outputs
+ * [parts][each][dim].
+ */
+
+/* One element of the softmaxes of a head that are weighed. */
+template <int N>
+__device__ inline float matrix_gather(const float *weights, const float *outputs, int pitch,
+                                      int count)
+{
+    float o = 0;
+#pragma unroll
+    for (int w = 0; w < N; w++, outputs += pitch)
+        if (w < count)
+            o += weights[w] * *outputs;
+    return o;
+}
+
+struct matrix_parts_shared {
+    float maxima[MATRIX_HEADS][GPU_WARP], sums[MATRIX_HEADS][GPU_WARP];
+};
+
+/* Behind the barrier of the cluster: its first block adds up the parts. */
+__device__ inline void matrix_finish(const one_args &a, matrix_parts_shared &parts,
+                                     const float *gathered, int head, int count, float *out)
+{
+    int dim = a.heads.head_dim, warp = threadIdx.x / GPU_WARP;
+    if (warp < count)
+        matrix_weigh(parts.maxima[warp], parts.sums[warp], (int)gridDim.y);
+    __syncthreads();
+#pragma unroll 1
+    for (int i = threadIdx.x; i < count * dim; i += ONE_THREADS) {
+        int g = (int)((uint32_t)i / (uint32_t)dim);
+        float o = matrix_gather<MATRIX_CLUSTER>(parts.maxima[g], gathered + i, count * dim,
+                                                (int)gridDim.y);
+        out[head * dim + i] = gpu_quotient(o, parts.sums[g][0]);
+    }
+}
+
+/* ---- the kernel ---- */
+
+/* What a block does. */
+struct matrix_work {
+    int kv, in_group,
+        count;      /* KV head; the query heads that share it: the first one here, how many */
+    int low, end;   /* positions: the first, and the new one */
+    int tile, last; /* tiles of this block: tile .. last - 1 */
+    int parts;
+};
+
+__device__ inline matrix_work matrix_work_of(const matrix_args &args, int position)
+{
+    const one_args &a = args.one;
+    const gpu_heads &h = a.heads;
+    matrix_work w;
+    w.kv = (int)(blockIdx.x / (uint32_t)a.per_kv);
+    w.in_group = ((int)blockIdx.x - w.kv * a.per_kv) * a.each;
+    w.count = min(a.each, args.group - w.in_group);
+    w.end = position;
+    w.low = h.window ? max(0, position - h.window + 1) : 0;
+    uint32_t tiles = (uint32_t)(w.end - w.low + MATRIX_TILE - 1) / MATRIX_TILE;
+    int of_part = (int)((tiles + gridDim.y - 1) / gridDim.y);
+    w.parts = (int)gridDim.y;
+    if (!args.cluster) {
+        of_part = max(of_part, ONE_LEAST / MATRIX_TILE);
+        w.parts = max(1, (int)((tiles + (uint32_t)of_part - 1) / (uint32_t)of_part));
+    }
+    w.tile = (int)blockIdx.y * of_part;
+    w.last = min(w.tile + of_part, (int)tiles);
+    return w;
+}
+
+template <class T, class CACHE, int NB>
+__global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
+    matrix_kernel(const __grid_constant__ matrix_args args)
+{
+    GPU_SHARED(float, 16, outputs); /* [warps][each][cache_dim], then those of the parts */
+    __shared__ matrix_shared shared;
+    __shared__ matrix_parts_shared gathered_shared;
+    const one_args &a = args.one;
+    const gpu_heads &h = a.heads;
+    int dim = h.head_dim, warp = threadIdx.x / GPU_WARP, part = (int)blockIdx.y;
+    gpu_release_next();
+    /* Only the last kernel of a token changes control, and no kernel starts before the token in
+     * front is complete: the position and the keys and values before it may be read already. */
+    gpu_control control = a.control[blockIdx.z];
+    matrix_work work = matrix_work_of(args, control.position);
+    if (part >= work.parts) {
+        gpu_depend();
+        return;
+    }
+    size_t base = (size_t)control.sequence * h.sequence_bytes + gpu_cache_row(h, work.kv, 0);
+    const char *keys = (const char *)h.keys + base, *values = (const char *)h.values + base;
+    int head = work.kv * args.group + work.in_group;
+    int used = max(0, min(work.last - work.tile, (int)ONE_WARPS)), softmaxes = used + (part == 0);
+    matrix_tile<T, NB> held;
+    matrix_state<T, NB> state = {};
+    uint32_t q[NB][2][4];
+    state.m = -FLT_MAX;
+    /* A warp's tiles. In the first turn there is none yet: the first one's pieces are asked for,
+     * and the kernel in front is waited for. The next one's pieces follow as soon as there is room.
+     */
+#pragma unroll 1
+    for (int tile = work.tile + warp - ONE_WARPS;; tile += ONE_WARPS) {
+        bool computes = tile >= work.tile;
+        int first = work.low + MATRIX_TILE * tile, next = first + MATRIX_TILE * ONE_WARPS;
+        bool more = tile + ONE_WARPS < work.last;
+        float s[4];
+        if (computes)
+            matrix_scores<T, NB>(held, q, s);
+        if (more)
+            matrix_load_keys<T, NB>(h, keys, next, work.end, held);
+        if (computes) {
+            matrix_soften<T, NB>(first, work.end, s, state);
+            matrix_add_values<T, NB>(held, s, state);
+        }
+        if (more)
+            matrix_load_values<T, NB>(h, values, next, work.end, held);
+        if (!computes) {
+            if (args.cluster)
+                gpu_cluster_arrive();
+            matrix_look_ahead(h, keys, values, next + MATRIX_TILE * ONE_WARPS,
+                              min(work.low + MATRIX_TILE * work.last, work.end));
+            if (h.cosines && (int)threadIdx.x % GPU_WARP < h.rope_dims / 2) { /* near when needed */
+                int64_t at = (int64_t)work.end * (h.rope_dims / 2) + threadIdx.x % GPU_WARP;
+                gpu_touch(h.cosines + at);
+                gpu_touch(h.sines + at);
+            }
+            gpu_depend();
+            matrix_take_heads<CACHE, NB>(a, work.kv, head, work.count, control, part == 0, shared);
+            __syncthreads();
+            if (part == 0)
+                matrix_add_newest<NB>(h, work.kv, work.in_group == 0, used, control, shared);
+            matrix_query<NB>(shared.q[matrix_lane_of().g & (a.each - 1)], h.cache_dim, q);
+        }
+        if (!more)
+            break;
+    }
+    if (warp < used)
+        matrix_put<T, NB>(h, a.each, state, outputs, shared);
+    __syncthreads();
+
+    float *out = a.out + blockIdx.z * a.out_stride;
+    float *gathered = outputs + ONE_WARPS * a.each * h.cache_dim; /* [parts][count][dim] */
+    if (args.cluster)
+        gpu_cluster_wait(); /* all its blocks have started */
+    if (warp < work.count) {
+        float m = matrix_weigh(shared.maxima[warp], shared.sums[warp], softmaxes);
+        if (args.cluster && threadIdx.x % GPU_WARP == 0) {
+            gpu_cluster_put(&gathered_shared.maxima[warp][part], 0, m);
+            gpu_cluster_put(&gathered_shared.sums[warp][part], 0, shared.sums[warp][0]);
+        } else if (work.parts > 1 && threadIdx.x % GPU_WARP == 0) {
+            float *to = one_part(a, head + warp, part);
+            __stcg(to, m);
+            __stcg(to + 1, shared.sums[warp][0]);
+        }
+    }
+    __syncthreads();
+#pragma unroll 1
+    for (int i = threadIdx.x; i < work.count * dim; i += ONE_THREADS) {
+        int g = (int)((uint32_t)i / (uint32_t)dim), d = i - g * dim;
+        const float *weights = shared.maxima[g];
+        float o = matrix_gather<ONE_WARPS>(weights, outputs + g * h.cache_dim + d,
+                                           a.each * h.cache_dim, used);
+        if (part == 0)
+            o += weights[used] * shared.fresh[1][d];
+        if (work.parts == 1)
+            out[head * dim + i] = gpu_quotient(o, shared.sums[g][0]);
+        else if (args.cluster)
+            gpu_cluster_put(gathered + part * work.count * dim + i, 0, o);
+        else
+            __stcg(one_part(a, head + g, part) + 2 + d, o);
+    }
+    if (work.parts == 1)
+        return;
+    if (!args.cluster) {
+        one_finish(a, head, work.count, work.parts, out);
+        return;
+    }
+    gpu_cluster_arrive();
+    if (part != 0)
+        return;
+    gpu_cluster_wait();
+    matrix_finish(a, gathered_shared, gathered, head, work.count, out);
+}
+
+/* ---- launching ---- */
+
+/* Short caches: the parts of a KV head are a cluster. Long ones: as many blocks as keep the memory
+ * busy. */
+static int matrix_parts(const gpu_context *context, const matrix_args *args)
+{
+    const gpu_heads *h = &args->one.heads;
+    int blocks = h->kv_heads * args->one.per_kv, all = context->multiprocessors;
+    int parts = args->cluster ? 1 : ONE_PER_PROCESSOR * all / blocks;
+    while (args->cluster && parts < MATRIX_CLUSTER && 2 * parts * blocks <= all)
+        parts *= 2;
+    return parts < 1 ? 1 : parts > ONE_PARTS ? ONE_PARTS : parts;
+}
+
+template <class T, class CACHE>
+static pare_status matrix_run(gpu_context *context, const matrix_args &args, int64_t tokens)
+{
+    const gpu_heads *h = &args.one.heads;
+    int parts = matrix_parts(context, &args);
+    dim3 grid((unsigned)(h->kv_heads * args.one.per_kv), (unsigned)parts, (unsigned)tokens);
+    size_t floats = ONE_WARPS * (size_t)(args.one.each * h->cache_dim) +
+                    (args.cluster ? (size_t)(parts * args.one.each * h->head_dim) : 0);
+    auto kernel = h->cache_dim <= 64    ? matrix_kernel<T, CACHE, 2>
+                  : h->cache_dim <= 128 ? matrix_kernel<T, CACHE, 4>
+                                        : matrix_kernel<T, CACHE, 8>;
+    return gpu_launch_cluster(context, "attention", true, args.cluster ? parts : 1, kernel, grid,
+                              dim3(ONE_THREADS), floats * sizeof(float), args);
+}
+
+bool gpu_attend_one_matrix(gpu_context *context, const one_args *args, int64_t tokens,
+                           pare_status *status)
+{
+    matrix_args a = {*args, args->heads.heads / args->heads.kv_heads, false};
+    const gpu_heads *h = &args->heads;
+    if (context->major < 8 || h->cache_type == PARE_TYPE_F32)
+        return false;
+    a.cluster = context->chained && h->capacity <= ONE_SHORT;
+    a.one.each = a.group >= 3 ? 4 : a.group;
+    a.one.per_kv = (a.group + a.one.each - 1) / a.one.each;
+    *status =
+        h->cache_type == PARE_TYPE_F16 ? matrix_run<matrix_f16, gpu_cache_f16>(context, a, tokens)
+        : h->cache_type == PARE_TYPE_Q8_0 ? matrix_run<matrix_q8, gpu_cache_q8>(context, a, tokens)
+                                          : matrix_run<matrix_q4, gpu_cache_q4>(context, a, tokens);
+    return true;
+}
