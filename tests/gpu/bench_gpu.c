@@ -1,10 +1,12 @@
 /* Speed of exact shapes with random weights: bench_gpu [-p PROMPT] [-n TOKENS] [-r REPETITIONS] [-d
- * DEPTH] [-e] [-w] SHAPE FORMAT[+HEAD]... (-e: exact; -w: of i8_ch, inputs in 8 bits). One JSON
- * object a line. Wall clock; greedy choice included; the median of the repetitions with the lowest
- * and highest. */
+ * DEPTH] [-k CACHE] [-i RULE] SHAPE FORMAT[+HEAD]... One JSON object a line. Wall clock; greedy
+ * choice included; the median of the repetitions with the lowest and highest. -i: inputs of i8_ch
+ * are rounded by a rule, as in `pare.activations` (llm_int8, w8a8, ...). bench_gpu --read: the
+ * bytes per second that the card was measured to read, nothing else. */
 #include "base/clock.h"
 #include "gpu/shape_model.h"
 
+#include <pare/hw.h>
 #include <pare/session.h>
 
 enum { MOST = 64 };
@@ -12,7 +14,8 @@ enum { MOST = 64 };
 typedef struct bench {
     int prompt, tokens, repetitions, depth;
     pare_activations activations;
-    bool rounded; /* by tokens to 8 bits */
+    pare_type cache;
+    pare_input_rounding rounding;
 } bench;
 
 typedef struct spread {
@@ -81,10 +84,10 @@ static void run(const bench *b, const char *shape, const char *formats)
         printf("{\"shape\":\"%s\",\"format\":\"%s\",\"error\":\"does not fit\"}\n", shape, formats);
         return;
     }
-    if (b->rounded)
-        model.model.decoder.input_rounding = PARE_INPUTS_W8A8;
     options.device = "cuda";
     options.activations = b->activations;
+    options.kv_type = b->cache;
+    model.model.decoder.input_rounding = b->rounding;
     options.context = b->depth + b->prompt + b->tokens;
     double start = pare_seconds();
     status = pare_session_create(&model.model, &options, &session);
@@ -96,28 +99,43 @@ static void run(const bench *b, const char *shape, const char *formats)
                pare_error_message());
     } else {
         double bytes = (double)pare_session_get_memory(session).decode_bytes;
-        printf("{\"shape\":\"%s\",\"format\":\"%s\",\"activations\":\"%s\",\"depth\":%d,\"n_"
+        printf("{\"shape\":\"%s\",\"format\":\"%s\",\"activations\":\"%s\",\"inputs\":\"%s\","
+               "\"cache\":\"%s\",\"depth\":%d,\"n_"
                "prompt\":%d,"
                "\"decode_ms\":%.4f,\"decode_ms_low\":%.4f,\"decode_ms_high\":%.4f,"
                "\"decode_tokens_per_s\":%.1f,\"decode_bytes\":%.0f,\"decode_bytes_per_s\":%.4g,"
                "\"prefill_ms\":%.3f,\"prefill_ms_low\":%.3f,\"prefill_tokens_per_s\":%.0f,"
                "\"load_s\":%.2f}\n",
-               shape, formats,
-               b->rounded       ? "w8a8"
-               : b->activations ? "fast"
-                                : "f32",
-               b->depth, b->prompt, 1e3 * decode.median, 1e3 * decode.low, 1e3 * decode.high,
-               1 / decode.median, bytes, bytes / decode.median, 1e3 * prefill.median,
-               1e3 * prefill.low, b->prompt / prefill.median, load);
+               shape, formats, b->activations ? "fast" : "f32",
+               pare_input_rounding_name(b->rounding), pare_type_name(b->cache), b->depth, b->prompt,
+               1e3 * decode.median, 1e3 * decode.low, 1e3 * decode.high, 1 / decode.median, bytes,
+               bytes / decode.median, 1e3 * prefill.median, 1e3 * prefill.low,
+               b->prompt / prefill.median, load);
     }
     fflush(stdout);
     pare_session_free(session);
     shape_model_free(&model);
 }
 
+static int print_read(void)
+{
+    pare_hw_limits limits = {0};
+    const pare_hw_limit *read = NULL;
+    if (pare_device_measure("cuda", &limits) == PARE_OK)
+        read = pare_hw_limit_find(&limits, "gpu_read_bandwidth_bytes_per_s", NULL, 0);
+    if (read)
+        printf("%.4g\n", read->median);
+    else
+        fprintf(stderr, "bench_gpu: %s\n", pare_error_message());
+    return read ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
-    bench b = {512, 128, 5, 0, PARE_ACTIVATIONS_FAST, false};
+    if (argc == 2 && strcmp(argv[1], "--read") == 0)
+        return print_read();
+
+    bench b = {512, 128, 5, 0, PARE_ACTIVATIONS_FAST, PARE_TYPE_F16, PARE_INPUTS_EXACT};
     const char *shape = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "-p") == 0 && i + 1 < argc)
@@ -128,15 +146,18 @@ int main(int argc, char **argv)
             b.repetitions = atoi(argv[++i]);
         else if (strcmp(argv[i], "-d") == 0 && i + 1 < argc)
             b.depth = atoi(argv[++i]);
+        else if (strcmp(argv[i], "-k") == 0 && i + 1 < argc)
+            b.cache = pare_type_from_name(argv[++i]);
+        else if (strcmp(argv[i], "-i") == 0 && i + 1 < argc)
+            b.rounding = pare_input_rounding_from_name(argv[i + 1], strlen(argv[i + 1])), i++;
         else if (strcmp(argv[i], "-e") == 0)
             b.activations = PARE_ACTIVATIONS_F32;
-        else if (strcmp(argv[i], "-w") == 0)
-            b.rounded = true;
         else if (!shape || pare_shape_config(argv[i]))
             shape = argv[i];
         else
             run(&b, shape, argv[i]);
-        if (b.repetitions > MOST || b.repetitions < 1 || b.tokens < 1)
+        if (b.repetitions > MOST || b.repetitions < 1 || b.tokens < 1 ||
+            b.rounding == PARE_INPUTS_COUNT)
             return 2;
     }
     return 0;

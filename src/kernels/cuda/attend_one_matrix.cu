@@ -40,13 +40,17 @@ struct matrix_f16 {
     using eight = uint4;
     using some = uint4;
 
-    __device__ static eight load_key(const char *row, int d)
+    __device__ static const eight *key_at(const char *row, int d)
     {
-        return *(const uint4 *)(row + 2 * d);
+        return (const eight *)(row + 2 * d);
     }
-    __device__ static some load_value(const char *row, int d)
+    __device__ static const some *value_at(const char *row, int d)
     {
-        return *(const uint4 *)(row + 2 * d);
+        return (const some *)(row + 2 * d);
+    }
+    __device__ static some take(some v)
+    {
+        return v;
     }
     /* Pairs of FP16 numbers. */
     __device__ static void key_pairs(const eight &k, uint32_t w[4])
@@ -87,13 +91,17 @@ struct matrix_q8 {
     using eight = uint2;
     using some = uint32_t;
 
-    __device__ static eight load_key(const char *row, int d)
+    __device__ static const eight *key_at(const char *row, int d)
     {
-        return *(const uint2 *)(row + d);
+        return (const eight *)(row + d);
     }
-    __device__ static some load_value(const char *row, int d)
+    __device__ static const some *value_at(const char *row, int d)
     {
-        return *(const uint32_t *)(row + d);
+        return (const some *)(row + d);
+    }
+    __device__ static some take(some v)
+    {
+        return v;
     }
     __device__ static void key_pairs(const eight &k, uint32_t w[4])
     {
@@ -121,13 +129,18 @@ struct matrix_q4 {
     using eight = uint32_t;
     using some = uint32_t;
 
-    __device__ static eight load_key(const char *row, int d)
+    __device__ static const eight *key_at(const char *row, int d)
     {
-        return *(const uint32_t *)(row + d / 2);
+        return (const eight *)(row + d / 2);
     }
-    __device__ static some load_value(const char *row, int d)
+    __device__ static const some *value_at(const char *row, int d)
     {
-        return *(const uint32_t *)(row + d / 8 * 4) >> (d & 4) & 0x0f0f0f0f;
+        return (const some *)(row + d / 8 * 4);
+    }
+    /* Lanes with odd g take the high nibbles. */
+    __device__ static some take(some v)
+    {
+        return v >> (threadIdx.x & 4) & 0x0f0f0f0f;
     }
     __device__ static void key_pairs(const eight &k, uint32_t w[4])
     {
@@ -150,12 +163,31 @@ struct matrix_q4 {
 
 /* Of 16 positions: lane (g, t), g = lane / 4, has of the keys 4 (g / 2) + g % 2 and that + 2 the
  * elements 8t .. 8t + 7 of each 32; of the values of positions 4t .. 4t + 3 the elements SOME g ..
- * of each 8 SOME. NB: 32s of elements, at most. */
+ * of each 8 SOME; and these positions' scales. The pieces lie in shared memory, where the lane that
+ * uses them copies them: [keys 2][NB], [UNITS][4 values], [keys, values][4][PAIRS], each [32
+ * lanes]. NB: 32s of elements, at most. */
 template <class T, int NB> struct matrix_tile {
-    static constexpr int UNITS = 4 * NB / T::SOME, PAIRS = T::SCALED ? NB / 2 : 1;
-    typename T::eight keys[2][NB];
-    typename T::some values[UNITS][4];
-    uint32_t key_scales[4][PAIRS], value_scales[4][PAIRS]; /* of positions 4t .. 4t + 3 */
+    using eight = typename T::eight;
+    using some = typename T::some;
+    static constexpr int UNITS = 4 * NB / T::SOME, PAIRS = T::SCALED ? NB / 2 : 0;
+    static constexpr int VALUES_AT = 2 * NB * GPU_WARP * (int)sizeof(eight);
+    static constexpr int SCALES_AT = VALUES_AT + 4 * UNITS * GPU_WARP * (int)sizeof(some);
+    static constexpr int BYTES = SCALES_AT + 8 * PAIRS * GPU_WARP * 4; /* of a warp */
+    char *memory;
+
+    __device__ eight *key(int j, int b) const
+    {
+        return (eight *)memory + (j * NB + b) * GPU_WARP + threadIdx.x % GPU_WARP;
+    }
+    __device__ some *value(int u, int j) const
+    {
+        return (some *)(memory + VALUES_AT) + (4 * u + j) * GPU_WARP + threadIdx.x % GPU_WARP;
+    }
+    __device__ uint32_t *scales(bool values, int j, int i) const
+    {
+        return (uint32_t *)(memory + SCALES_AT) + ((4 * values + j) * PAIRS + i) * GPU_WARP +
+               threadIdx.x % GPU_WARP;
+    }
 };
 
 struct matrix_lane {
@@ -175,9 +207,9 @@ __device__ inline const char *matrix_row(const gpu_heads &h, const char *rows, i
 }
 
 /* The scales of four positions. */
-template <class T, int PAIRS>
-__device__ inline void matrix_load_scales(const gpu_heads &h, const char *rows, int first, int end,
-                                          uint32_t scales[4][PAIRS])
+template <class T, int NB>
+__device__ inline void matrix_load_scales(const gpu_heads &h, const char *rows, bool values,
+                                          int first, int end, const matrix_tile<T, NB> &tile)
 {
     if constexpr (T::SCALED) {
         int position = first + 4 * matrix_lane_of().t;
@@ -185,16 +217,16 @@ __device__ inline void matrix_load_scales(const gpu_heads &h, const char *rows, 
 #pragma unroll
         for (int j = 0; j < 4; j++, row += h.row_bytes)
 #pragma unroll
-            for (int i = 0; i < PAIRS; i++)
-                scales[j][i] =
-                    position + j < end && 64 * i < h.cache_dim ? ((const uint32_t *)row)[i] : 0;
+            for (int i = 0; i < NB / 2; i++)
+                gpu_copy_or_zero(tile.scales(values, j, i), (const uint32_t *)row + i,
+                                 position + j < end && 64 * i < h.cache_dim);
     }
 }
 
 /* Positions first .. that are before end; what is missing is zero. */
 template <class T, int NB>
 __device__ inline void matrix_load_keys(const gpu_heads &h, const char *rows, int first, int end,
-                                        matrix_tile<T, NB> &tile)
+                                        const matrix_tile<T, NB> &tile)
 {
     matrix_lane lane = matrix_lane_of();
     int position = first + 4 * (lane.g / 2) + lane.g % 2;
@@ -204,16 +236,15 @@ __device__ inline void matrix_load_keys(const gpu_heads &h, const char *rows, in
 #pragma unroll
         for (int b = 0; b < NB; b++) {
             int d = 32 * b + 8 * lane.t;
-            tile.keys[j][b] = {};
-            if (position + 2 * j < end && d < h.cache_dim)
-                tile.keys[j][b] = T::load_key(row, d);
+            gpu_copy_or_zero(tile.key(j, b), T::key_at(row, d),
+                             position + 2 * j < end && d < h.cache_dim);
         }
-    matrix_load_scales<T>(h, rows, first, end, tile.key_scales);
+    matrix_load_scales<T>(h, rows, false, first, end, tile);
 }
 
 template <class T, int NB>
 __device__ inline void matrix_load_values(const gpu_heads &h, const char *rows, int first, int end,
-                                          matrix_tile<T, NB> &tile)
+                                          const matrix_tile<T, NB> &tile)
 {
     matrix_lane lane = matrix_lane_of();
     int position = first + 4 * lane.t;
@@ -223,11 +254,10 @@ __device__ inline void matrix_load_values(const gpu_heads &h, const char *rows, 
 #pragma unroll
         for (int u = 0; u < matrix_tile<T, NB>::UNITS; u++) {
             int d = T::SOME * (8 * u + lane.g);
-            tile.values[u][j] = {};
-            if (position + j < end && d < h.cache_dim)
-                tile.values[u][j] = T::load_value(row, d);
+            gpu_copy_or_zero(tile.value(u, j), T::value_at(row, d),
+                             position + j < end && d < h.cache_dim);
         }
-    matrix_load_scales<T>(h, rows, first, end, tile.value_scales);
+    matrix_load_scales<T>(h, rows, true, first, end, tile);
 }
 
 __device__ inline float matrix_scale(uint32_t pair, int high)
@@ -255,14 +285,14 @@ __device__ inline void matrix_scores(const matrix_tile<T, NB> &tile, const uint3
 #pragma unroll
         for (int b = 0; b < NB; b++) {
             uint32_t k[4];
-            T::key_pairs(tile.keys[j][b], k);
+            T::key_pairs(*tile.key(j, b), k);
             gpu_mma<false>(c, q[b][0], k[0], k[1]);
             gpu_mma<false>(c, q[b][1], k[2], k[3]);
             if (T::SCALED) {
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
-                    s[2 * j + e] +=
-                        matrix_scale(tile.key_scales[2 * j + e][b / 2], b % 2) * (c[e] + c[2 + e]);
+                    s[2 * j + e] += matrix_scale(*tile.scales(false, 2 * j + e, b / 2), b % 2) *
+                                    (c[e] + c[2 + e]);
                     c[e] = c[2 + e] = 0;
                 }
             }
@@ -333,13 +363,17 @@ __device__ inline void matrix_add_values(const matrix_tile<T, NB> &tile, const f
             float scaled[4];
 #pragma unroll
             for (int j = 0; j < 4; j++)
-                scaled[j] = p[j] * matrix_scale(tile.value_scales[j][u / 2], u % 2);
+                scaled[j] = p[j] * matrix_scale(*tile.scales(true, j, u / 2), u % 2);
             matrix_columns<T::BF16>(scaled, low, columns);
         }
+        typename T::some v[4];
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            v[j] = T::take(*tile.value(u, j));
 #pragma unroll
         for (int i = 0; i < T::SOME / 2; i++) {
             uint32_t rows[4];
-            T::value_rows(i, tile.values[u], rows);
+            T::value_rows(i, v, rows);
             gpu_mma<T::BF16>(state.o[u][i], rows, columns[0], columns[1]);
         }
     }
@@ -484,7 +518,7 @@ __device__ inline void matrix_put(const gpu_heads &h, int each, matrix_state<T, 
         shared.maxima[lane.g][warp] = state.m;
         shared.sums[lane.g][warp] = state.l;
     }
-    float *to = outputs + (warp * each + 2 * lane.t) * h.cache_dim + T::SOME * lane.g;
+    float *to = outputs + 2 * lane.t * h.cache_dim + T::SOME * lane.g;
 #pragma unroll
     for (int u = 0; u < matrix_tile<T, NB>::UNITS; u++)
 #pragma unroll
@@ -614,7 +648,7 @@ template <class T, class CACHE, int NB>
 __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
     matrix_kernel(const __grid_constant__ matrix_args args)
 {
-    GPU_SHARED(float, 16, outputs); /* [warps][each][cache_dim], then those of the parts */
+    GPU_SHARED(char, 16, memory); /* the warps' tiles, later their outputs; those of the parts */
     __shared__ matrix_shared shared;
     __shared__ matrix_parts_shared gathered_shared;
     const one_args &a = args.one;
@@ -633,7 +667,8 @@ __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
     const char *keys = (const char *)h.keys + base, *values = (const char *)h.values + base;
     int head = work.kv * args.group + work.in_group;
     int used = max(0, min(work.last - work.tile, (int)ONE_WARPS)), softmaxes = used + (part == 0);
-    matrix_tile<T, NB> held;
+    constexpr int BYTES = matrix_tile<T, NB>::BYTES;
+    matrix_tile<T, NB> held = {memory + warp * BYTES};
     matrix_state<T, NB> state = {};
     uint32_t q[NB][2][4];
     state.m = -FLT_MAX;
@@ -646,16 +681,21 @@ __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
         int first = work.low + MATRIX_TILE * tile, next = first + MATRIX_TILE * ONE_WARPS;
         bool more = tile + ONE_WARPS < work.last;
         float s[4];
-        if (computes)
+        if (computes) {
+            gpu_copy_wait<1>(); /* keys; these values may be on their way */
             matrix_scores<T, NB>(held, q, s);
+        }
         if (more)
             matrix_load_keys<T, NB>(h, keys, next, work.end, held);
+        gpu_copy_commit();
         if (computes) {
+            gpu_copy_wait<1>(); /* values; the next keys may be on their way */
             matrix_soften<T, NB>(first, work.end, s, state);
             matrix_add_values<T, NB>(held, s, state);
         }
         if (more)
             matrix_load_values<T, NB>(h, values, next, work.end, held);
+        gpu_copy_commit();
         if (!computes) {
             if (args.cluster)
                 gpu_cluster_arrive();
@@ -677,11 +717,11 @@ __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
             break;
     }
     if (warp < used)
-        matrix_put<T, NB>(h, a.each, state, outputs, shared);
+        matrix_put<T, NB>(h, a.each, state, (float *)held.memory, shared);
     __syncthreads();
 
     float *out = a.out + blockIdx.z * a.out_stride;
-    float *gathered = outputs + ONE_WARPS * a.each * h.cache_dim; /* [parts][count][dim] */
+    float *gathered = (float *)(memory + ONE_WARPS * BYTES); /* [parts][count][dim] */
     if (args.cluster)
         gpu_cluster_wait(); /* all its blocks have started */
     if (warp < work.count) {
@@ -700,8 +740,8 @@ __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
     for (int i = threadIdx.x; i < work.count * dim; i += ONE_THREADS) {
         int g = (int)((uint32_t)i / (uint32_t)dim), d = i - g * dim;
         const float *weights = shared.maxima[g];
-        float o = matrix_gather<ONE_WARPS>(weights, outputs + g * h.cache_dim + d,
-                                           a.each * h.cache_dim, used);
+        float o = matrix_gather<ONE_WARPS>(weights, (const float *)memory + g * h.cache_dim + d,
+                                           BYTES / (int)sizeof(float), used);
         if (part == 0)
             o += weights[used] * shared.fresh[1][d];
         if (work.parts == 1)
@@ -744,13 +784,16 @@ static pare_status matrix_run(gpu_context *context, const matrix_args &args, int
     const gpu_heads *h = &args.one.heads;
     int parts = matrix_parts(context, &args);
     dim3 grid((unsigned)(h->kv_heads * args.one.per_kv), (unsigned)parts, (unsigned)tokens);
-    size_t floats = ONE_WARPS * (size_t)(args.one.each * h->cache_dim) +
-                    (args.cluster ? (size_t)(parts * args.one.each * h->head_dim) : 0);
+    size_t parts_bytes =
+        args.cluster ? (size_t)(parts * args.one.each * h->head_dim) * sizeof(float) : 0;
+    int bytes = h->cache_dim <= 64    ? matrix_tile<T, 2>::BYTES
+                : h->cache_dim <= 128 ? matrix_tile<T, 4>::BYTES
+                                      : matrix_tile<T, 8>::BYTES;
     auto kernel = h->cache_dim <= 64    ? matrix_kernel<T, CACHE, 2>
                   : h->cache_dim <= 128 ? matrix_kernel<T, CACHE, 4>
                                         : matrix_kernel<T, CACHE, 8>;
     return gpu_launch_cluster(context, "attention", true, args.cluster ? parts : 1, kernel, grid,
-                              dim3(ONE_THREADS), floats * sizeof(float), args);
+                              dim3(ONE_THREADS), ONE_WARPS * (size_t)bytes + parts_bytes, args);
 }
 
 bool gpu_attend_one_matrix(gpu_context *context, const one_args *args, int64_t tokens,

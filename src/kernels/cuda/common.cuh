@@ -194,6 +194,26 @@ __device__ inline void gpu_copy_async(void *to, const void *from)
 #endif
 }
 
+/* 4, 8 or 16 bytes, or zeros. */
+template <class T> __device__ inline void gpu_copy_or_zero(T *to, const T *from, bool there)
+{
+#if __CUDA_ARCH__ >= 800
+    if (sizeof(T) == 16)
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(gpu_shared_address(to)),
+                     "l"(from), "r"(there ? 16 : 0)
+                     : "memory");
+    else
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(gpu_shared_address(to)),
+                     "l"(from), "n"(sizeof(T)), "r"(there ? (int)sizeof(T) : 0)
+                     : "memory");
+#else
+    if (there)
+        *to = *from;
+    else
+        *to = T{};
+#endif
+}
+
 /* What the thread asked for since the last call becomes a group. */
 __device__ inline void gpu_copy_commit()
 {

@@ -21,7 +21,7 @@ template <class F> struct matvec_dense {
     static constexpr int CHUNK = GPU_WARP * LANE;
     static constexpr int ROWS = F::BYTES == 2 ? 4 : 2;
     static constexpr uint32_t CHUNK_BYTES = F::BYTES * CHUNK;
-    static constexpr bool SUMS = false, QUANTIZED = false;
+    static constexpr bool SUMS = false, QUANTIZED = false, PAIRED = false;
     __host__ __device__ static constexpr uint32_t chunk_bytes(int columns)
     {
         return (uint32_t)(F::BYTES * ((columns + 31) / 32 * 32));
@@ -35,6 +35,7 @@ template <class F, bool FAST> struct matvec_coded {
     static constexpr int ROWS = CHUNK_BYTES > 704 ? 2 : 4;
     static constexpr bool SUMS = FAST || F::MINIMUM; /* of a group's inputs */
     static constexpr bool QUANTIZED = FAST;
+    static constexpr bool PAIRED = F::HAS_TABLE; /* codes in the order of gpu_look_up() */
     __host__ __device__ static constexpr uint32_t chunk_bytes(int columns)
     {
         return F::chunk_bytes((columns + 31) / 32);
@@ -86,67 +87,12 @@ __device__ inline float matvec_divide(float a, float b)
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(b));
     float q = __fmul_rn(a, r);
     return __fmaf_rn(__fmaf_rn(-q, b, a), r, q);
-    /* ---- rounded inputs ---- */
-
-    /* Eight values as matvec_put() left them. */
-    template <class L>
-    __device__ inline void matvec_get_put(const matvec_input &in, int piece, float v[8])
-    {
-        int k = 8 * piece, block = GPU_WARP * L::LANE, lane = k % block / L::LANE,
-            j = k % L::LANE / 4;
-        const float4 *from = (const float4 *)(in.x + k / block * block) + j * GPU_WARP + lane;
-        float4 a = from[0], b = from[GPU_WARP];
-        v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
-        v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
-    }
-
-    /* What lies in shared memory becomes the values of its codes; a thread takes the pieces that it
-     * put. */
-    template <class L>
-    __device__ inline void matvec_round(const matvec_input &in, const gpu_matvec_args &a,
-                                        float *scratch)
-    {
-        int pieces = ((int)a.weights.columns + 31) / 32 * 4, threads = (int)blockDim.x;
-        bool apart = a.rounding.kind == GPU_ROUND_OUTLIERS;
-        float v[8], least = 0, most = 0, largest = 0, found = 0; /* largest: of those not apart */
-#pragma unroll 1
-        for (int i = (int)threadIdx.x; i < pieces; i += threads) {
-            matvec_get_put<L>(in, i, v);
-            for (int j = 0; j < 8; j++) {
-                float x = round_seen(a.rounding, v[j]);
-                bool out = apart && round_apart(a.rounding, x);
-                found += out;
-                largest = out ? largest : fmaxf(largest, fabsf(x));
-                least = fminf(least, x);
-                most = fmaxf(most, x);
-            }
-        }
-        __syncthreads(); /* scratch is free */
-        round_scale s;
-        if (a.rounding.kind == GPU_ROUND_TENSOR) {
-            least = -gpu_block_most(-least, scratch);
-            s = round_tensor_scale(least, gpu_block_most(most, scratch));
-        } else {
-            s = round_token_scale(a.rounding, gpu_block_most(largest, scratch));
-        }
-        if (apart && a.outliers && blockIdx.x == 0) {
-            found = gpu_block_sum(found, scratch); /* exact */
-            if (threadIdx.x == 0 && found > 0)
-                atomicAdd((unsigned long long *)a.outliers, (unsigned long long)found);
-        }
-#pragma unroll 1
-        for (int i = (int)threadIdx.x; (i & ~31) < pieces; i += threads) {
-            matvec_get_put<L>(in, i, v);
-            for (int j = 0; j < 8; j++) {
-                float x = round_seen(a.rounding, v[j]);
-                if (!apart || !round_apart(a.rounding, x))
-                v[j] = round_value(a.rounding, s, v[j]);
-            }
-            matvec_put<L>(in, i, v);
-        }
-    }
-
 #endif
+}
+
+__device__ inline uint32_t matvec_bytes(int a, int b, int c, int d)
+{
+    return (a & 255) | (b & 255) << 8 | (c & 255) << 16 | (uint32_t)d << 24;
 }
 
 /* Eight inputs from column 8 piece on. All lanes of a warp call it, with consecutive pieces. */
@@ -164,8 +110,11 @@ template <class L> __device__ inline void matvec_put(const matvec_input &in, int
         for (int i = 0; i < 8; i++)
             sum += c[i] = __float2int_rn(__fmul_rn(v[i], inverse));
         uint2 packed;
-        packed.x = (c[0] & 255) | (c[1] & 255) << 8 | (c[2] & 255) << 16 | (uint32_t)c[3] << 24;
-        packed.y = (c[4] & 255) | (c[5] & 255) << 8 | (c[6] & 255) << 16 | (uint32_t)c[7] << 24;
+        constexpr int second = L::PAIRED ? 4 : 1, third = L::PAIRED ? 1 : 2,
+                      next = L::PAIRED ? 2 : 4;
+        packed.x = matvec_bytes(c[0], c[second], c[third], c[third + second]);
+        packed.y =
+            matvec_bytes(c[next], c[next + second], c[next + third], c[next + third + second]);
         int at = k / 1024 * 1024 + k % 32 / 16 * 512 + k % 1024 / 32 * 16 + k % 16;
         *(uint2 *)(in.codes + at) = packed;
         sum += __shfl_xor_sync(GPU_ALL, sum, 1);
@@ -212,12 +161,6 @@ __device__ inline void matvec_load_plain(const matvec_input &in, const gpu_matve
 #pragma unroll 1
     for (; (piece & ~31) < pieces; piece += threads) { /* a warp's pieces: all or whole groups */
         matvec_get(a.x, 8 * (piece + threads), columns, next);
-        if (a.norm_weight) {
-            float factors[8];
-            matvec_get(a.norm_weight, 8 * piece, columns, factors);
-            for (int j = 0; j < 8; j++)
-                v[j] *= factors[j];
-        }
         matvec_put<L>(in, piece, v);
         for (int j = 0; j < 8; j++)
             v[j] = next[j];
@@ -234,8 +177,8 @@ __device__ inline void matvec_prefetch_norm(const gpu_matvec_args &a, matvec_nor
 {
     int columns = (int)a.weights.columns, threads = (int)blockDim.x;
     for (int j = 0; j < 8; j++)
-        n.weight[j] = n.bias[j] = 0;
-    if (a.norm == GPU_NORM_NONE)
+        n.weight[j] = 1, n.bias[j] = 0;
+    if (!a.norm_weight)
         return;
     matvec_get(a.norm_weight, 8 * (int)threadIdx.x, columns, n.weight);
     if (a.norm_bias)
@@ -281,7 +224,7 @@ __device__ inline float matvec_rms_factor(const gpu_matvec_args &a, const float 
     return 1 / sqrtf(sum / (float)a.weights.columns + a.epsilon);
 }
 
-/* Any norm. A thread's first piece stays in registers; others, of more than 4096
+/* Any norm, or factors alone. A thread's first piece stays in registers; others, of more than 4096
  * columns, are read again. */
 template <class L>
 __device__ inline void matvec_load_normed(const matvec_input &in, const gpu_matvec_args &a,
@@ -315,13 +258,14 @@ __device__ inline void matvec_load_normed(const matvec_input &in, const gpu_matv
         }
     }
     squares = gpu_block_sum(squares, scratch) / (float)columns;
-    float factor = 1 / sqrtf(squares + a.epsilon);
+    float factor = a.norm == GPU_NORM_NONE ? 1 : 1 / sqrtf(squares + a.epsilon);
     matvec_norm n = first;
 #pragma unroll 1
     for (int i = piece; (i & ~31) < pieces; i += threads) {
         if (i != piece) {
             matvec_get(a.x, 8 * i, columns, kept);
-            matvec_get(a.norm_weight, 8 * i, columns, n.weight);
+            if (a.norm_weight)
+                matvec_get(a.norm_weight, 8 * i, columns, n.weight);
             if (a.norm_bias)
                 matvec_get(a.norm_bias, 8 * i, columns, n.bias);
         }
@@ -390,6 +334,16 @@ __device__ inline void matvec_round(const matvec_input &in, const gpu_matvec_arg
         }
         matvec_put<L>(in, i, v);
     }
+}
+
+template <class L>
+__device__ inline void matvec_load_other(const matvec_input &in, const gpu_matvec_args &a,
+                                         const matvec_norm &norm, float *scratch)
+{
+    matvec_load_normed<L>(in, a, norm, scratch);
+    if constexpr (!L::QUANTIZED)
+        if (a.rounding.kind != GPU_ROUND_NONE)
+            matvec_round<L>(in, a, scratch);
 }
 
 #endif
