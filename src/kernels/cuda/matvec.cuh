@@ -66,11 +66,13 @@ struct matvec_walk {
     }
 };
 
-/* What fills the ring. offset: where a lane's pieces lie, from the chunk of the first row. */
+/* What fills the ring: at, the next chunk of the first row. */
 template <class L> struct matvec_ahead {
     matvec_walk walk;
     const uint8_t *at;
-    uint32_t offset[matvec_ring<L>::COPIES];
+#if __CUDA_ARCH__ < 900
+    uint32_t offset[matvec_ring<L>::COPIES]; /* where a lane's pieces lie from there */
+#endif
 };
 
 template <class L>
@@ -81,6 +83,29 @@ __device__ inline void matvec_point(matvec_ahead<L> &s, const gpu_weights &w,
     s.at = w.data + (size_t)row * w.row_bytes + (size_t)s.walk.chunk * L::CHUNK_BYTES;
 }
 
+/* A slot of the ring, and the barrier that tells when it is full (sm_90). */
+struct matvec_slot {
+    char *memory;
+    uint64_t *full;
+};
+
+#if __CUDA_ARCH__ >= 900
+/* A lane a row. */
+template <class L>
+__device__ inline void matvec_copy(const matvec_slot &slot, const matvec_ahead<L> &s,
+                                   const gpu_weights &w, int rows, int columns)
+{
+    int lane = threadIdx.x % GPU_WARP;
+    uint32_t bytes = columns < L::CHUNK ? L::chunk_bytes(columns) : L::CHUNK_BYTES;
+    rows = min(rows, L::ROWS);
+    if (lane == 0)
+        gpu_bulk_expect(slot.full, (uint32_t)rows * bytes);
+    __syncwarp();
+    if (lane < rows)
+        gpu_copy_bulk(slot.memory + lane * L::CHUNK_BYTES, s.at + (size_t)lane * w.row_bytes, bytes,
+                      slot.full);
+}
+#else
 /* A chunk that ends early, or fewer than ROWS rows: those that are missing are not read. */
 template <int ROWS, int PIECES>
 __device__ __noinline__ void matvec_fill_rest(char *slot, const uint8_t *at, uint32_t row_bytes,
@@ -94,25 +119,34 @@ __device__ __noinline__ void matvec_fill_rest(char *slot, const uint8_t *at, uin
     }
 }
 
-/* The next stage into the ring; an empty group of copies where there is none. */
 template <class L>
-__device__ inline void matvec_fill(char *slot, matvec_ahead<L> &s, const gpu_weights &w,
-                                   const matvec_plan &plan, const matvec_block &block)
+__device__ inline void matvec_copy(const matvec_slot &slot, const matvec_ahead<L> &s,
+                                   const gpu_weights &w, int rows, int columns)
 {
     using ring = matvec_ring<L>;
-    if (!s.walk.over()) {
-        int lane = threadIdx.x % GPU_WARP, columns = (int)w.columns - s.walk.chunk * L::CHUNK;
-        int rows = block.rows - L::ROWS * (s.walk.item >> plan.parts_log2);
-        if (columns < L::CHUNK || rows < L::ROWS)
-            matvec_fill_rest<L::ROWS, ring::PIECES>(
-                slot, s.at, w.row_bytes, rows,
-                L::chunk_bytes(columns < L::CHUNK ? columns : L::CHUNK));
-        else
+    int lane = threadIdx.x % GPU_WARP;
+    if (columns < L::CHUNK || rows < L::ROWS)
+        matvec_fill_rest<L::ROWS, ring::PIECES>(
+            slot.memory, s.at, w.row_bytes, rows,
+            L::chunk_bytes(columns < L::CHUNK ? columns : L::CHUNK));
+    else
 #pragma unroll
-            for (int i = 0; i < ring::COPIES; i++)
-                if (GPU_WARP * (i + 1) <= L::ROWS * ring::PIECES ||
-                    GPU_WARP * i + lane < L::ROWS * ring::PIECES)
-                    gpu_copy_async(slot + 16 * (GPU_WARP * i + lane), s.at + s.offset[i]);
+        for (int i = 0; i < ring::COPIES; i++)
+            if (GPU_WARP * (i + 1) <= L::ROWS * ring::PIECES ||
+                GPU_WARP * i + lane < L::ROWS * ring::PIECES)
+                gpu_copy_async(slot.memory + 16 * (GPU_WARP * i + lane), s.at + s.offset[i]);
+}
+#endif
+
+/* The next stage into the ring; an empty group of copies where there is none. */
+template <class L>
+__device__ inline void matvec_fill(const matvec_slot &slot, matvec_ahead<L> &s,
+                                   const gpu_weights &w, const matvec_plan &plan,
+                                   const matvec_block &block)
+{
+    if (!s.walk.over()) {
+        matvec_copy(slot, s, w, block.rows - L::ROWS * (s.walk.item >> plan.parts_log2),
+                    (int)w.columns - s.walk.chunk * L::CHUNK);
         s.at += L::CHUNK_BYTES;
         if (++s.walk.chunk == s.walk.end) {
             s.walk.next();
@@ -121,6 +155,42 @@ __device__ inline void matvec_fill(char *slot, matvec_ahead<L> &s, const gpu_wei
         }
     }
     gpu_copy_commit();
+}
+
+/* The warp's first stages, before anything is known of the input. */
+template <class L>
+__device__ inline void matvec_start(matvec_ahead<L> &s, const gpu_weights &w,
+                                    const matvec_plan &plan, const matvec_block &block,
+                                    const matvec_slot &first)
+{
+    using ring = matvec_ring<L>;
+    matvec_point(s, w, plan, block);
+#if __CUDA_ARCH__ >= 900
+    if (threadIdx.x % GPU_WARP == 0)
+        gpu_bulk_start(first.full, ring::SLOTS);
+    __syncwarp();
+#else
+#pragma unroll
+    for (int i = 0; i < ring::COPIES; i++) {
+        int piece = GPU_WARP * i + (int)threadIdx.x % GPU_WARP;
+        s.offset[i] =
+            (uint32_t)(piece / ring::PIECES) * w.row_bytes + 16 * (uint32_t)(piece % ring::PIECES);
+    }
+#endif
+#pragma unroll 1
+    for (int i = 0; i < ring::SLOTS; i++)
+        matvec_fill<L>({first.memory + i * ring::STAGE, first.full + i}, s, w, plan, block);
+}
+
+/* A stage of the ring is there. */
+template <class L> __device__ inline void matvec_wait(const matvec_slot &slot, uint32_t turn)
+{
+#if __CUDA_ARCH__ >= 900
+    gpu_bulk_wait(slot.full, turn);
+#else
+    gpu_copy_wait<matvec_ring<L>::SLOTS - 1>();
+    __syncwarp();
+#endif
 }
 
 /* Sums of ROWS rows over the warp's lanes, to to[0 .. ROWS - 1]. Lanes split the rows between them
@@ -228,28 +298,31 @@ __device__ inline void matvec_put_best(gpu_best *to, gpu_best best, gpu_best *sc
 
 template <class D>
 __device__ inline void matvec_items(const gpu_matvec_args &a, const matvec_plan &plan,
-                                    const matvec_block &block, matvec_walk walk, char *ring_memory,
+                                    const matvec_block &block, matvec_walk walk,
+                                    const matvec_slot &ring_start,
                                     matvec_ahead<typename D::layout> &ahead, const matvec_input &in,
                                     const float *table, float *sums)
 {
     using layout = typename D::layout;
     using ring = matvec_ring<layout>;
-    char *slot = ring_memory;
+    matvec_slot slot = ring_start;
+    uint32_t turn = 0;
     while (!walk.over()) {
         float acc[layout::ROWS] = {};
         for (int chunk = walk.chunk; chunk < walk.end; chunk++) {
             int first = chunk * layout::CHUNK, columns = (int)a.weights.columns - first;
-            gpu_copy_wait<ring::SLOTS - 1>();
-            __syncwarp();
+            matvec_wait<layout>(slot, turn);
             if (columns >= layout::CHUNK)
-                D::add((const uint8_t *)slot, first, layout::CHUNK, in, table, acc);
+                D::add((const uint8_t *)slot.memory, first, layout::CHUNK, in, table, acc);
             else
-                D::add((const uint8_t *)slot, first, columns, in, table, acc);
+                D::add((const uint8_t *)slot.memory, first, columns, in, table, acc);
             __syncwarp();
             matvec_fill<layout>(slot, ahead, a.weights, plan, block);
-            slot += ring::STAGE;
-            if (slot == ring_memory + ring::SLOTS * ring::STAGE)
-                slot = ring_memory;
+            slot = {slot.memory + ring::STAGE, slot.full + 1};
+            if (slot.full == ring_start.full + ring::SLOTS) {
+                slot = ring_start;
+                turn ^= 1;
+            }
         }
         matvec_reduce<layout::ROWS>(acc, sums + walk.item * layout::ROWS);
         walk.next();
@@ -266,9 +339,10 @@ __global__ void __launch_bounds__(MATVEC_THREADS, 2)
     GPU_SHARED(char, 128, shared);
     __shared__ float scratch[GPU_WARP], table[16];
     __shared__ gpu_best bests[MATVEC_WARPS];
+    __shared__ uint64_t full[MATVEC_WARPS][ring::SLOTS];
     int warps = (int)blockDim.x / GPU_WARP, warp = threadIdx.x / GPU_WARP;
     int columns = (int)a.weights.columns;
-    char *mine = shared + warp * ring::SLOTS * ring::STAGE;
+    matvec_slot mine = {shared + warp * ring::SLOTS * ring::STAGE, full[warp]};
     char *input = shared + warps * ring::SLOTS * ring::STAGE;
     matvec_input in = matvec_input_at<layout>(input, columns);
     float *sums = (float *)(input + matvec_input_bytes<layout>(columns));
@@ -278,16 +352,7 @@ __global__ void __launch_bounds__(MATVEC_THREADS, 2)
     ahead.walk = {warp, (block.rows + layout::ROWS - 1) / layout::ROWS << plan.parts_log2, 0, 0};
     ahead.walk.open(plan);
     matvec_walk walk = ahead.walk;
-    matvec_point(ahead, a.weights, plan, block);
-#pragma unroll
-    for (int i = 0; i < ring::COPIES; i++) {
-        int piece = GPU_WARP * i + (int)threadIdx.x % GPU_WARP;
-        ahead.offset[i] = (uint32_t)(piece / ring::PIECES) * a.weights.row_bytes +
-                          16 * (uint32_t)(piece % ring::PIECES);
-    }
-#pragma unroll 1
-    for (int s = 0; s < ring::SLOTS; s++)
-        matvec_fill<layout>(mine + s * ring::STAGE, ahead, a.weights, plan, block);
+    matvec_start(ahead, a.weights, plan, block, mine);
     gpu_release_next();
     matvec_norm norm;
     matvec_prefetch_norm(a, norm);
