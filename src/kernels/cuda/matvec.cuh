@@ -23,11 +23,14 @@ enum {
 struct matvec_plan {
     int chunks;     /* of a row */
     int parts_log2; /* items of the same rows */
+    int slots;      /* of a warp's ring; matvec_ring::SLOTS without bulk copies */
 };
 
 template <class L> struct matvec_ring {
     static constexpr uint32_t STAGE = L::ROWS * L::CHUNK_BYTES;
-    static constexpr int SLOTS = MATVEC_RING / STAGE < 2 ? 2 : MATVEC_RING / STAGE;
+    static constexpr int SLOTS = MATVEC_RING / STAGE < 2              ? 2
+                                 : MATVEC_RING / STAGE > MATVEC_SLOTS ? MATVEC_SLOTS
+                                                                      : MATVEC_RING / STAGE;
     static constexpr int PIECES = (int)(L::CHUNK_BYTES / 16); /* of a row's chunk */
     static constexpr int COPIES = (L::ROWS * PIECES + GPU_WARP - 1) / GPU_WARP; /* of a lane */
 };
@@ -167,7 +170,7 @@ __device__ inline void matvec_start(matvec_ahead<L> &s, const gpu_weights &w,
     matvec_point(s, w, plan, block);
 #if __CUDA_ARCH__ >= 900
     if (threadIdx.x % GPU_WARP == 0)
-        gpu_bulk_start(first.full, ring::SLOTS);
+        gpu_bulk_start(first.full, MATVEC_SLOTS);
     __syncwarp();
 #else
 #pragma unroll
@@ -178,7 +181,7 @@ __device__ inline void matvec_start(matvec_ahead<L> &s, const gpu_weights &w,
     }
 #endif
 #pragma unroll 1
-    for (int i = 0; i < ring::SLOTS; i++)
+    for (int i = 0; i < plan.slots; i++)
         matvec_fill<L>({first.memory + i * ring::STAGE, first.full + i}, s, w, plan, block);
 }
 
@@ -319,7 +322,7 @@ __device__ inline void matvec_items(const gpu_matvec_args &a, const matvec_plan 
             __syncwarp();
             matvec_fill<layout>(slot, ahead, a.weights, plan, block);
             slot = {slot.memory + ring::STAGE, slot.full + 1};
-            if (slot.full == ring_start.full + ring::SLOTS) {
+            if (slot.full == ring_start.full + plan.slots) {
                 slot = ring_start;
                 turn ^= 1;
             }
@@ -339,11 +342,11 @@ __global__ void __launch_bounds__(MATVEC_THREADS, 2)
     GPU_SHARED(char, 128, shared);
     __shared__ float scratch[GPU_WARP], table[16];
     __shared__ gpu_best bests[MATVEC_WARPS];
-    __shared__ uint64_t full[MATVEC_WARPS][ring::SLOTS];
+    __shared__ uint64_t full[MATVEC_WARPS][MATVEC_SLOTS];
     int warps = (int)blockDim.x / GPU_WARP, warp = threadIdx.x / GPU_WARP;
     int columns = (int)a.weights.columns;
-    matvec_slot mine = {shared + warp * ring::SLOTS * ring::STAGE, full[warp]};
-    char *input = shared + warps * ring::SLOTS * ring::STAGE;
+    matvec_slot mine = {shared + warp * plan.slots * ring::STAGE, full[warp]};
+    char *input = shared + warps * plan.slots * ring::STAGE;
     matvec_input in = matvec_input_at<layout>(input, columns);
     float *sums = (float *)(input + matvec_input_bytes<layout>(columns));
 
@@ -388,7 +391,7 @@ __global__ void __launch_bounds__(MATVEC_THREADS, 2)
  * are none, those with the most. */
 static inline matvec_plan matvec_plan_of(int units, int chunks, int warps)
 {
-    matvec_plan plan = {chunks, 0};
+    matvec_plan plan = {chunks, 0, 0};
     double most = 0;
     for (int log2 = 0; log2 < 5 && 1 << log2 <= chunks; log2++) {
         int items = units << log2, turns = (items + warps - 1) / warps;
@@ -403,23 +406,41 @@ static inline matvec_plan matvec_plan_of(int units, int chunks, int warps)
     return plan;
 }
 
-/* Half of a multiprocessor's shared memory, so that the next kernel fits beside this one; more, and
- * then fewer warps, where the input needs it. */
+/* As many as a warp has stages, and as fit with half of a multiprocessor's shared memory, so that
+ * the next kernel has room beside this one. */
+template <class L>
+static int matvec_slots(const gpu_context *context, const matvec_plan &plan, int units, int warps,
+                        size_t beside)
+{
+    int turns = ((units << plan.parts_log2) + warps - 1) / warps;
+    int stages = turns * ((plan.chunks + (1 << plan.parts_log2) - 1) >> plan.parts_log2);
+    size_t room = context->shared_all / 2, stage = (size_t)warps * matvec_ring<L>::STAGE;
+    int slots = beside + MATVEC_BEHIND + 2 * stage < room
+                    ? (int)((room - beside - MATVEC_BEHIND) / stage)
+                    : 2;
+    if (!context->chained)
+        return matvec_ring<L>::SLOTS;
+    slots = slots < MATVEC_SLOTS ? slots : MATVEC_SLOTS;
+    return slots < stages ? slots : stages;
+}
+
+/* Fewer warps where the input needs more than that. */
 template <class D>
 static pare_status matvec_launch(gpu_context *context, const gpu_matvec_args *args)
 {
     using layout = typename D::layout;
-    using ring = matvec_ring<layout>;
     const gpu_weights *w = &args->weights;
     int warps = MATVEC_WARPS, all = context->multiprocessors;
     int units = (int)((w->rows + layout::ROWS - 1) / layout::ROWS), each = (units + all - 1) / all;
     int chunks = (int)((w->columns + layout::CHUNK - 1) / layout::CHUNK);
-    size_t input = matvec_input_bytes<layout>(w->columns), shared;
+    size_t shared;
     matvec_plan plan;
     do {
         plan = matvec_plan_of(each, chunks, warps);
-        shared = (size_t)warps * ring::SLOTS * ring::STAGE + input +
+        shared = matvec_input_bytes<layout>(w->columns) +
                  ((size_t)(each * layout::ROWS) << plan.parts_log2) * sizeof(float);
+        plan.slots = matvec_slots<layout>(context, plan, each, warps, shared);
+        shared += (size_t)(warps * plan.slots) * matvec_ring<layout>::STAGE;
     } while (shared + MATVEC_BEHIND > context->shared_most && (warps /= 2) > 1);
     return gpu_launch(context, "a matrix-vector product", true, matvec_kernel<D>, dim3(all),
                       dim3(warps * GPU_WARP), shared, *args, plan);
