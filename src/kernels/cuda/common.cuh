@@ -21,6 +21,14 @@ static pare_status gpu_launch_cluster(gpu_context *context, const char *what, bo
     cudaLaunchAttribute attributes[2] = {};
     int count = 0;
     if (chain && context->chained) {
+        /* One division of the memory between cache and shared memory for all: a multiprocessor
+         * changes it only when it is empty. */
+        pare_status status =
+            gpu_check(cudaFuncSetAttribute((const void *)kernel,
+                                           cudaFuncAttributePreferredSharedMemoryCarveout, 100),
+                      what);
+        if (status != PARE_OK)
+            return status;
         attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
         attributes[count++].val.programmaticStreamSerializationAllowed = 1;
     }

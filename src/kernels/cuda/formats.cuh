@@ -266,17 +266,14 @@ struct gpu_scale_byte {
 
 /* ---- tables of 16 ---- */
 
-/* Bytes of a table for 8 codes, in the order of load(): q has columns' nibbles as stored. */
-__device__ inline void gpu_look_up(const uint32_t t[4], uint32_t q, uint32_t *even, uint32_t *odd)
+/* Bytes of a table for the 8 codes of a word: of columns 0, 4, 1, 5, and of 2, 6, 3, 7. */
+__device__ inline void gpu_look_up(const uint32_t t[4], uint32_t q, uint32_t out[2])
 {
     uint32_t index = q & 0x77777777, choose = 0x32103210 | (q >> 1 & 0x44444444);
-    /* PRMT takes 4 nibbles of its selector: columns 0, 4, 1, 5, then 2, 6, 3, 7. */
-    uint32_t a =
-        __byte_perm(__byte_perm(t[0], t[1], index), __byte_perm(t[2], t[3], index), choose);
-    uint32_t b = __byte_perm(__byte_perm(t[0], t[1], index >> 16),
-                             __byte_perm(t[2], t[3], index >> 16), choose >> 16);
-    *even = __byte_perm(a, b, 0x6420); /* columns 0..3 */
-    *odd = __byte_perm(a, b, 0x7531);
+#pragma unroll
+    for (int i = 0; i < 2; i++) /* PRMT takes 4 nibbles of its selector */
+        out[i] = __byte_perm(__byte_perm(t[0], t[1], index >> 16 * i),
+                             __byte_perm(t[2], t[3], index >> 16 * i), choose >> 16 * i);
 }
 
 /* The values of iq4_nl and iq4_xs (pare_iq4_values). */

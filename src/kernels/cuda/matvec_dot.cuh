@@ -119,7 +119,7 @@ template <class F> struct matvec_fast_dot {
             F::table::high(t);
 #pragma unroll
             for (int j = 0; j < 4; j++) {
-                gpu_look_up(t, q[j], &w[2 * j], &w[2 * j + 1]);
+                gpu_look_up(t, q[j], w + 2 * j);
                 dot[j / 2] = matvec_dp4a(w[2 * j], x[2 * j], dot[j / 2]);
                 dot[j / 2] = matvec_dp4a(w[2 * j + 1], x[2 * j + 1], dot[j / 2]);
             }
@@ -127,7 +127,7 @@ template <class F> struct matvec_fast_dot {
                 F::table::low(t);
 #pragma unroll
                 for (int j = 0; j < 4; j++) {
-                    gpu_look_up(t, q[j], &w[2 * j], &w[2 * j + 1]);
+                    gpu_look_up(t, q[j], w + 2 * j);
                     low[j / 2] = matvec_dp4a_unsigned(w[2 * j], x[2 * j], (int)low[j / 2]);
                     low[j / 2] = matvec_dp4a_unsigned(w[2 * j + 1], x[2 * j + 1], (int)low[j / 2]);
                 }

@@ -232,7 +232,8 @@ using std::min;
 enum {
     cudaLaunchAttributeProgrammaticStreamSerialization,
     cudaLaunchAttributeClusterDimension,
-    cudaFuncAttributeMaxDynamicSharedMemorySize
+    cudaFuncAttributeMaxDynamicSharedMemorySize,
+    cudaFuncAttributePreferredSharedMemoryCarveout
 };
 struct cudaLaunchAttribute {
     int id;
