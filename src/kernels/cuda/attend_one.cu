@@ -134,10 +134,8 @@ __global__ void __launch_bounds__(ONE_THREADS, G > 2 ? 1 : 2)
     part = part < ONE_LEAST ? ONE_LEAST : part;
     int parts = (length + part - 1) / part;
     int begin = low + (int)blockIdx.y * part, end = min(begin + part, position + 1);
-    if (begin > position) {
-        gpu_depend();
+    if (begin > position)
         return;
-    }
     size_t sequence = (size_t)control.sequence * h.sequence_bytes;
     size_t base = sequence + gpu_cache_row(h, kv, 0);
 #if __CUDA_ARCH__ >= 900
@@ -267,7 +265,9 @@ template <class T, int G>
 static pare_status attend_one(gpu_context *context, const one_args &a, int64_t tokens)
 {
     const gpu_heads *h = &a.heads;
-    dim3 grid((unsigned)(h->kv_heads * a.per_kv), (unsigned)parts_of(context, h, a.each),
+    int most = (int)((h->capacity + ONE_LEAST - 1) / ONE_LEAST),
+        parts = parts_of(context, h, a.each);
+    dim3 grid((unsigned)(h->kv_heads * a.per_kv), (unsigned)(parts < most ? parts : most),
               (unsigned)tokens);
     return gpu_launch(context, "attention", true, one_kernel<T, G>, grid, dim3(ONE_THREADS),
                       sizeof(float) * ONE_WARPS * G * (size_t)h->cache_dim, a);

@@ -25,8 +25,9 @@ enum {
 
 struct matrix_args {
     one_args one;
-    int group;    /* query heads that share a KV head */
-    bool cluster; /* grid.y blocks are one */
+    int group;        /* query heads that share a KV head */
+    uint32_t per_dim; /* 2^20 / head_dim, rounded up: elements over head_dim are multiplications */
+    bool cluster;     /* grid.y blocks are one */
 };
 
 /* ---- what a lane holds of the cache ----
@@ -489,10 +490,8 @@ __device__ inline void matrix_add_newest(const gpu_heads &h, int kv, bool stores
             if (lane + GPU_WARP * j < h.head_dim)
                 score += shared.q[warp][lane + GPU_WARP * j] * shared.fresh[0][lane + GPU_WARP * j];
         score = gpu_warp_sum(score);
-        if (lane == 0) {
+        if (lane == 0)
             shared.maxima[warp][behind] = score;
-            shared.sums[warp][behind] = 1;
-        }
     } else if (stores && warp < MATRIX_HEADS + 2) {
         bool is_v = warp == MATRIX_HEADS + 1;
         size_t at =
@@ -537,23 +536,36 @@ __device__ inline void matrix_put(const gpu_heads &h, int each, matrix_state<T, 
         }
 }
 
-/* Softmaxes of a head, up to a warp's lanes: maxima become weights, the first sum that of all. A
- * warp; returns the maximum. */
-__device__ inline float matrix_weigh(float *maxima, float *sums, int count)
+/* Softmaxes of a head, up to a warp's lanes: maxima become weights. A warp; returns the maximum. */
+__device__ inline float matrix_weigh(float *maxima, int count)
 {
     int lane = threadIdx.x % GPU_WARP;
-    float m = lane < count ? maxima[lane] : -FLT_MAX, most = m;
-#pragma unroll
-    for (int i = 16; i; i >>= 1)
-        most = fmaxf(most, __shfl_xor_sync(GPU_ALL, most, i));
-    float weight = gpu_exp2(m - most);
-    float sum = gpu_warp_sum(lane < count ? sums[lane] * weight : 0);
-    __syncwarp();
+    float m = lane < count ? maxima[lane] : -FLT_MAX, most = gpu_warp_most(m);
     if (lane < count)
-        maxima[lane] = weight;
-    if (lane == 0)
-        sums[0] = sum;
+        maxima[lane] = gpu_exp2(m - most);
     return most;
+}
+
+/* One element of softmaxes that are weighed, and its sum. */
+template <int N>
+__device__ inline float matrix_gather(const float *weights, const float *sums, const float *outputs,
+                                      int pitch, int count, float &l)
+{
+    float o = 0;
+    l = 0;
+#pragma unroll
+    for (int w = 0; w < N; w++, outputs += pitch)
+        if (w < count) {
+            o += weights[w] * *outputs;
+            l += weights[w] * sums[w];
+        }
+    return o;
+}
+
+/* i / dim for elements of the block's heads. */
+__device__ inline int matrix_head_of(const matrix_args &args, int i)
+{
+    return (int)((uint32_t)i * args.per_dim >> 20);
 }
 
 /* The next pieces into the L2 cache: positions from .. to - 1. */
@@ -577,37 +589,24 @@ __device__ inline void matrix_look_ahead(const gpu_heads &h, const char *keys, c
  * [parts][each][dim].
  */
 
-/* One element of the softmaxes of a head that are weighed. */
-template <int N>
-__device__ inline float matrix_gather(const float *weights, const float *outputs, int pitch,
-                                      int count)
-{
-    float o = 0;
-#pragma unroll
-    for (int w = 0; w < N; w++, outputs += pitch)
-        if (w < count)
-            o += weights[w] * *outputs;
-    return o;
-}
-
 struct matrix_parts_shared {
     float maxima[MATRIX_HEADS][GPU_WARP], sums[MATRIX_HEADS][GPU_WARP];
 };
 
 /* Behind the barrier of the cluster: its first block adds up the parts. */
-__device__ inline void matrix_finish(const one_args &a, matrix_parts_shared &parts,
+__device__ inline void matrix_finish(const matrix_args &args, matrix_parts_shared &parts,
                                      const float *gathered, int head, int count, float *out)
 {
-    int dim = a.heads.head_dim, warp = threadIdx.x / GPU_WARP;
+    int dim = args.one.heads.head_dim, warp = threadIdx.x / GPU_WARP;
     if (warp < count)
-        matrix_weigh(parts.maxima[warp], parts.sums[warp], (int)gridDim.y);
+        matrix_weigh(parts.maxima[warp], (int)gridDim.y);
     __syncthreads();
 #pragma unroll 1
     for (int i = threadIdx.x; i < count * dim; i += ONE_THREADS) {
-        int g = (int)((uint32_t)i / (uint32_t)dim);
-        float o = matrix_gather<MATRIX_CLUSTER>(parts.maxima[g], gathered + i, count * dim,
-                                                (int)gridDim.y);
-        out[head * dim + i] = gpu_quotient(o, parts.sums[g][0]);
+        int g = matrix_head_of(args, i);
+        float l, o = matrix_gather<MATRIX_CLUSTER>(parts.maxima[g], parts.sums[g], gathered + i,
+                                                   count * dim, (int)gridDim.y, l);
+        out[head * dim + i] = gpu_quotient(o, l);
     }
 }
 
@@ -659,10 +658,8 @@ __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
      * front is complete: the position and the keys and values before it may be read already. */
     gpu_control control = a.control[blockIdx.z];
     matrix_work work = matrix_work_of(args, control.position);
-    if (part >= work.parts) {
-        gpu_depend();
+    if (part >= work.parts)
         return;
-    }
     size_t base = (size_t)control.sequence * h.sequence_bytes + gpu_cache_row(h, work.kv, 0);
     const char *keys = (const char *)h.keys + base, *values = (const char *)h.values + base;
     int head = work.kv * args.group + work.in_group;
@@ -725,31 +722,36 @@ __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
     if (args.cluster)
         gpu_cluster_wait(); /* all its blocks have started */
     if (warp < work.count) {
-        float m = matrix_weigh(shared.maxima[warp], shared.sums[warp], softmaxes);
-        if (args.cluster && threadIdx.x % GPU_WARP == 0) {
+        float m = matrix_weigh(shared.maxima[warp], softmaxes);
+        if (args.cluster && threadIdx.x % GPU_WARP == 0)
             gpu_cluster_put(&gathered_shared.maxima[warp][part], 0, m);
-            gpu_cluster_put(&gathered_shared.sums[warp][part], 0, shared.sums[warp][0]);
-        } else if (work.parts > 1 && threadIdx.x % GPU_WARP == 0) {
-            float *to = one_part(a, head + warp, part);
-            __stcg(to, m);
-            __stcg(to + 1, shared.sums[warp][0]);
-        }
+        else if (work.parts > 1 && threadIdx.x % GPU_WARP == 0)
+            __stcg(one_part(a, head + warp, part), m);
     }
     __syncthreads();
 #pragma unroll 1
     for (int i = threadIdx.x; i < work.count * dim; i += ONE_THREADS) {
-        int g = (int)((uint32_t)i / (uint32_t)dim), d = i - g * dim;
+        int g = matrix_head_of(args, i), d = i - g * dim;
         const float *weights = shared.maxima[g];
-        float o = matrix_gather<ONE_WARPS>(weights, (const float *)memory + g * h.cache_dim + d,
-                                           BYTES / (int)sizeof(float), used);
-        if (part == 0)
+        float l, o = matrix_gather<ONE_WARPS>(weights, shared.sums[g],
+                                              (const float *)memory + g * h.cache_dim + d,
+                                              BYTES / (int)sizeof(float), used, l);
+        if (part == 0) {
             o += weights[used] * shared.fresh[1][d];
-        if (work.parts == 1)
-            out[head * dim + i] = gpu_quotient(o, shared.sums[g][0]);
-        else if (args.cluster)
+            l += weights[used];
+        }
+        if (work.parts == 1) {
+            out[head * dim + i] = gpu_quotient(o, l);
+        } else if (args.cluster) {
             gpu_cluster_put(gathered + part * work.count * dim + i, 0, o);
-        else
-            __stcg(one_part(a, head + g, part) + 2 + d, o);
+            if (d == 0)
+                gpu_cluster_put(&gathered_shared.sums[g][part], 0, l);
+        } else {
+            float *to = one_part(a, head + g, part);
+            __stcg(to + 2 + d, o);
+            if (d == 0)
+                __stcg(to + 1, l);
+        }
     }
     if (work.parts == 1)
         return;
@@ -761,7 +763,7 @@ __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
     if (part != 0)
         return;
     gpu_cluster_wait();
-    matrix_finish(a, gathered_shared, gathered, head, work.count, out);
+    matrix_finish(args, gathered_shared, gathered, head, work.count, out);
 }
 
 /* ---- launching ---- */
@@ -799,7 +801,9 @@ static pare_status matrix_run(gpu_context *context, const matrix_args &args, int
 bool gpu_attend_one_matrix(gpu_context *context, const one_args *args, int64_t tokens,
                            pare_status *status)
 {
-    matrix_args a = {*args, args->heads.heads / args->heads.kv_heads, false};
+    matrix_args a = {
+        *args, args->heads.heads / args->heads.kv_heads,
+        ((1u << 20) + (uint32_t)args->heads.head_dim - 1) / (uint32_t)args->heads.head_dim, false};
     const gpu_heads *h = &args->heads;
     if (context->major < 8 || h->cache_type == PARE_TYPE_F32)
         return false;

@@ -87,6 +87,21 @@ __device__ inline float gpu_warp_sum(float v)
     return v;
 }
 
+/* The largest of a warp's values, in every lane: floats are compared as integers of their order. */
+__device__ inline float gpu_warp_most(float v)
+{
+#if __CUDA_ARCH__ >= 800
+    int bits = __float_as_int(v), order = bits ^ (bits >> 31 & 0x7fffffff);
+    order = __reduce_max_sync(GPU_ALL, order);
+    return __int_as_float(order ^ (order >> 31 & 0x7fffffff));
+#else
+#pragma unroll
+    for (int i = 16; i; i >>= 1)
+        v = fmaxf(v, __shfl_xor_sync(GPU_ALL, v, i));
+    return v;
+#endif
+}
+
 /* The same sum for every thread of the block; scratch: 32 floats that are free on both sides. */
 __device__ inline float gpu_block_sum(float v, float *scratch)
 {
