@@ -164,18 +164,59 @@ struct matrix_q4 {
 
 /* Of 16 positions: lane (g, t), g = lane / 4, has of the keys 4 (g / 2) + g % 2 and that + 2 the
  * elements 8t .. 8t + 7 of each 32; of the values of positions 4t .. 4t + 3 the elements SOME g ..
- * of each 8 SOME; and these positions' scales. The pieces lie in shared memory, where the lane that
- * uses them copies them: [keys 2][NB], [UNITS][4 values], [keys, values][4][PAIRS], each [32
- * lanes]. NB: 32s of elements, at most. */
-template <class T, int NB> struct matrix_tile {
+ * of each 8 SOME; and these positions' scales. NB: 32s of elements, at most. Where they are few,
+ * the pieces lie in registers; otherwise in shared memory, where the lane that uses them copies
+ * them. */
+template <class T, int NB> struct matrix_sizes {
+    static constexpr int UNITS = 4 * NB / T::SOME, PAIRS = T::SCALED ? NB / 2 : 0;
+};
+
+template <class T, int NB, bool STAGED> struct matrix_tile;
+
+template <class T, int NB> struct matrix_tile<T, NB, false> : matrix_sizes<T, NB> {
+    using sizes = matrix_sizes<T, NB>;
+    static constexpr int BYTES = 0; /* of shared memory, of a warp */
+    typename T::eight keys[2][NB];
+    typename T::some values[sizes::UNITS][4];
+    uint32_t all_scales[2][4][sizes::PAIRS ? sizes::PAIRS : 1];
+
+    __device__ void place(char *)
+    {
+    }
+    __device__ typename T::eight *key(int j, int b)
+    {
+        return &keys[j][b];
+    }
+    __device__ typename T::some *value(int u, int j)
+    {
+        return &values[u][j];
+    }
+    __device__ uint32_t *scales(bool of_values, int j, int i)
+    {
+        return &all_scales[of_values][j][i];
+    }
+    template <class P> __device__ static void copy(P *to, const P *from, bool there)
+    {
+        *to = P{};
+        if (there)
+            *to = *from;
+    }
+};
+
+/* [keys 2][NB], [UNITS][4 values], [keys, values][4][PAIRS], each [32 lanes]. */
+template <class T, int NB> struct matrix_tile<T, NB, true> : matrix_sizes<T, NB> {
+    using sizes = matrix_sizes<T, NB>;
     using eight = typename T::eight;
     using some = typename T::some;
-    static constexpr int UNITS = 4 * NB / T::SOME, PAIRS = T::SCALED ? NB / 2 : 0;
     static constexpr int VALUES_AT = 2 * NB * GPU_WARP * (int)sizeof(eight);
-    static constexpr int SCALES_AT = VALUES_AT + 4 * UNITS * GPU_WARP * (int)sizeof(some);
-    static constexpr int BYTES = SCALES_AT + 8 * PAIRS * GPU_WARP * 4; /* of a warp */
+    static constexpr int SCALES_AT = VALUES_AT + 4 * sizes::UNITS * GPU_WARP * (int)sizeof(some);
+    static constexpr int BYTES = SCALES_AT + 8 * sizes::PAIRS * GPU_WARP * 4;
     char *memory;
 
+    __device__ void place(char *at)
+    {
+        memory = at;
+    }
     __device__ eight *key(int j, int b) const
     {
         return (eight *)memory + (j * NB + b) * GPU_WARP + threadIdx.x % GPU_WARP;
@@ -184,10 +225,14 @@ template <class T, int NB> struct matrix_tile {
     {
         return (some *)(memory + VALUES_AT) + (4 * u + j) * GPU_WARP + threadIdx.x % GPU_WARP;
     }
-    __device__ uint32_t *scales(bool values, int j, int i) const
+    __device__ uint32_t *scales(bool of_values, int j, int i) const
     {
-        return (uint32_t *)(memory + SCALES_AT) + ((4 * values + j) * PAIRS + i) * GPU_WARP +
-               threadIdx.x % GPU_WARP;
+        return (uint32_t *)(memory + SCALES_AT) +
+               ((4 * of_values + j) * sizes::PAIRS + i) * GPU_WARP + threadIdx.x % GPU_WARP;
+    }
+    template <class P> __device__ static void copy(P *to, const P *from, bool there)
+    {
+        gpu_copy_or_zero(to, from, there);
     }
 };
 
@@ -208,9 +253,9 @@ __device__ inline const char *matrix_row(const gpu_heads &h, const char *rows, i
 }
 
 /* The scales of four positions. */
-template <class T, int NB>
+template <class T, int NB, bool STAGED>
 __device__ inline void matrix_load_scales(const gpu_heads &h, const char *rows, bool values,
-                                          int first, int end, const matrix_tile<T, NB> &tile)
+                                          int first, int end, matrix_tile<T, NB, STAGED> &tile)
 {
     if constexpr (T::SCALED) {
         int position = first + 4 * matrix_lane_of().t;
@@ -219,15 +264,15 @@ __device__ inline void matrix_load_scales(const gpu_heads &h, const char *rows, 
         for (int j = 0; j < 4; j++, row += h.row_bytes)
 #pragma unroll
             for (int i = 0; i < NB / 2; i++)
-                gpu_copy_or_zero(tile.scales(values, j, i), (const uint32_t *)row + i,
-                                 position + j < end && 64 * i < h.cache_dim);
+                tile.copy(tile.scales(values, j, i), (const uint32_t *)row + i,
+                          position + j < end && 64 * i < h.cache_dim);
     }
 }
 
 /* Positions first .. that are before end; what is missing is zero. */
-template <class T, int NB>
+template <class T, int NB, bool STAGED>
 __device__ inline void matrix_load_keys(const gpu_heads &h, const char *rows, int first, int end,
-                                        const matrix_tile<T, NB> &tile)
+                                        matrix_tile<T, NB, STAGED> &tile)
 {
     matrix_lane lane = matrix_lane_of();
     int position = first + 4 * (lane.g / 2) + lane.g % 2;
@@ -237,15 +282,14 @@ __device__ inline void matrix_load_keys(const gpu_heads &h, const char *rows, in
 #pragma unroll
         for (int b = 0; b < NB; b++) {
             int d = 32 * b + 8 * lane.t;
-            gpu_copy_or_zero(tile.key(j, b), T::key_at(row, d),
-                             position + 2 * j < end && d < h.cache_dim);
+            tile.copy(tile.key(j, b), T::key_at(row, d), position + 2 * j < end && d < h.cache_dim);
         }
-    matrix_load_scales<T>(h, rows, false, first, end, tile);
+    matrix_load_scales(h, rows, false, first, end, tile);
 }
 
-template <class T, int NB>
+template <class T, int NB, bool STAGED>
 __device__ inline void matrix_load_values(const gpu_heads &h, const char *rows, int first, int end,
-                                          const matrix_tile<T, NB> &tile)
+                                          matrix_tile<T, NB, STAGED> &tile)
 {
     matrix_lane lane = matrix_lane_of();
     int position = first + 4 * lane.t;
@@ -253,12 +297,11 @@ __device__ inline void matrix_load_values(const gpu_heads &h, const char *rows, 
 #pragma unroll
     for (int j = 0; j < 4; j++, row += h.row_bytes)
 #pragma unroll
-        for (int u = 0; u < matrix_tile<T, NB>::UNITS; u++) {
+        for (int u = 0; u < matrix_sizes<T, NB>::UNITS; u++) {
             int d = T::SOME * (8 * u + lane.g);
-            gpu_copy_or_zero(tile.value(u, j), T::value_at(row, d),
-                             position + j < end && d < h.cache_dim);
+            tile.copy(tile.value(u, j), T::value_at(row, d), position + j < end && d < h.cache_dim);
         }
-    matrix_load_scales<T>(h, rows, true, first, end, tile);
+    matrix_load_scales(h, rows, true, first, end, tile);
 }
 
 __device__ inline float matrix_scale(uint32_t pair, int high)
@@ -270,13 +313,13 @@ __device__ inline float matrix_scale(uint32_t pair, int high)
 
 template <class T, int NB> struct matrix_state {
     float m, l; /* of head g % 4; l: of this lane's positions */
-    float o[matrix_tile<T, NB>::UNITS][T::SOME / 2][4];
+    float o[matrix_sizes<T, NB>::UNITS][T::SOME / 2][4];
 };
 
 /* Scores of head g % 4 with positions 4t .. 4t + 3. q: [NB][2][4], of which the first two and the
  * last two are the parts of a number that are high and low. */
-template <class T, int NB>
-__device__ inline void matrix_scores(const matrix_tile<T, NB> &tile, const uint32_t q[NB][2][4],
+template <class T, int NB, bool STAGED>
+__device__ inline void matrix_scores(matrix_tile<T, NB, STAGED> &tile, const uint32_t q[NB][2][4],
                                      float s[4])
 {
 #pragma unroll
@@ -342,7 +385,7 @@ __device__ inline void matrix_rescale(matrix_state<T, NB> &state, float most)
     int head = threadIdx.x % 2 * 8; /* a lane whose g is 2t, of 4 */
     float even = __shfl_sync(GPU_ALL, factor, head), odd = __shfl_sync(GPU_ALL, factor, head + 4);
 #pragma unroll
-    for (int u = 0; u < matrix_tile<T, NB>::UNITS; u++)
+    for (int u = 0; u < matrix_sizes<T, NB>::UNITS; u++)
 #pragma unroll
         for (int i = 0; i < T::SOME / 2; i++)
 #pragma unroll
@@ -350,8 +393,8 @@ __device__ inline void matrix_rescale(matrix_state<T, NB> &state, float most)
                 state.o[u][i][e] *= e % 2 ? odd : even;
 }
 
-template <class T, int NB>
-__device__ inline void matrix_add_values(const matrix_tile<T, NB> &tile, const float p[4],
+template <class T, int NB, bool STAGED>
+__device__ inline void matrix_add_values(matrix_tile<T, NB, STAGED> &tile, const float p[4],
                                          matrix_state<T, NB> &state)
 {
     bool low = matrix_lane_of().g >= MATRIX_HEADS;
@@ -359,7 +402,7 @@ __device__ inline void matrix_add_values(const matrix_tile<T, NB> &tile, const f
     if (!T::SCALED)
         matrix_columns<T::BF16>(p, low, columns);
 #pragma unroll
-    for (int u = 0; u < matrix_tile<T, NB>::UNITS; u++) {
+    for (int u = 0; u < matrix_sizes<T, NB>::UNITS; u++) {
         if (T::SCALED) {
             float scaled[4];
 #pragma unroll
@@ -519,7 +562,7 @@ __device__ inline void matrix_put(const gpu_heads &h, int each, matrix_state<T, 
     }
     float *to = outputs + 2 * lane.t * h.cache_dim + T::SOME * lane.g;
 #pragma unroll
-    for (int u = 0; u < matrix_tile<T, NB>::UNITS; u++)
+    for (int u = 0; u < matrix_sizes<T, NB>::UNITS; u++)
 #pragma unroll
         for (int i = 0; i < T::SOME / 2; i++) {
             int d = 8 * T::SOME * u + 2 * i;
@@ -610,6 +653,13 @@ __device__ inline void matrix_finish(const matrix_args &args, matrix_parts_share
     }
 }
 
+/* Shared memory of a warp: its tile, and later its outputs. */
+template <class TILE> __host__ __device__ constexpr int matrix_warp_bytes(int nb)
+{
+    int outputs = MATRIX_HEADS * GPU_WARP * nb * (int)sizeof(float);
+    return TILE::BYTES > outputs ? TILE::BYTES : outputs;
+}
+
 /* ---- the kernel ---- */
 
 /* What a block does. */
@@ -643,7 +693,7 @@ __device__ inline matrix_work matrix_work_of(const matrix_args &args, int positi
     return w;
 }
 
-template <class T, class CACHE, int NB>
+template <class T, class CACHE, int NB, bool STAGED>
 __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
     matrix_kernel(const __grid_constant__ matrix_args args)
 {
@@ -664,8 +714,9 @@ __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
     const char *keys = (const char *)h.keys + base, *values = (const char *)h.values + base;
     int head = work.kv * args.group + work.in_group;
     int used = max(0, min(work.last - work.tile, (int)ONE_WARPS)), softmaxes = used + (part == 0);
-    constexpr int BYTES = matrix_tile<T, NB>::BYTES;
-    matrix_tile<T, NB> held = {memory + warp * BYTES};
+    constexpr int BYTES = matrix_warp_bytes<matrix_tile<T, NB, STAGED>>(NB);
+    matrix_tile<T, NB, STAGED> held;
+    held.place(memory + warp * BYTES);
     matrix_state<T, NB> state = {};
     uint32_t q[NB][2][4];
     state.m = -FLT_MAX;
@@ -680,18 +731,18 @@ __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
         float s[4];
         if (computes) {
             gpu_copy_wait<1>(); /* keys; these values may be on their way */
-            matrix_scores<T, NB>(held, q, s);
+            matrix_scores(held, q, s);
         }
         if (more)
-            matrix_load_keys<T, NB>(h, keys, next, work.end, held);
+            matrix_load_keys(h, keys, next, work.end, held);
         gpu_copy_commit();
         if (computes) {
             gpu_copy_wait<1>(); /* values; the next keys may be on their way */
             matrix_soften<T, NB>(first, work.end, s, state);
-            matrix_add_values<T, NB>(held, s, state);
+            matrix_add_values(held, s, state);
         }
         if (more)
-            matrix_load_values<T, NB>(h, values, next, work.end, held);
+            matrix_load_values(h, values, next, work.end, held);
         gpu_copy_commit();
         if (!computes) {
             if (args.cluster)
@@ -714,7 +765,7 @@ __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
             break;
     }
     if (warp < used)
-        matrix_put<T, NB>(h, a.each, state, (float *)held.memory, shared);
+        matrix_put<T, NB>(h, a.each, state, (float *)(memory + warp * BYTES), shared);
     __syncthreads();
 
     float *out = a.out + blockIdx.z * a.out_stride;
@@ -780,22 +831,27 @@ static int matrix_parts(const gpu_context *context, const matrix_args *args)
     return parts < 1 ? 1 : parts > ONE_PARTS ? ONE_PARTS : parts;
 }
 
-template <class T, class CACHE>
-static pare_status matrix_run(gpu_context *context, const matrix_args &args, int64_t tokens)
+template <class T, class CACHE, int NB, bool STAGED>
+static pare_status matrix_launch(gpu_context *context, const matrix_args &args, int64_t tokens)
 {
     const gpu_heads *h = &args.one.heads;
     int parts = matrix_parts(context, &args);
     dim3 grid((unsigned)(h->kv_heads * args.one.per_kv), (unsigned)parts, (unsigned)tokens);
     size_t parts_bytes =
         args.cluster ? (size_t)(parts * args.one.each * h->head_dim) * sizeof(float) : 0;
-    int bytes = h->cache_dim <= 64    ? matrix_tile<T, 2>::BYTES
-                : h->cache_dim <= 128 ? matrix_tile<T, 4>::BYTES
-                                      : matrix_tile<T, 8>::BYTES;
-    auto kernel = h->cache_dim <= 64    ? matrix_kernel<T, CACHE, 2>
-                  : h->cache_dim <= 128 ? matrix_kernel<T, CACHE, 4>
-                                        : matrix_kernel<T, CACHE, 8>;
-    return gpu_launch_cluster(context, "attention", true, args.cluster ? parts : 1, kernel, grid,
-                              dim3(ONE_THREADS), ONE_WARPS * (size_t)bytes + parts_bytes, args);
+    size_t bytes = (size_t)(ONE_WARPS * matrix_warp_bytes<matrix_tile<T, NB, STAGED>>(NB));
+    return gpu_launch_cluster(context, "attention", true, args.cluster ? parts : 1,
+                              matrix_kernel<T, CACHE, NB, STAGED>, grid, dim3(ONE_THREADS),
+                              bytes + parts_bytes, args);
+}
+
+template <class T, class CACHE>
+static pare_status matrix_run(gpu_context *context, const matrix_args &args, int64_t tokens)
+{
+    int dim = args.one.heads.cache_dim;
+    return dim <= 64    ? matrix_launch<T, CACHE, 2, false>(context, args, tokens)
+           : dim <= 128 ? matrix_launch<T, CACHE, 4, true>(context, args, tokens)
+                        : matrix_launch<T, CACHE, 8, true>(context, args, tokens);
 }
 
 bool gpu_attend_one_matrix(gpu_context *context, const one_args *args, int64_t tokens,

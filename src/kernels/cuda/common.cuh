@@ -44,7 +44,7 @@ static pare_status gpu_launch_cluster(gpu_context *context, const char *what, bo
     config.stream = context->stream;
     config.attrs = attributes;
     config.numAttrs = (unsigned)count;
-    if (shared > 48 << 10) {
+    if (shared > 32 << 10) { /* with what is not dynamic more than any kernel may have unasked */
         pare_status status = gpu_check(
             cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  (int)shared),

@@ -333,7 +333,14 @@ __device__ inline void matvec_items(const gpu_matvec_args &a, const matvec_plan 
     }
 }
 
-template <class D>
+/* What is done to the input: a kernel for each, because code costs even where it does not run. */
+enum matvec_kind {
+    MATVEC_PLAIN,
+    MATVEC_RMS,   /* the norm's factor multiplies the sums */
+    MATVEC_OTHER, /* other norms, factors, rounding */
+};
+
+template <class D, matvec_kind KIND>
 __global__ void __launch_bounds__(MATVEC_THREADS, 2)
     matvec_kernel(const __grid_constant__ gpu_matvec_args a, const matvec_plan plan)
 {
@@ -358,29 +365,25 @@ __global__ void __launch_bounds__(MATVEC_THREADS, 2)
     matvec_start(ahead, a.weights, plan, block, mine);
     gpu_release_next();
     matvec_norm norm;
-    matvec_prefetch_norm(a, norm);
+    if constexpr (KIND != MATVEC_PLAIN)
+        matvec_prefetch_norm(a, norm);
     if constexpr (!layout::QUANTIZED && layout::LANE == GPU_GROUP)
         D::fill_table(table);
     gpu_depend();
     matvec_extra extra = {0, 0};
     if ((int)threadIdx.x < block.rows)
         extra = matvec_fetch_extra(a, block.first + (int)threadIdx.x);
-    bool rounds = !layout::QUANTIZED && a.rounding.kind != GPU_ROUND_NONE;
-    bool scales_sums = a.norm == GPU_NORM_RMS && !rounds && !a.norm_bias;
-    if (a.norm == GPU_NORM_NONE)
+    if constexpr (KIND == MATVEC_PLAIN)
         matvec_load_plain<layout>(in, a);
-    else if (scales_sums)
+    else if constexpr (KIND == MATVEC_RMS)
         matvec_load_rms<layout>(in, a, norm, scratch);
     else
-        matvec_load_normed<layout>(in, a, norm, scratch);
-    if constexpr (!layout::QUANTIZED)
-        if (rounds)
-            matvec_round<layout>(in, a, scratch);
+        matvec_load_other<layout>(in, a, norm, scratch);
     __syncthreads();
 
     gpu_best best = {-INFINITY, INT32_MAX};
     matvec_items<D>(a, plan, block, walk, mine, ahead, in, table, sums);
-    float factor = scales_sums ? matvec_rms_factor(a, scratch) : 1;
+    float factor = KIND == MATVEC_RMS ? matvec_rms_factor(a, scratch) : 1;
     __syncthreads();
     matvec_finish<layout>(a, plan, block, sums, factor, extra, best);
     if (a.best)
@@ -442,7 +445,12 @@ static pare_status matvec_launch(gpu_context *context, const gpu_matvec_args *ar
         plan.slots = matvec_slots<layout>(context, plan, each, warps, shared);
         shared += (size_t)(warps * plan.slots) * matvec_ring<layout>::STAGE;
     } while (shared + MATVEC_BEHIND > context->shared_most && (warps /= 2) > 1);
-    return gpu_launch(context, "a matrix-vector product", true, matvec_kernel<D>, dim3(all),
+    bool plain = args->norm == GPU_NORM_NONE && !args->norm_weight;
+    auto kernel = args->rounding.kind != GPU_ROUND_NONE            ? matvec_kernel<D, MATVEC_OTHER>
+                  : plain                                          ? matvec_kernel<D, MATVEC_PLAIN>
+                  : args->norm == GPU_NORM_RMS && !args->norm_bias ? matvec_kernel<D, MATVEC_RMS>
+                                                                   : matvec_kernel<D, MATVEC_OTHER>;
+    return gpu_launch(context, "a matrix-vector product", true, kernel, dim3(all),
                       dim3(warps * GPU_WARP), shared, *args, plan);
 }
 
