@@ -25,10 +25,17 @@ check)
 bench)
     card=$(nvidia-smi --query-gpu=name --format=csv,noheader -i 0)
     driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader -i 0)
-    echo "{\"card\":\"$card\",\"driver\":\"$driver\",\"activations\":\"fast\",\"n_prompt\":512,\"n_gen\":128,\"repetitions\":5}" |
+    read=$($build/tests/gpu/bench_gpu --read)
+    echo "{\"card\":\"$card\",\"driver\":\"$driver\",\"read_bytes_per_s\":$read,\"activations\":\"fast\",\"n_prompt\":512,\"n_gen\":128,\"repetitions\":5}" |
         tee "${2:-/dev/null}"
     $build/tests/gpu/bench_gpu -r 5 distilgpt2 f16 q8_0 q4_0 dialogpt-small f16 llama-3.2-1b bf16 q8_0 q4_0 q4_k nf4 i8_ch \
         tinyllama-1.1b f16 q8_0 q4_0 q4_k llama-2-7b f16 q8_0 q4_0 q4_k nf4 i8_ch | tee -a "${2:-/dev/null}"
+    $build/tests/gpu/bench_gpu -r 5 -i llm_int8 llama-3.2-1b i8_ch | tee -a "${2:-/dev/null}"
+    for cache in f16 q8_0; do
+        for depth in 8192 32000; do
+            $build/tests/gpu/bench_gpu -r 5 -p 0 -k $cache -d $depth llama-3.2-1b q8_0 | tee -a "${2:-/dev/null}"
+        done
+    done
     ;;
 *)
     echo "scripts/gpu.sh check | bench [OUT.jsonl]" >&2
