@@ -1,4 +1,5 @@
-/* Attention of one token without matrix instructions: for caches of FP32, and cards before sm_80.
+/* Attention of one token without matrix instructions: for caches of FP32, heads of more than 64
+ * elements, and cards before sm_80.
  *
  * A group of lanes takes a key, 8 elements each, and keeps a running maximum, sum and output for
  * every query head; groups, warps and parts are combined in that order, the parts by whichever

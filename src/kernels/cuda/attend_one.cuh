@@ -124,7 +124,8 @@ __device__ inline void one_put(float *to, int d, float m, float l, float o)
     }
 }
 
-/* On the tensor cores, where the cache has 16 bits or fewer: false if it does not take it. */
+/* On the tensor cores, where the cache has 16 bits or fewer and heads up to 64 elements: false if
+ * it does not take it. */
 bool gpu_attend_one_matrix(gpu_context *context, const one_args *args, int64_t tokens,
                            pare_status *status);
 

@@ -17,6 +17,7 @@
 
 enum {
     MATRIX_TILE = 16, /* positions of a warp at a time */
+    MATRIX_DIM = 64,  /* elements of a head, at most: pieces of more do not fit in registers */
     MATRIX_HEADS = 4, /* query heads of a block, at most */
     MATRIX_CLUSTER = 8,
     MATRIX_AHEAD = 256, /* positions of a part that are called into the L2 cache early */
@@ -164,76 +165,16 @@ struct matrix_q4 {
 
 /* Of 16 positions: lane (g, t), g = lane / 4, has of the keys 4 (g / 2) + g % 2 and that + 2 the
  * elements 8t .. 8t + 7 of each 32; of the values of positions 4t .. 4t + 3 the elements SOME g ..
- * of each 8 SOME; and these positions' scales. NB: 32s of elements, at most. Where they are few,
- * the pieces lie in registers; otherwise in shared memory, where the lane that uses them copies
- * them. */
+ * of each 8 SOME; and these positions' scales. NB: 32s of elements, at most. */
 template <class T, int NB> struct matrix_sizes {
     static constexpr int UNITS = 4 * NB / T::SOME, PAIRS = T::SCALED ? NB / 2 : 0;
 };
 
-template <class T, int NB, bool STAGED> struct matrix_tile;
-
-template <class T, int NB> struct matrix_tile<T, NB, false> : matrix_sizes<T, NB> {
+template <class T, int NB> struct matrix_tile {
     using sizes = matrix_sizes<T, NB>;
-    static constexpr int BYTES = 0; /* of shared memory, of a warp */
     typename T::eight keys[2][NB];
     typename T::some values[sizes::UNITS][4];
-    uint32_t all_scales[2][4][sizes::PAIRS ? sizes::PAIRS : 1];
-
-    __device__ void place(char *)
-    {
-    }
-    __device__ typename T::eight *key(int j, int b)
-    {
-        return &keys[j][b];
-    }
-    __device__ typename T::some *value(int u, int j)
-    {
-        return &values[u][j];
-    }
-    __device__ uint32_t *scales(bool of_values, int j, int i)
-    {
-        return &all_scales[of_values][j][i];
-    }
-    template <class P> __device__ static void copy(P *to, const P *from, bool there)
-    {
-        *to = P{};
-        if (there)
-            *to = *from;
-    }
-};
-
-/* [keys 2][NB], [UNITS][4 values], [keys, values][4][PAIRS], each [32 lanes]. */
-template <class T, int NB> struct matrix_tile<T, NB, true> : matrix_sizes<T, NB> {
-    using sizes = matrix_sizes<T, NB>;
-    using eight = typename T::eight;
-    using some = typename T::some;
-    static constexpr int VALUES_AT = 2 * NB * GPU_WARP * (int)sizeof(eight);
-    static constexpr int SCALES_AT = VALUES_AT + 4 * sizes::UNITS * GPU_WARP * (int)sizeof(some);
-    static constexpr int BYTES = SCALES_AT + 8 * sizes::PAIRS * GPU_WARP * 4;
-    char *memory;
-
-    __device__ void place(char *at)
-    {
-        memory = at;
-    }
-    __device__ eight *key(int j, int b) const
-    {
-        return (eight *)memory + (j * NB + b) * GPU_WARP + threadIdx.x % GPU_WARP;
-    }
-    __device__ some *value(int u, int j) const
-    {
-        return (some *)(memory + VALUES_AT) + (4 * u + j) * GPU_WARP + threadIdx.x % GPU_WARP;
-    }
-    __device__ uint32_t *scales(bool of_values, int j, int i) const
-    {
-        return (uint32_t *)(memory + SCALES_AT) +
-               ((4 * of_values + j) * sizes::PAIRS + i) * GPU_WARP + threadIdx.x % GPU_WARP;
-    }
-    template <class P> __device__ static void copy(P *to, const P *from, bool there)
-    {
-        gpu_copy_or_zero(to, from, there);
-    }
+    uint32_t scales[2][4][sizes::PAIRS ? sizes::PAIRS : 1]; /* of keys, of values */
 };
 
 struct matrix_lane {
@@ -252,10 +193,17 @@ __device__ inline const char *matrix_row(const gpu_heads &h, const char *rows, i
     return rows + (uint64_t)(uint32_t)position * (uint32_t)h.row_bytes;
 }
 
+template <class P> __device__ inline void matrix_load(P &to, const P *from, bool there)
+{
+    to = P{};
+    if (there)
+        to = *from;
+}
+
 /* The scales of four positions. */
-template <class T, int NB, bool STAGED>
+template <class T, int NB>
 __device__ inline void matrix_load_scales(const gpu_heads &h, const char *rows, bool values,
-                                          int first, int end, matrix_tile<T, NB, STAGED> &tile)
+                                          int first, int end, matrix_tile<T, NB> &tile)
 {
     if constexpr (T::SCALED) {
         int position = first + 4 * matrix_lane_of().t;
@@ -264,15 +212,15 @@ __device__ inline void matrix_load_scales(const gpu_heads &h, const char *rows, 
         for (int j = 0; j < 4; j++, row += h.row_bytes)
 #pragma unroll
             for (int i = 0; i < NB / 2; i++)
-                tile.copy(tile.scales(values, j, i), (const uint32_t *)row + i,
-                          position + j < end && 64 * i < h.cache_dim);
+                matrix_load(tile.scales[values][j][i], (const uint32_t *)row + i,
+                            position + j < end && 64 * i < h.cache_dim);
     }
 }
 
 /* Positions first .. that are before end; what is missing is zero. */
-template <class T, int NB, bool STAGED>
+template <class T, int NB>
 __device__ inline void matrix_load_keys(const gpu_heads &h, const char *rows, int first, int end,
-                                        matrix_tile<T, NB, STAGED> &tile)
+                                        matrix_tile<T, NB> &tile)
 {
     matrix_lane lane = matrix_lane_of();
     int position = first + 4 * (lane.g / 2) + lane.g % 2;
@@ -282,14 +230,15 @@ __device__ inline void matrix_load_keys(const gpu_heads &h, const char *rows, in
 #pragma unroll
         for (int b = 0; b < NB; b++) {
             int d = 32 * b + 8 * lane.t;
-            tile.copy(tile.key(j, b), T::key_at(row, d), position + 2 * j < end && d < h.cache_dim);
+            matrix_load(tile.keys[j][b], T::key_at(row, d),
+                        position + 2 * j < end && d < h.cache_dim);
         }
     matrix_load_scales(h, rows, false, first, end, tile);
 }
 
-template <class T, int NB, bool STAGED>
+template <class T, int NB>
 __device__ inline void matrix_load_values(const gpu_heads &h, const char *rows, int first, int end,
-                                          matrix_tile<T, NB, STAGED> &tile)
+                                          matrix_tile<T, NB> &tile)
 {
     matrix_lane lane = matrix_lane_of();
     int position = first + 4 * lane.t;
@@ -299,7 +248,8 @@ __device__ inline void matrix_load_values(const gpu_heads &h, const char *rows, 
 #pragma unroll
         for (int u = 0; u < matrix_sizes<T, NB>::UNITS; u++) {
             int d = T::SOME * (8 * u + lane.g);
-            tile.copy(tile.value(u, j), T::value_at(row, d), position + j < end && d < h.cache_dim);
+            matrix_load(tile.values[u][j], T::value_at(row, d),
+                        position + j < end && d < h.cache_dim);
         }
     matrix_load_scales(h, rows, true, first, end, tile);
 }
@@ -318,8 +268,8 @@ template <class T, int NB> struct matrix_state {
 
 /* Scores of head g % 4 with positions 4t .. 4t + 3. q: [NB][2][4], of which the first two and the
  * last two are the parts of a number that are high and low. */
-template <class T, int NB, bool STAGED>
-__device__ inline void matrix_scores(matrix_tile<T, NB, STAGED> &tile, const uint32_t q[NB][2][4],
+template <class T, int NB>
+__device__ inline void matrix_scores(matrix_tile<T, NB> &tile, const uint32_t q[NB][2][4],
                                      float s[4])
 {
 #pragma unroll
@@ -329,14 +279,14 @@ __device__ inline void matrix_scores(matrix_tile<T, NB, STAGED> &tile, const uin
 #pragma unroll
         for (int b = 0; b < NB; b++) {
             uint32_t k[4];
-            T::key_pairs(*tile.key(j, b), k);
+            T::key_pairs(tile.keys[j][b], k);
             gpu_mma<false>(c, q[b][0], k[0], k[1]);
             gpu_mma<false>(c, q[b][1], k[2], k[3]);
             if (T::SCALED) {
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
-                    s[2 * j + e] += matrix_scale(*tile.scales(false, 2 * j + e, b / 2), b % 2) *
-                                    (c[e] + c[2 + e]);
+                    s[2 * j + e] +=
+                        matrix_scale(tile.scales[0][2 * j + e][b / 2], b % 2) * (c[e] + c[2 + e]);
                     c[e] = c[2 + e] = 0;
                 }
             }
@@ -393,8 +343,8 @@ __device__ inline void matrix_rescale(matrix_state<T, NB> &state, float most)
                 state.o[u][i][e] *= e % 2 ? odd : even;
 }
 
-template <class T, int NB, bool STAGED>
-__device__ inline void matrix_add_values(matrix_tile<T, NB, STAGED> &tile, const float p[4],
+template <class T, int NB>
+__device__ inline void matrix_add_values(matrix_tile<T, NB> &tile, const float p[4],
                                          matrix_state<T, NB> &state)
 {
     bool low = matrix_lane_of().g >= MATRIX_HEADS;
@@ -407,13 +357,13 @@ __device__ inline void matrix_add_values(matrix_tile<T, NB, STAGED> &tile, const
             float scaled[4];
 #pragma unroll
             for (int j = 0; j < 4; j++)
-                scaled[j] = p[j] * matrix_scale(*tile.scales(true, j, u / 2), u % 2);
+                scaled[j] = p[j] * matrix_scale(tile.scales[1][j][u / 2], u % 2);
             matrix_columns<T::BF16>(scaled, low, columns);
         }
         typename T::some v[4];
 #pragma unroll
         for (int j = 0; j < 4; j++)
-            v[j] = T::take(*tile.value(u, j));
+            v[j] = T::take(tile.values[u][j]);
 #pragma unroll
         for (int i = 0; i < T::SOME / 2; i++) {
             uint32_t rows[4];
@@ -653,13 +603,6 @@ __device__ inline void matrix_finish(const matrix_args &args, matrix_parts_share
     }
 }
 
-/* Shared memory of a warp: its tile, and later its outputs. */
-template <class TILE> __host__ __device__ constexpr int matrix_warp_bytes(int nb)
-{
-    int outputs = MATRIX_HEADS * GPU_WARP * nb * (int)sizeof(float);
-    return TILE::BYTES > outputs ? TILE::BYTES : outputs;
-}
-
 /* ---- the kernel ---- */
 
 /* What a block does. */
@@ -693,11 +636,11 @@ __device__ inline matrix_work matrix_work_of(const matrix_args &args, int positi
     return w;
 }
 
-template <class T, class CACHE, int NB, bool STAGED>
-__global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
+template <class T, class CACHE, int NB>
+__global__ void __launch_bounds__(ONE_THREADS, 2)
     matrix_kernel(const __grid_constant__ matrix_args args)
 {
-    GPU_SHARED(char, 16, memory); /* the warps' tiles, later their outputs; those of the parts */
+    GPU_SHARED(float, 16, outputs); /* [warps][each][cache_dim], then those of the parts */
     __shared__ matrix_shared shared;
     __shared__ matrix_parts_shared gathered_shared;
     const one_args &a = args.one;
@@ -714,9 +657,7 @@ __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
     const char *keys = (const char *)h.keys + base, *values = (const char *)h.values + base;
     int head = work.kv * args.group + work.in_group;
     int used = max(0, min(work.last - work.tile, (int)ONE_WARPS)), softmaxes = used + (part == 0);
-    constexpr int BYTES = matrix_warp_bytes<matrix_tile<T, NB, STAGED>>(NB);
-    matrix_tile<T, NB, STAGED> held;
-    held.place(memory + warp * BYTES);
+    matrix_tile<T, NB> held;
     matrix_state<T, NB> state = {};
     uint32_t q[NB][2][4];
     state.m = -FLT_MAX;
@@ -729,21 +670,16 @@ __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
         int first = work.low + MATRIX_TILE * tile, next = first + MATRIX_TILE * ONE_WARPS;
         bool more = tile + ONE_WARPS < work.last;
         float s[4];
-        if (computes) {
-            gpu_copy_wait<1>(); /* keys; these values may be on their way */
+        if (computes)
             matrix_scores(held, q, s);
-        }
         if (more)
             matrix_load_keys(h, keys, next, work.end, held);
-        gpu_copy_commit();
         if (computes) {
-            gpu_copy_wait<1>(); /* values; the next keys may be on their way */
             matrix_soften<T, NB>(first, work.end, s, state);
             matrix_add_values(held, s, state);
         }
         if (more)
             matrix_load_values(h, values, next, work.end, held);
-        gpu_copy_commit();
         if (!computes) {
             if (args.cluster)
                 gpu_cluster_arrive();
@@ -765,11 +701,11 @@ __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
             break;
     }
     if (warp < used)
-        matrix_put<T, NB>(h, a.each, state, (float *)(memory + warp * BYTES), shared);
+        matrix_put<T, NB>(h, a.each, state, outputs + warp * a.each * h.cache_dim, shared);
     __syncthreads();
 
     float *out = a.out + blockIdx.z * a.out_stride;
-    float *gathered = (float *)(memory + ONE_WARPS * BYTES); /* [parts][count][dim] */
+    float *gathered = outputs + ONE_WARPS * a.each * h.cache_dim; /* [parts][count][dim] */
     if (args.cluster)
         gpu_cluster_wait(); /* all its blocks have started */
     if (warp < work.count) {
@@ -784,9 +720,9 @@ __global__ void __launch_bounds__(ONE_THREADS, NB <= 4 ? 2 : 1)
     for (int i = threadIdx.x; i < work.count * dim; i += ONE_THREADS) {
         int g = matrix_head_of(args, i), d = i - g * dim;
         const float *weights = shared.maxima[g];
-        float l, o = matrix_gather<ONE_WARPS>(weights, shared.sums[g],
-                                              (const float *)memory + g * h.cache_dim + d,
-                                              BYTES / (int)sizeof(float), used, l);
+        float l,
+            o = matrix_gather<ONE_WARPS>(weights, shared.sums[g], outputs + g * h.cache_dim + d,
+                                         a.each * h.cache_dim, used, l);
         if (part == 0) {
             o += weights[used] * shared.fresh[1][d];
             l += weights[used];
@@ -831,27 +767,18 @@ static int matrix_parts(const gpu_context *context, const matrix_args *args)
     return parts < 1 ? 1 : parts > ONE_PARTS ? ONE_PARTS : parts;
 }
 
-template <class T, class CACHE, int NB, bool STAGED>
-static pare_status matrix_launch(gpu_context *context, const matrix_args &args, int64_t tokens)
+template <class T, class CACHE>
+static pare_status matrix_run(gpu_context *context, const matrix_args &args, int64_t tokens)
 {
     const gpu_heads *h = &args.one.heads;
     int parts = matrix_parts(context, &args);
     dim3 grid((unsigned)(h->kv_heads * args.one.per_kv), (unsigned)parts, (unsigned)tokens);
     size_t parts_bytes =
         args.cluster ? (size_t)(parts * args.one.each * h->head_dim) * sizeof(float) : 0;
-    size_t bytes = (size_t)(ONE_WARPS * matrix_warp_bytes<matrix_tile<T, NB, STAGED>>(NB));
+    size_t bytes = ONE_WARPS * (size_t)(args.one.each * h->cache_dim) * sizeof(float);
     return gpu_launch_cluster(context, "attention", true, args.cluster ? parts : 1,
-                              matrix_kernel<T, CACHE, NB, STAGED>, grid, dim3(ONE_THREADS),
+                              matrix_kernel<T, CACHE, MATRIX_DIM / 32>, grid, dim3(ONE_THREADS),
                               bytes + parts_bytes, args);
-}
-
-template <class T, class CACHE>
-static pare_status matrix_run(gpu_context *context, const matrix_args &args, int64_t tokens)
-{
-    int dim = args.one.heads.cache_dim;
-    return dim <= 64    ? matrix_launch<T, CACHE, 2, false>(context, args, tokens)
-           : dim <= 128 ? matrix_launch<T, CACHE, 4, true>(context, args, tokens)
-                        : matrix_launch<T, CACHE, 8, true>(context, args, tokens);
 }
 
 bool gpu_attend_one_matrix(gpu_context *context, const one_args *args, int64_t tokens,
@@ -861,7 +788,7 @@ bool gpu_attend_one_matrix(gpu_context *context, const one_args *args, int64_t t
         *args, args->heads.heads / args->heads.kv_heads,
         ((1u << 20) + (uint32_t)args->heads.head_dim - 1) / (uint32_t)args->heads.head_dim, false};
     const gpu_heads *h = &args->heads;
-    if (context->major < 8 || h->cache_type == PARE_TYPE_F32)
+    if (context->major < 8 || h->cache_type == PARE_TYPE_F32 || h->cache_dim > MATRIX_DIM)
         return false;
     a.cluster = context->chained && h->capacity <= ONE_SHORT;
     a.one.each = a.group >= 3 ? 4 : a.group;

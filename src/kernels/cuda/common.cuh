@@ -217,26 +217,6 @@ __device__ inline void gpu_copy_async(void *to, const void *from)
 #endif
 }
 
-/* 4, 8 or 16 bytes, or zeros. */
-template <class T> __device__ inline void gpu_copy_or_zero(T *to, const T *from, bool there)
-{
-#if __CUDA_ARCH__ >= 800
-    if (sizeof(T) == 16)
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(gpu_shared_address(to)),
-                     "l"(from), "r"(there ? 16 : 0)
-                     : "memory");
-    else
-        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(gpu_shared_address(to)),
-                     "l"(from), "n"(sizeof(T)), "r"(there ? (int)sizeof(T) : 0)
-                     : "memory");
-#else
-    if (there)
-        *to = *from;
-    else
-        *to = T{};
-#endif
-}
-
 /* What the thread asked for since the last call becomes a group. */
 __device__ inline void gpu_copy_commit()
 {
@@ -252,50 +232,6 @@ template <int PENDING> __device__ inline void gpu_copy_wait()
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 #endif
 }
-
-/* ---- whole runs of memory into shared memory (sm_90 and later) ----
- *
- * A barrier in shared memory turns when all bytes that it was told to expect are there. */
-
-#if __CUDA_ARCH__ >= 900
-__device__ inline void gpu_bulk_start(uint64_t *barriers, int count)
-{
-#pragma unroll
-    for (int i = 0; i < count; i++)
-        asm volatile(
-            "mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(gpu_shared_address(barriers + i))
-            : "memory");
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-}
-
-__device__ inline void gpu_bulk_expect(uint64_t *barrier, uint32_t bytes)
-{
-    asm volatile(
-        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(gpu_shared_address(barrier)),
-        "r"(bytes)
-        : "memory");
-}
-
-/* 16-byte aligned, a multiple of 16 bytes. */
-__device__ inline void gpu_copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier)
-{
-    asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
-        "[%3];" ::"r"(gpu_shared_address(to)),
-        "l"(from), "r"(bytes), "r"(gpu_shared_address(barrier))
-        : "memory");
-}
-
-__device__ inline void gpu_bulk_wait(uint64_t *barrier, uint32_t turn)
-{
-    asm volatile("{\n.reg .pred there;\n"
-                 "again:\n"
-                 "mbarrier.try_wait.parity.shared::cta.b64 there, [%0], %1;\n"
-                 "@!there bra again;\n}" ::"r"(gpu_shared_address(barrier)),
-                 "r"(turn)
-                 : "memory");
-}
-#endif
 
 /* Powers of 2, and quotients, in one or two instructions: off by 2 in the last place. */
 __device__ inline float gpu_exp2(float x)

@@ -23,14 +23,11 @@ enum {
 struct matvec_plan {
     int chunks;     /* of a row */
     int parts_log2; /* items of the same rows */
-    int slots;      /* of a warp's ring; matvec_ring::SLOTS without bulk copies */
 };
 
 template <class L> struct matvec_ring {
     static constexpr uint32_t STAGE = L::ROWS * L::CHUNK_BYTES;
-    static constexpr int SLOTS = MATVEC_RING / STAGE < 2              ? 2
-                                 : MATVEC_RING / STAGE > MATVEC_SLOTS ? MATVEC_SLOTS
-                                                                      : MATVEC_RING / STAGE;
+    static constexpr int SLOTS = MATVEC_RING / STAGE < 2 ? 2 : MATVEC_RING / STAGE;
     static constexpr int PIECES = (int)(L::CHUNK_BYTES / 16); /* of a row's chunk */
     static constexpr int COPIES = (L::ROWS * PIECES + GPU_WARP - 1) / GPU_WARP; /* of a lane */
 };
@@ -69,13 +66,11 @@ struct matvec_walk {
     }
 };
 
-/* What fills the ring: at, the next chunk of the first row. */
+/* What fills the ring. offset: where a lane's pieces lie, from the chunk of the first row. */
 template <class L> struct matvec_ahead {
     matvec_walk walk;
     const uint8_t *at;
-#if __CUDA_ARCH__ < 900
-    uint32_t offset[matvec_ring<L>::COPIES]; /* where a lane's pieces lie from there */
-#endif
+    uint32_t offset[matvec_ring<L>::COPIES];
 };
 
 template <class L>
@@ -86,29 +81,6 @@ __device__ inline void matvec_point(matvec_ahead<L> &s, const gpu_weights &w,
     s.at = w.data + (size_t)row * w.row_bytes + (size_t)s.walk.chunk * L::CHUNK_BYTES;
 }
 
-/* A slot of the ring, and the barrier that tells when it is full (sm_90). */
-struct matvec_slot {
-    char *memory;
-    uint64_t *full;
-};
-
-#if __CUDA_ARCH__ >= 900
-/* A lane a row. */
-template <class L>
-__device__ inline void matvec_copy(const matvec_slot &slot, const matvec_ahead<L> &s,
-                                   const gpu_weights &w, int rows, int columns)
-{
-    int lane = threadIdx.x % GPU_WARP;
-    uint32_t bytes = columns < L::CHUNK ? L::chunk_bytes(columns) : L::CHUNK_BYTES;
-    rows = min(rows, L::ROWS);
-    if (lane == 0)
-        gpu_bulk_expect(slot.full, (uint32_t)rows * bytes);
-    __syncwarp();
-    if (lane < rows)
-        gpu_copy_bulk(slot.memory + lane * L::CHUNK_BYTES, s.at + (size_t)lane * w.row_bytes, bytes,
-                      slot.full);
-}
-#else
 /* A chunk that ends early, or fewer than ROWS rows: those that are missing are not read. */
 template <int ROWS, int PIECES>
 __device__ __noinline__ void matvec_fill_rest(char *slot, const uint8_t *at, uint32_t row_bytes,
@@ -122,34 +94,25 @@ __device__ __noinline__ void matvec_fill_rest(char *slot, const uint8_t *at, uin
     }
 }
 
-template <class L>
-__device__ inline void matvec_copy(const matvec_slot &slot, const matvec_ahead<L> &s,
-                                   const gpu_weights &w, int rows, int columns)
-{
-    using ring = matvec_ring<L>;
-    int lane = threadIdx.x % GPU_WARP;
-    if (columns < L::CHUNK || rows < L::ROWS)
-        matvec_fill_rest<L::ROWS, ring::PIECES>(
-            slot.memory, s.at, w.row_bytes, rows,
-            L::chunk_bytes(columns < L::CHUNK ? columns : L::CHUNK));
-    else
-#pragma unroll
-        for (int i = 0; i < ring::COPIES; i++)
-            if (GPU_WARP * (i + 1) <= L::ROWS * ring::PIECES ||
-                GPU_WARP * i + lane < L::ROWS * ring::PIECES)
-                gpu_copy_async(slot.memory + 16 * (GPU_WARP * i + lane), s.at + s.offset[i]);
-}
-#endif
-
 /* The next stage into the ring; an empty group of copies where there is none. */
 template <class L>
-__device__ inline void matvec_fill(const matvec_slot &slot, matvec_ahead<L> &s,
-                                   const gpu_weights &w, const matvec_plan &plan,
-                                   const matvec_block &block)
+__device__ inline void matvec_fill(char *slot, matvec_ahead<L> &s, const gpu_weights &w,
+                                   const matvec_plan &plan, const matvec_block &block)
 {
+    using ring = matvec_ring<L>;
     if (!s.walk.over()) {
-        matvec_copy(slot, s, w, block.rows - L::ROWS * (s.walk.item >> plan.parts_log2),
-                    (int)w.columns - s.walk.chunk * L::CHUNK);
+        int lane = threadIdx.x % GPU_WARP, columns = (int)w.columns - s.walk.chunk * L::CHUNK;
+        int rows = block.rows - L::ROWS * (s.walk.item >> plan.parts_log2);
+        if (columns < L::CHUNK || rows < L::ROWS)
+            matvec_fill_rest<L::ROWS, ring::PIECES>(
+                slot, s.at, w.row_bytes, rows,
+                L::chunk_bytes(columns < L::CHUNK ? columns : L::CHUNK));
+        else
+#pragma unroll
+            for (int i = 0; i < ring::COPIES; i++)
+                if (GPU_WARP * (i + 1) <= L::ROWS * ring::PIECES ||
+                    GPU_WARP * i + lane < L::ROWS * ring::PIECES)
+                    gpu_copy_async(slot + 16 * (GPU_WARP * i + lane), s.at + s.offset[i]);
         s.at += L::CHUNK_BYTES;
         if (++s.walk.chunk == s.walk.end) {
             s.walk.next();
@@ -158,42 +121,6 @@ __device__ inline void matvec_fill(const matvec_slot &slot, matvec_ahead<L> &s,
         }
     }
     gpu_copy_commit();
-}
-
-/* The warp's first stages, before anything is known of the input. */
-template <class L>
-__device__ inline void matvec_start(matvec_ahead<L> &s, const gpu_weights &w,
-                                    const matvec_plan &plan, const matvec_block &block,
-                                    const matvec_slot &first)
-{
-    using ring = matvec_ring<L>;
-    matvec_point(s, w, plan, block);
-#if __CUDA_ARCH__ >= 900
-    if (threadIdx.x % GPU_WARP == 0)
-        gpu_bulk_start(first.full, MATVEC_SLOTS);
-    __syncwarp();
-#else
-#pragma unroll
-    for (int i = 0; i < ring::COPIES; i++) {
-        int piece = GPU_WARP * i + (int)threadIdx.x % GPU_WARP;
-        s.offset[i] =
-            (uint32_t)(piece / ring::PIECES) * w.row_bytes + 16 * (uint32_t)(piece % ring::PIECES);
-    }
-#endif
-#pragma unroll 1
-    for (int i = 0; i < plan.slots; i++)
-        matvec_fill<L>({first.memory + i * ring::STAGE, first.full + i}, s, w, plan, block);
-}
-
-/* A stage of the ring is there. */
-template <class L> __device__ inline void matvec_wait(const matvec_slot &slot, uint32_t turn)
-{
-#if __CUDA_ARCH__ >= 900
-    gpu_bulk_wait(slot.full, turn);
-#else
-    gpu_copy_wait<matvec_ring<L>::SLOTS - 1>();
-    __syncwarp();
-#endif
 }
 
 /* Sums of ROWS rows over the warp's lanes, to to[0 .. ROWS - 1]. Lanes split the rows between them
@@ -301,31 +228,28 @@ __device__ inline void matvec_put_best(gpu_best *to, gpu_best best, gpu_best *sc
 
 template <class D>
 __device__ inline void matvec_items(const gpu_matvec_args &a, const matvec_plan &plan,
-                                    const matvec_block &block, matvec_walk walk,
-                                    const matvec_slot &ring_start,
+                                    const matvec_block &block, matvec_walk walk, char *ring_memory,
                                     matvec_ahead<typename D::layout> &ahead, const matvec_input &in,
                                     const float *table, float *sums)
 {
     using layout = typename D::layout;
     using ring = matvec_ring<layout>;
-    matvec_slot slot = ring_start;
-    uint32_t turn = 0;
+    char *slot = ring_memory;
     while (!walk.over()) {
         float acc[layout::ROWS] = {};
         for (int chunk = walk.chunk; chunk < walk.end; chunk++) {
             int first = chunk * layout::CHUNK, columns = (int)a.weights.columns - first;
-            matvec_wait<layout>(slot, turn);
+            gpu_copy_wait<ring::SLOTS - 1>();
+            __syncwarp();
             if (columns >= layout::CHUNK)
-                D::add((const uint8_t *)slot.memory, first, layout::CHUNK, in, table, acc);
+                D::add((const uint8_t *)slot, first, layout::CHUNK, in, table, acc);
             else
-                D::add((const uint8_t *)slot.memory, first, columns, in, table, acc);
+                D::add((const uint8_t *)slot, first, columns, in, table, acc);
             __syncwarp();
             matvec_fill<layout>(slot, ahead, a.weights, plan, block);
-            slot = {slot.memory + ring::STAGE, slot.full + 1};
-            if (slot.full == ring_start.full + plan.slots) {
-                slot = ring_start;
-                turn ^= 1;
-            }
+            slot += ring::STAGE;
+            if (slot == ring_memory + ring::SLOTS * ring::STAGE)
+                slot = ring_memory;
         }
         matvec_reduce<layout::ROWS>(acc, sums + walk.item * layout::ROWS);
         walk.next();
@@ -349,11 +273,10 @@ __global__ void __launch_bounds__(MATVEC_THREADS, 2)
     GPU_SHARED(char, 128, shared);
     __shared__ float scratch[GPU_WARP], table[16];
     __shared__ gpu_best bests[MATVEC_WARPS];
-    __shared__ uint64_t full[MATVEC_WARPS][MATVEC_SLOTS];
     int warps = (int)blockDim.x / GPU_WARP, warp = threadIdx.x / GPU_WARP;
     int columns = (int)a.weights.columns;
-    matvec_slot mine = {shared + warp * plan.slots * ring::STAGE, full[warp]};
-    char *input = shared + warps * plan.slots * ring::STAGE;
+    char *mine = shared + warp * ring::SLOTS * ring::STAGE;
+    char *input = shared + warps * ring::SLOTS * ring::STAGE;
     matvec_input in = matvec_input_at<layout>(input, columns);
     float *sums = (float *)(input + matvec_input_bytes<layout>(columns));
 
@@ -362,7 +285,16 @@ __global__ void __launch_bounds__(MATVEC_THREADS, 2)
     ahead.walk = {warp, (block.rows + layout::ROWS - 1) / layout::ROWS << plan.parts_log2, 0, 0};
     ahead.walk.open(plan);
     matvec_walk walk = ahead.walk;
-    matvec_start(ahead, a.weights, plan, block, mine);
+    matvec_point(ahead, a.weights, plan, block);
+#pragma unroll
+    for (int i = 0; i < ring::COPIES; i++) {
+        int piece = GPU_WARP * i + (int)threadIdx.x % GPU_WARP;
+        ahead.offset[i] = (uint32_t)(piece / ring::PIECES) * a.weights.row_bytes +
+                          16 * (uint32_t)(piece % ring::PIECES);
+    }
+#pragma unroll 1
+    for (int s = 0; s < ring::SLOTS; s++)
+        matvec_fill<layout>(mine + s * ring::STAGE, ahead, a.weights, plan, block);
     gpu_release_next();
     matvec_norm norm;
     if constexpr (KIND != MATVEC_PLAIN)
@@ -394,7 +326,7 @@ __global__ void __launch_bounds__(MATVEC_THREADS, 2)
  * are none, those with the most. */
 static inline matvec_plan matvec_plan_of(int units, int chunks, int warps)
 {
-    matvec_plan plan = {chunks, 0, 0};
+    matvec_plan plan = {chunks, 0};
     double most = 0;
     for (int log2 = 0; log2 < 5 && 1 << log2 <= chunks; log2++) {
         int items = units << log2, turns = (items + warps - 1) / warps;
@@ -409,41 +341,23 @@ static inline matvec_plan matvec_plan_of(int units, int chunks, int warps)
     return plan;
 }
 
-/* As many as a warp has stages, and as fit with half of a multiprocessor's shared memory, so that
- * the next kernel has room beside this one. */
-template <class L>
-static int matvec_slots(const gpu_context *context, const matvec_plan &plan, int units, int warps,
-                        size_t beside)
-{
-    int turns = ((units << plan.parts_log2) + warps - 1) / warps;
-    int stages = turns * ((plan.chunks + (1 << plan.parts_log2) - 1) >> plan.parts_log2);
-    size_t room = context->shared_all / 2, stage = (size_t)warps * matvec_ring<L>::STAGE;
-    int slots = beside + MATVEC_BEHIND + 2 * stage < room
-                    ? (int)((room - beside - MATVEC_BEHIND) / stage)
-                    : 2;
-    if (!context->chained)
-        return matvec_ring<L>::SLOTS;
-    slots = slots < MATVEC_SLOTS ? slots : MATVEC_SLOTS;
-    return slots < stages ? slots : stages;
-}
-
-/* Fewer warps where the input needs more than that. */
+/* Half of a multiprocessor's shared memory, so that the next kernel fits beside this one; more, and
+ * then fewer warps, where the input needs it. */
 template <class D>
 static pare_status matvec_launch(gpu_context *context, const gpu_matvec_args *args)
 {
     using layout = typename D::layout;
+    using ring = matvec_ring<layout>;
     const gpu_weights *w = &args->weights;
     int warps = MATVEC_WARPS, all = context->multiprocessors;
     int units = (int)((w->rows + layout::ROWS - 1) / layout::ROWS), each = (units + all - 1) / all;
     int chunks = (int)((w->columns + layout::CHUNK - 1) / layout::CHUNK);
-    size_t shared;
+    size_t input = matvec_input_bytes<layout>(w->columns), shared;
     matvec_plan plan;
     do {
         plan = matvec_plan_of(each, chunks, warps);
-        shared = matvec_input_bytes<layout>(w->columns) +
+        shared = (size_t)warps * ring::SLOTS * ring::STAGE + input +
                  ((size_t)(each * layout::ROWS) << plan.parts_log2) * sizeof(float);
-        plan.slots = matvec_slots<layout>(context, plan, each, warps, shared);
-        shared += (size_t)(warps * plan.slots) * matvec_ring<layout>::STAGE;
     } while (shared + MATVEC_BEHIND > context->shared_most && (warps /= 2) > 1);
     bool plain = args->norm == GPU_NORM_NONE && !args->norm_weight;
     auto kernel = args->rounding.kind != GPU_ROUND_NONE            ? matvec_kernel<D, MATVEC_OTHER>

@@ -10,7 +10,6 @@ enum {
     MATVEC_WARPS = 16, /* fewer where shared memory is short */
     MATVEC_THREADS = MATVEC_WARPS * GPU_WARP,
     MATVEC_RING = 4600, /* bytes of a warp's ring: about two stages */
-    MATVEC_SLOTS = 4,   /* stages of a ring, at most */
 };
 
 /* ---- how a lane's columns lie in a chunk ---- */
