@@ -270,6 +270,9 @@ static pare_status attend_one(gpu_context *context, const one_args &a, int64_t t
         parts = parts_of(context, h, a.each);
     dim3 grid((unsigned)(h->kv_heads * a.per_kv), (unsigned)(parts < most ? parts : most),
               (unsigned)tokens);
+    pare_status status = gpu_share_alike(one_kernel<T, G>, "attention");
+    if (status != PARE_OK)
+        return status;
     return gpu_launch(context, "attention", true, one_kernel<T, G>, grid, dim3(ONE_THREADS),
                       sizeof(float) * ONE_WARPS * G * (size_t)h->cache_dim, a);
 }

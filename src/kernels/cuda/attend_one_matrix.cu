@@ -776,6 +776,9 @@ static pare_status matrix_run(gpu_context *context, const matrix_args &args, int
     size_t parts_bytes =
         args.cluster ? (size_t)(parts * args.one.each * h->head_dim) * sizeof(float) : 0;
     size_t bytes = ONE_WARPS * (size_t)(args.one.each * h->cache_dim) * sizeof(float);
+    pare_status status = gpu_share_alike(matrix_kernel<T, CACHE, MATRIX_DIM / 32>, "attention");
+    if (status != PARE_OK)
+        return status;
     return gpu_launch_cluster(context, "attention", true, args.cluster ? parts : 1,
                               matrix_kernel<T, CACHE, MATRIX_DIM / 32>, grid, dim3(ONE_THREADS),
                               bytes + parts_bytes, args);

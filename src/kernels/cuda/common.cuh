@@ -10,6 +10,15 @@
 enum { GPU_WARP = 32 };
 constexpr unsigned GPU_ALL = 0xffffffff; /* lanes */
 
+/* The largest shared memory, whatever the kernel needs: kernels of a token's chain divide the
+ * memory of a multiprocessor alike, which changes it only when it is empty. */
+template <class... P> static pare_status gpu_share_alike(void (*kernel)(P...), const char *what)
+{
+    return gpu_check(cudaFuncSetAttribute((const void *)kernel,
+                                          cudaFuncAttributePreferredSharedMemoryCarveout, 100),
+                     what);
+}
+
 /* Launches on the context's stream. `chain`: the kernel calls gpu_depend() before it reads what
  * others wrote and may start before they end. `cluster`: so many blocks in y can reach each other's
  * shared memory (more than 1: sm_90 and later). */
@@ -21,14 +30,6 @@ static pare_status gpu_launch_cluster(gpu_context *context, const char *what, bo
     cudaLaunchAttribute attributes[2] = {};
     int count = 0;
     if (chain && context->chained) {
-        /* One division of the memory between cache and shared memory for all: a multiprocessor
-         * changes it only when it is empty. */
-        pare_status status =
-            gpu_check(cudaFuncSetAttribute((const void *)kernel,
-                                           cudaFuncAttributePreferredSharedMemoryCarveout, 100),
-                      what);
-        if (status != PARE_OK)
-            return status;
         attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
         attributes[count++].val.programmaticStreamSerializationAllowed = 1;
     }

@@ -364,6 +364,9 @@ static pare_status matvec_launch(gpu_context *context, const gpu_matvec_args *ar
                   : plain                                          ? matvec_kernel<D, MATVEC_PLAIN>
                   : args->norm == GPU_NORM_RMS && !args->norm_bias ? matvec_kernel<D, MATVEC_RMS>
                                                                    : matvec_kernel<D, MATVEC_OTHER>;
+    pare_status status = gpu_share_alike(kernel, "a matrix-vector product");
+    if (status != PARE_OK)
+        return status;
     return gpu_launch(context, "a matrix-vector product", true, kernel, dim3(all),
                       dim3(warps * GPU_WARP), shared, *args, plan);
 }
