@@ -118,6 +118,20 @@ pare_status pare_session_best(pare_session *session, int64_t first, int64_t coun
  * PARE_UNSUPPORTED on the CPU. Errors as of pare_session_logits. */
 pare_status pare_session_losses(pare_session *session, int64_t first, int64_t count,
                                 const int32_t *targets, double *nll);
+
+/* Two models after the same position. */
+typedef struct pare_divergence {
+    double nll, base_nll; /* losses of the target; 0 where it is negative */
+    double kld;           /* KL(base || model) in nats */
+    bool same;            /* both have the same most probable token */
+} pare_divergence;
+
+/* rows[i]: the session's model against that of `base`, both after position first + i of their last
+ * forward passes. Computed where both models run: PARE_UNSUPPORTED unless that is one GPU. Errors as
+ * of pare_session_logits. */
+pare_status pare_session_compare(pare_session *session, pare_session *base, int64_t first,
+                                 int64_t count, const int32_t *targets, pare_divergence *rows);
+
 /* Of a model by LLM.int8(): the share of columns that held outliers, over the inputs of a layer and
  * all forwards so far. 0 for others. */
 double pare_session_outlier_share(const pare_session *session, int64_t layer);

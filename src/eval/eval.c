@@ -70,8 +70,9 @@ typedef struct evaluation {
     float *logits[2]; /* [BLOCK][vocab] */
     size_t logits_bytes;
     int32_t targets[GPU_BLOCK];
-    double nll[GPU_BLOCK], base_nll[GPU_BLOCK], kld[BLOCK];
-    bool same[BLOCK];
+    double nll[GPU_BLOCK], base_nll[GPU_BLOCK], kld[GPU_BLOCK];
+    bool same[GPU_BLOCK];
+    pare_divergence rows[GPU_BLOCK];
 
     /* Sums of each window, and each position's divergence. */
     double *tokens, *positions, *nll_sums, *base_sums, *difference_sums, *kld_sums, *same_sums,
@@ -250,10 +251,30 @@ static void add_block(evaluation *e, int64_t w, int64_t first, int64_t count)
     }
 }
 
-/* One model on a GPU: its losses are computed there. */
+/* Losses and divergences are computed where the models run. */
 static bool on_device(const evaluation *e)
 {
-    return !e->sessions[1] && strcmp(pare_session_backend(e->sessions[0]), "cuda") == 0;
+    for (int i = 0; i < 2 && e->sessions[i]; i++)
+        if (strcmp(pare_session_backend(e->sessions[i]), "cuda") != 0)
+            return false;
+    return true;
+}
+
+static pare_status run_block_on_device(evaluation *e, int64_t first, int64_t count)
+{
+    pare_status status;
+    if (!e->sessions[1])
+        return pare_session_losses(e->sessions[0], first, count, e->targets, e->nll);
+    PARE_TRY(
+        pare_session_compare(e->sessions[0], e->sessions[1], first, count, e->targets, e->rows));
+    for (int64_t i = 0; i < count; i++) {
+        e->nll[i] = e->rows[i].nll;
+        e->base_nll[i] = e->rows[i].base_nll;
+        e->kld[i] = e->rows[i].kld;
+        e->same[i] = e->rows[i].same;
+    }
+fail:
+    return status;
 }
 
 static pare_status run_block(evaluation *e, int64_t w, int64_t first, int64_t count)
@@ -266,7 +287,7 @@ static pare_status run_block(evaluation *e, int64_t w, int64_t first, int64_t co
         e->targets[i] = scored ? e->ids[at->first + position + 1] : -1;
     }
     if (on_device(e)) {
-        PARE_TRY(pare_session_losses(e->sessions[0], first, count, e->targets, e->nll));
+        PARE_TRY(run_block_on_device(e, first, count));
         add_block(e, w, first, count);
         return PARE_OK;
     }

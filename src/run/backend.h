@@ -38,6 +38,10 @@ typedef struct pare_backend_functions {
      * negative. NULL: nobody asks (pare_session_losses). */
     pare_status (*losses)(void *state, int64_t first, int64_t count, const int32_t *targets,
                           double *nll);
+    /* rows[i]: this model against that of another state of the backend (pare_session_compare). NULL:
+     * nobody asks. */
+    pare_status (*compare)(void *state, void *base, int64_t first, int64_t count,
+                           const int32_t *targets, pare_divergence *rows);
     /* Several sequences: the one that the other functions work on (0 at first), and a pass of one
      * token of each, at positions past[batch]. NULL: the backend runs one sequence. */
     void (*select)(void *state, int64_t sequence);

@@ -70,6 +70,8 @@ void cuda_free_memory(cuda_state *cuda)
         cudaFreeHost(cuda->logits_host);
     if (cuda->control_host)
         cudaFreeHost(cuda->control_host);
+    if (cuda->best_host)
+        cudaFreeHost(cuda->best_host);
     free(cuda->held);
     free(cuda->layers);
 }
@@ -229,18 +231,18 @@ static void cuda_select(void *state, int64_t sequence)
 static pare_status cuda_forward_batch(void *state, const int32_t *ids, const int64_t *past)
 {
     cuda_state *cuda = state;
-    size_t bytes = (size_t)cuda->batch * sizeof *cuda->control;
     pare_status status;
     cuda->decoded = false;
     cuda->batched = true;
     if (cuda->gpu.major < 8)
         return decode_each(cuda, ids, cuda->batch, 0, past);
-    PARE_TRY(gpu_wait(&cuda->gpu)); /* control_host is on its way no more */
+    PARE_TRY(gpu_wait(&cuda->gpu)); /* control_host is not read any more */
     for (int64_t s = 0; s < cuda->batch; s++)
         cuda->control_host[s] = (gpu_control){ids[s], (int32_t)past[s], (int32_t)s};
-    PARE_TRY(gpu_upload(&cuda->gpu, cuda->control, cuda->control_host, bytes));
+    PARE_TRY(gpu_set_controls(&cuda->gpu, cuda->control, cuda->control_host, cuda->batch));
     PARE_TRY(gpu_check(cudaGraphLaunch(cuda->together, cuda->gpu.stream), "decoding tokens"));
     cuda->passes += (cuda->batch + cuda->tile - 1) / cuda->tile;
+    cuda->decoded = cuda->batch <= CUDA_LOGITS;
 fail:
     return status;
 }
@@ -251,14 +253,25 @@ static int64_t logits_step(const cuda_state *cuda)
     return cuda->batched && cuda->few ? GPU_FEW_MOST : CUDA_LOGITS;
 }
 
+/* The device's logits of `count` rows from first on, computed where they are not there yet. */
+static pare_status queue_logits(cuda_state *cuda, int64_t first, int64_t count, float **logits)
+{
+    *logits = cuda->logits;
+    if (!cuda->decoded)
+        return cuda_queue_head(cuda, first, count);
+    *logits += first * cuda->vocab_stride;
+    return PARE_OK;
+}
+
 static pare_status cuda_logits(void *state, int64_t first, int64_t count, float *logits)
 {
     cuda_state *cuda = state;
     size_t row = (size_t)cuda->decoder->vocab * sizeof(float);
     size_t pitch = (size_t)cuda->vocab_stride * sizeof(float);
     int64_t step = logits_step(cuda);
+    float *from;
     pare_status status = PARE_OK;
-    if (cuda->decoded) {
+    if (cuda->decoded && !cuda->batched) {
         PARE_TRY(gpu_check(cudaMemcpyAsync(cuda->logits_host, cuda->logits, row,
                                            cudaMemcpyDeviceToHost, cuda->gpu.stream),
                            "copying logits"));
@@ -268,10 +281,10 @@ static pare_status cuda_logits(void *state, int64_t first, int64_t count, float 
     }
     for (int64_t done = 0; done < count;) {
         int64_t n = count - done < step ? count - done : step;
-        PARE_TRY(cuda_queue_head(cuda, first + done, n));
+        PARE_TRY(queue_logits(cuda, first + done, n, &from));
         PARE_TRY(gpu_wait(&cuda->gpu));
-        PARE_TRY(gpu_check(cudaMemcpy2D((char *)logits + row * (size_t)done, row, cuda->logits,
-                                        pitch, row, (size_t)n, cudaMemcpyDeviceToHost),
+        PARE_TRY(gpu_check(cudaMemcpy2D((char *)logits + row * (size_t)done, row, from, pitch, row,
+                                        (size_t)n, cudaMemcpyDeviceToHost),
                            "copying logits"));
         done += n;
     }
@@ -283,17 +296,20 @@ static pare_status cuda_best(void *state, int64_t first, int64_t count, int32_t 
 {
     cuda_state *cuda = state;
     int64_t step = logits_step(cuda);
+    float *from;
     pare_status status = PARE_OK;
+    if (cuda->decoded && cuda->batched) { /* chosen with the tokens */
+        PARE_TRY(gpu_wait(&cuda->gpu));
+        memcpy(ids, cuda->best_host + first, (size_t)count * sizeof *ids);
+        return PARE_OK;
+    }
     for (int64_t done = 0; done < count;) {
         int64_t n = count - done < step ? count - done : step;
-        if (!cuda->decoded)
-            PARE_TRY(cuda_queue_head(cuda, first + done, n));
-        PARE_TRY(gpu_best_rows(&cuda->gpu, cuda->logits, cuda->vocab_stride, n,
-                               cuda->decoder->vocab, cuda->best_ids));
+        PARE_TRY(queue_logits(cuda, first + done, n, &from));
+        PARE_TRY(gpu_best_rows(&cuda->gpu, from, cuda->vocab_stride, n, cuda->decoder->vocab,
+                               cuda->best_parts, cuda->best_host));
         PARE_TRY(gpu_wait(&cuda->gpu));
-        PARE_TRY(gpu_check(
-            cudaMemcpy(ids + done, cuda->best_ids, (size_t)n * sizeof *ids, cudaMemcpyDeviceToHost),
-            "copying token ids"));
+        memcpy(ids + done, cuda->best_host, (size_t)n * sizeof *ids);
         done += n;
     }
 fail:
@@ -305,19 +321,48 @@ static pare_status cuda_losses(void *state, int64_t first, int64_t count, const 
 {
     cuda_state *cuda = state;
     int64_t step = logits_step(cuda);
+    float *from;
     pare_status status = PARE_OK;
     for (int64_t done = 0; done < count;) {
         int64_t n = count - done < step ? count - done : step;
-        if (!cuda->decoded)
-            PARE_TRY(cuda_queue_head(cuda, first + done, n));
+        PARE_TRY(queue_logits(cuda, first + done, n, &from));
         PARE_TRY(
-            gpu_upload(&cuda->gpu, cuda->best_ids, targets + done, (size_t)n * sizeof *targets));
-        PARE_TRY(gpu_losses(&cuda->gpu, cuda->logits, cuda->vocab_stride, n, cuda->decoder->vocab,
-                            cuda->best_ids, cuda->losses));
+            gpu_upload(&cuda->gpu, cuda->targets, targets + done, (size_t)n * sizeof *targets));
+        PARE_TRY(gpu_losses(&cuda->gpu, from, cuda->vocab_stride, n, cuda->decoder->vocab,
+                            cuda->targets, cuda->losses));
         PARE_TRY(gpu_wait(&cuda->gpu));
         PARE_TRY(gpu_check(
             cudaMemcpy(nll + done, cuda->losses, (size_t)n * sizeof *nll, cudaMemcpyDeviceToHost),
             "copying losses"));
+        done += n;
+    }
+fail:
+    return status;
+}
+
+static pare_status cuda_compare(void *state, void *base_state, int64_t first, int64_t count,
+                                const int32_t *targets, pare_divergence *rows)
+{
+    cuda_state *cuda = state, *base = base_state;
+    int64_t step = logits_step(cuda) < logits_step(base) ? logits_step(cuda) : logits_step(base);
+    float *mine, *other;
+    pare_status status = PARE_OK;
+    if (cuda->gpu.device != base->gpu.device || cuda->vocab_stride != base->vocab_stride)
+        return pare_fail(PARE_UNSUPPORTED, "models on GPUs %d and %d: compare their logits",
+                         cuda->gpu.device, base->gpu.device);
+    for (int64_t done = 0; done < count;) {
+        int64_t n = count - done < step ? count - done : step;
+        PARE_TRY(queue_logits(base, first + done, n, &other));
+        PARE_TRY(queue_logits(cuda, first + done, n, &mine));
+        PARE_TRY(
+            gpu_upload(&cuda->gpu, cuda->targets, targets + done, (size_t)n * sizeof *targets));
+        PARE_TRY(gpu_wait(&base->gpu));
+        PARE_TRY(gpu_compare(&cuda->gpu, mine, other, cuda->vocab_stride, n, cuda->decoder->vocab,
+                             cuda->targets, cuda->losses));
+        PARE_TRY(gpu_wait(&cuda->gpu));
+        PARE_TRY(gpu_check(
+            cudaMemcpy(rows + done, cuda->losses, (size_t)n * sizeof *rows, cudaMemcpyDeviceToHost),
+            "copying divergences"));
         done += n;
     }
 fail:
@@ -417,6 +462,7 @@ pare_cuda_backend(const pare_backend_abi *abi)
         .greedy = cuda_greedy,
         .best = cuda_best,
         .losses = cuda_losses,
+        .compare = cuda_compare,
         .select = cuda_select,
         .forward_batch = cuda_forward_batch,
         .cache_bytes = cuda_cache_bytes,

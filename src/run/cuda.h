@@ -95,16 +95,17 @@ typedef struct cuda_state {
     float *few_partial;
     int *few_done;
     gpu_control *control; /* [batch] */
-    gpu_best *best;
-    double *losses;            /* [CUDA_LOGITS] */
-    int32_t *best_ids;         /* [CUDA_LOGITS] */
+    gpu_best *best, *best_parts; /* of one token; [CUDA_LOGITS][GPU_BEST_PARTS] */
+    void *losses;              /* [CUDA_LOGITS], of numbers or of pare_divergence */
+    int32_t *targets;          /* [CUDA_LOGITS] */
     int32_t *ids;              /* [context]: a prompt's, or the choices of greedy decoding */
     float *logits_host;        /* pinned, [vocab] */
-    gpu_control *control_host; /* [batch] */
+    gpu_control *control_host; /* pinned, [batch] */
+    int32_t *best_host;        /* pinned, [CUDA_LOGITS] */
     cudaGraphExec_t token;     /* decodes one token */
     cudaGraphExec_t together;  /* decodes one of every sequence */
     bool batched;              /* the last forward was of several sequences */
-    bool decoded;              /* the logits of the last forward are computed */
+    bool decoded;              /* all logits of the last forward are computed */
 } cuda_state;
 
 /* cuda_calibrate.c */
@@ -184,7 +185,8 @@ pare_status cuda_queue_output(cuda_state *cuda, int64_t l, float *x, int64_t n);
 pare_status cuda_queue_activated(cuda_state *cuda, int64_t l, const float *x, int64_t n,
                                  const gpu_planes *to);
 pare_status cuda_queue_mlp(cuda_state *cuda, int64_t l, float *x, int64_t n); /* added to x */
-/* Queues one token of every sequence, as control[] has them. */
+/* Queues one token of every sequence, as control[] has them; and the logits and choices of up to
+ * CUDA_LOGITS. */
 pare_status cuda_queue_batch(cuda_state *cuda);
 /* n <= CUDA_CHUNK rows x through layer l, each of another sequence. */
 pare_status cuda_queue_layer_batch(cuda_state *cuda, int64_t l, float *x, int64_t n,

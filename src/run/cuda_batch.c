@@ -171,6 +171,24 @@ fail:
 
 /* ---- the pass ---- */
 
+/* Logits of all sequences, and what is chosen: rows of cuda->logits, then best_host. */
+static pare_status queue_choices(cuda_state *cuda)
+{
+    float *all = cuda->logits;
+    pare_status status = PARE_OK;
+    for (int64_t first = 0; first < cuda->batch && status == PARE_OK; first += cuda->tile) {
+        int64_t n = cuda->batch - first < cuda->tile ? cuda->batch - first : cuda->tile;
+        cuda->logits = all + first * cuda->vocab_stride;
+        status = cuda_queue_head(cuda, first, n);
+    }
+    cuda->logits = all;
+    PARE_TRY(status);
+    PARE_TRY(gpu_best_rows(&cuda->gpu, all, cuda->vocab_stride, cuda->batch, cuda->decoder->vocab,
+                           cuda->best_parts, cuda->best_host));
+fail:
+    return status;
+}
+
 pare_status cuda_queue_batch(cuda_state *cuda)
 {
     pare_status status = PARE_OK;
@@ -184,6 +202,8 @@ pare_status cuda_queue_batch(cuda_state *cuda)
             PARE_TRY(cuda->few ? queue_layer(cuda, l, x, n, control)
                                : cuda_queue_layer_batch(cuda, l, x, n, control));
     }
+    if (cuda->batch <= CUDA_LOGITS)
+        PARE_TRY(queue_choices(cuda));
 fail:
     return status;
 }

@@ -165,6 +165,9 @@ static pare_status allocate_pinned(cuda_state *cuda)
     PARE_TRY(gpu_check(cudaMallocHost((void **)&cuda->control_host,
                                       (size_t)cuda->batch * sizeof *cuda->control_host),
                        "pinned memory"));
+    PARE_TRY(
+        gpu_check(cudaMallocHost((void **)&cuda->best_host, CUDA_LOGITS * sizeof *cuda->best_host),
+                  "pinned memory"));
 fail:
     return status;
 }
@@ -186,8 +189,10 @@ pare_status cuda_allocate_scratch(cuda_state *cuda)
         cuda_hold(cuda, (size_t)cuda->batch * sizeof *cuda->control, "scratch", &cuda->control));
     PARE_TRY(cuda_hold(cuda, (size_t)gpu_best_count(&cuda->gpu) * sizeof *cuda->best, "scratch",
                        &cuda->best));
-    PARE_TRY(cuda_hold(cuda, CUDA_LOGITS * sizeof *cuda->best_ids, "token ids", &cuda->best_ids));
-    PARE_TRY(cuda_hold(cuda, CUDA_LOGITS * sizeof *cuda->losses, "losses", &cuda->losses));
+    PARE_TRY(cuda_hold(cuda, CUDA_LOGITS * GPU_BEST_PARTS * sizeof *cuda->best_parts, "scratch",
+                       &cuda->best_parts));
+    PARE_TRY(cuda_hold(cuda, CUDA_LOGITS * sizeof *cuda->targets, "token ids", &cuda->targets));
+    PARE_TRY(cuda_hold(cuda, CUDA_LOGITS * sizeof(pare_divergence), "losses", &cuda->losses));
     PARE_TRY(cuda_hold(cuda, (size_t)cuda->context * sizeof *cuda->ids, "token ids", &cuda->ids));
     PARE_TRY(upload_angles(cuda));
     cuda->memory.scratch_bytes = (int64_t)(cuda->gpu.allocated - before);

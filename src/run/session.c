@@ -279,13 +279,10 @@ pare_status pare_session_best(pare_session *session, int64_t first, int64_t coun
                 session->backend->best(session->state, session->skipped + first, count, ids));
 }
 
-pare_status pare_session_losses(pare_session *session, int64_t first, int64_t count,
-                                const int32_t *targets, double *nll)
+static pare_status check_targets(const pare_session *session, int64_t first, int64_t count,
+                                 const int32_t *targets)
 {
     int64_t vocab = session->model->decoder.vocab;
-    if (!session->backend->losses)
-        return pare_fail(PARE_UNSUPPORTED, "losses of the backend %s: use its logits",
-                         session->backend->name);
     if (first < 0 || count < 1 || count > session->last - first)
         return pare_fail(PARE_INVALID_ARGUMENT,
                          "losses of positions %lld to %lld: the last forward pass had %lld",
@@ -295,8 +292,41 @@ pare_status pare_session_losses(pare_session *session, int64_t first, int64_t co
         if (targets[i] >= vocab)
             return pare_fail(PARE_INVALID_ARGUMENT, "token id %d is outside the vocabulary of %lld",
                              targets[i], (long long)vocab);
-    return told(session->backend, session->backend->losses(session->state, session->skipped + first,
-                                                           count, targets, nll));
+    return PARE_OK;
+}
+
+pare_status pare_session_losses(pare_session *session, int64_t first, int64_t count,
+                                const int32_t *targets, double *nll)
+{
+    pare_status status;
+    if (!session->backend->losses)
+        return pare_fail(PARE_UNSUPPORTED, "losses of the backend %s: use its logits",
+                         session->backend->name);
+    PARE_TRY(check_targets(session, first, count, targets));
+    status =
+        told(session->backend, session->backend->losses(session->state, session->skipped + first,
+                                                        count, targets, nll));
+fail:
+    return status;
+}
+
+pare_status pare_session_compare(pare_session *session, pare_session *base, int64_t first,
+                                 int64_t count, const int32_t *targets, pare_divergence *rows)
+{
+    const pare_backend_functions *backend = session->backend;
+    pare_status status;
+    if (!backend->compare || base->backend != backend)
+        return pare_fail(PARE_UNSUPPORTED, "models on the backends %s and %s: compare their logits",
+                         backend->name, base->backend->name);
+    if (session->model->decoder.vocab != base->model->decoder.vocab ||
+        session->skipped != base->skipped)
+        return pare_fail(PARE_INVALID_ARGUMENT, "models of other vocabularies or passes");
+    PARE_TRY(check_targets(session, first, count, targets));
+    PARE_TRY(check_targets(base, first, count, targets));
+    status = told(backend, backend->compare(session->state, base->state, session->skipped + first,
+                                            count, targets, rows));
+fail:
+    return status;
 }
 
 int64_t pare_session_position(const pare_session *session)

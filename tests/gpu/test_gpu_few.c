@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/random.h"
-#include "kernels/cuda/gpu.h"
+#include "gpu/device_memory.h"
 #include "kernels/int8.h"
 #include "quant/types.h"
 
@@ -19,37 +19,6 @@
 #include <string.h>
 
 enum { SKIP = 77, GUARD = 8 };
-
-static gpu_context gpu;
-
-static void ok(pare_status status)
-{
-    if (status != PARE_OK)
-        fail_msg("%s", pare_error_message());
-}
-
-static void *upload(const void *from, size_t bytes)
-{
-    void *to;
-    ok(gpu_allocate(&gpu, bytes, "a test", &to));
-    if (from)
-        ok(gpu_upload(&gpu, to, from, bytes));
-    ok(gpu_wait(&gpu));
-    return to;
-}
-
-static void fetch(void *to, const void *from, size_t bytes)
-{
-    ok(gpu_wait(&gpu));
-    ok(gpu_check(cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost), "copy"));
-}
-
-static void *poisoned(size_t bytes)
-{
-    void *to = upload(NULL, bytes);
-    ok(gpu_check(cudaMemset(to, 0xff, bytes), "poison"));
-    return to;
-}
 
 typedef struct product {
     pare_type type;
@@ -259,13 +228,15 @@ static void best_rows(void **state)
         logits[2 * STRIDE + i] = -3;
     float *on_device = upload(logits, ROWS * STRIDE * sizeof *logits);
     int32_t *best = poisoned(sizeof ids);
-    ok(gpu_best_rows(&gpu, on_device, STRIDE, ROWS, VOCAB, best));
+    gpu_best *parts = poisoned(ROWS * GPU_BEST_PARTS * sizeof *parts);
+    ok(gpu_best_rows(&gpu, on_device, STRIDE, ROWS, VOCAB, parts, best));
     fetch(ids, best, sizeof ids);
     assert_int_equal(ids[0], 5);
     assert_int_equal(ids[1], 1998);
     assert_int_equal(ids[2], 0);
     gpu_release(&gpu, on_device, ROWS * STRIDE * sizeof *logits);
     gpu_release(&gpu, best, sizeof ids);
+    gpu_release(&gpu, parts, ROWS * GPU_BEST_PARTS * sizeof *parts);
     free(logits);
 }
 

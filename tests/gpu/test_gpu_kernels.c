@@ -9,7 +9,7 @@
 
 #include "base/half.h"
 #include "base/random.h"
-#include "kernels/cuda/gpu.h"
+#include "gpu/device_memory.h"
 #include "kernels/int8.h"
 #include "kernels/quantize8.h"
 #include "quant/types.h"
@@ -19,30 +19,6 @@
 #include <string.h>
 
 enum { SKIP = 77 };
-
-static gpu_context gpu;
-
-static void ok(pare_status status)
-{
-    if (status != PARE_OK)
-        fail_msg("%s", pare_error_message());
-}
-
-static void *device_copy(const void *from, size_t bytes)
-{
-    void *to;
-    ok(gpu_allocate(&gpu, bytes, "a test", &to));
-    if (from)
-        ok(gpu_upload(&gpu, to, from, bytes));
-    ok(gpu_wait(&gpu));
-    return to;
-}
-
-static void fetch(void *to, const void *from, size_t bytes)
-{
-    ok(gpu_wait(&gpu));
-    ok(gpu_check(cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost), "copy"));
-}
 
 typedef struct matrix {
     pare_type type;
@@ -69,8 +45,8 @@ static void make(matrix *m, pare_type type, int64_t rows, int64_t columns, bool 
     }
     m->weights = (gpu_weights){NULL, rows, columns, gpu_row_bytes(gpu_packed_type(type), columns),
                                gpu_packed_type(type)};
-    m->weights.data = device_copy(NULL, (size_t)rows * m->weights.row_bytes);
-    void *on_device = device_copy(stored, row * (size_t)rows);
+    m->weights.data = upload(NULL, (size_t)rows * m->weights.row_bytes);
+    void *on_device = upload(stored, row * (size_t)rows);
     ok(gpu_pack(&gpu, on_device, row, rows, rows, &m->weights, 0, 1));
     ok(gpu_wait(&gpu));
     gpu_release(&gpu, on_device, row * (size_t)rows);
@@ -88,7 +64,7 @@ static int check_values(const matrix *m)
 {
     int64_t stride = (m->columns + 31) / 32 * 32;
     size_t bytes = (size_t)(m->rows * stride) * sizeof(float);
-    float *got = malloc(bytes), *on_device = device_copy(NULL, bytes);
+    float *got = malloc(bytes), *on_device = upload(NULL, bytes);
     int64_t wrong = 0;
     gpu_planes to = {on_device, GPU_F32, 1, m->rows, stride};
     ok(gpu_check(cudaMemset(on_device, 0xff, bytes), "poison"));
@@ -154,7 +130,7 @@ static int check_product(const matrix *m, bool wild, bool fast)
     bool table16 = m->type == PARE_TYPE_NF4 || m->type == PARE_TYPE_FP4;
     make_input(x, m->columns, padded, wild);
     expect(m, x, fast && !dense, expected, size);
-    float *dx = device_copy(x, (size_t)padded * sizeof *x), *dy = device_copy(NULL, out);
+    float *dx = upload(x, (size_t)padded * sizeof *x), *dy = upload(NULL, out);
     ok(gpu_check(cudaMemset(dy, 0xff, out), "poison"));
     gpu_matvec_args args = {.weights = m->weights, .x = dx, .y = dy};
     ok(gpu_matvec(&gpu, &args, fast));
@@ -222,13 +198,10 @@ static int check_gemm(gpu_number number, int x_planes, int w_planes, int64_t tok
         w[i] = i % stride < columns ? (float)pare_random_normal(&random) : 0;
     for (int64_t i = 0; i < rows; i++)
         bias[i] = (float)pare_random_normal(&random);
-    float *dx = device_copy(x, (size_t)nx * 4), *dw = device_copy(w, (size_t)nw * 4);
-    float *db = device_copy(bias, (size_t)rows * 4),
-          *dy = device_copy(NULL, (size_t)(tokens * rows) * 4);
-    gpu_planes px = {device_copy(NULL, (size_t)(nx * x_planes) * 2), number, x_planes, tokens,
-                     stride};
-    gpu_planes pw = {device_copy(NULL, (size_t)(nw * w_planes) * 2), number, w_planes, rows,
-                     stride};
+    float *dx = upload(x, (size_t)nx * 4), *dw = upload(w, (size_t)nw * 4);
+    float *db = upload(bias, (size_t)rows * 4), *dy = upload(NULL, (size_t)(tokens * rows) * 4);
+    gpu_planes px = {upload(NULL, (size_t)(nx * x_planes) * 2), number, x_planes, tokens, stride};
+    gpu_planes pw = {upload(NULL, (size_t)(nw * w_planes) * 2), number, w_planes, rows, stride};
     ok(gpu_norm_rows(&gpu, dx, stride, tokens, stride, GPU_NORM_NONE, NULL, NULL, 0, &px));
     ok(gpu_norm_rows(&gpu, dw, stride, rows, stride, GPU_NORM_NONE, NULL, NULL, 0, &pw));
     ok(gpu_check(cudaMemset(dy, add ? 0 : 0xff, (size_t)(tokens * rows) * 4), "poison"));
@@ -305,13 +278,13 @@ static int check_numbers(gpu_number number, int planes, int64_t tokens, int64_t 
         x[i] = (float)pare_random_below(&random, 5) - 2;
     for (int64_t i = 0; i < rows * COLUMNS; i++)
         w[i] = ((float)pare_random_below(&random, 5) - 2) / 16;
-    float *dx = device_copy(x, (size_t)(tokens * COLUMNS) * 4);
-    float *dw = device_copy(w, (size_t)(rows * COLUMNS) * 4);
-    gpu_planes px = {device_copy(NULL, (size_t)(tokens * COLUMNS) * 2), number, 1, tokens, COLUMNS};
-    gpu_planes pw = {device_copy(NULL, (size_t)(rows * COLUMNS) * 2), number, 1, rows, COLUMNS};
+    float *dx = upload(x, (size_t)(tokens * COLUMNS) * 4);
+    float *dw = upload(w, (size_t)(rows * COLUMNS) * 4);
+    gpu_planes px = {upload(NULL, (size_t)(tokens * COLUMNS) * 2), number, 1, tokens, COLUMNS};
+    gpu_planes pw = {upload(NULL, (size_t)(rows * COLUMNS) * 2), number, 1, rows, COLUMNS};
     ok(gpu_norm_rows(&gpu, dx, COLUMNS, tokens, COLUMNS, GPU_NORM_NONE, NULL, NULL, 0, &px));
     ok(gpu_norm_rows(&gpu, dw, COLUMNS, rows, COLUMNS, GPU_NORM_NONE, NULL, NULL, 0, &pw));
-    to.data = device_copy(NULL, bytes);
+    to.data = upload(NULL, bytes);
     ok(gpu_check(cudaMemset(to.data, 0xff, bytes), "poison"));
     gpu_gemm_args args = {.x = px,
                           .w = pw,
@@ -418,9 +391,9 @@ static int check_codes(int64_t tokens, int64_t rows, int64_t columns, gpu_round_
         for (int64_t c = 0; c < columns; c++)
             wcodes[r * columns + c] = (int8_t)lrintf(m.values[r * columns + c] / scales[r]);
     }
-    float *dx = device_copy(x, (size_t)(tokens * stride) * sizeof *x), *dy = device_copy(NULL, out);
-    int8_t *dc = device_copy(NULL, (size_t)(tokens * stride));
-    float *ds = device_copy(NULL, (size_t)tokens * sizeof *ds);
+    float *dx = upload(x, (size_t)(tokens * stride) * sizeof *x), *dy = upload(NULL, out);
+    int8_t *dc = upload(NULL, (size_t)(tokens * stride));
+    float *ds = upload(NULL, (size_t)tokens * sizeof *ds);
     ok(gpu_check(cudaMemset(dy, add ? 0 : 0xff, (size_t)(tokens * rows) * sizeof *y), "poison"));
     ok(gpu_check(cudaMemset(dy + tokens * rows, 0xff, (size_t)rows * sizeof *y), "poison"));
     ok(gpu_check(cudaMemset(dc, 0x55, (size_t)(tokens * stride)), "poison"));
@@ -513,10 +486,10 @@ static int check_attention(int heads, int kv_heads, int dim, int64_t past, int64
     }
     for (int64_t i = 0; i < tokens * stride; i++)
         q[i] = pare_f32_to_f16((float)pare_random_normal(&random) * spread);
-    h.keys = device_copy(keys, cache);
-    h.values = device_copy(values, cache);
-    gpu_planes dq = {device_copy(q, size), GPU_F16, 1, tokens, stride};
-    gpu_planes to = {device_copy(NULL, size), number, 1, tokens, stride};
+    h.keys = upload(keys, cache);
+    h.values = upload(values, cache);
+    gpu_planes dq = {upload(q, size), GPU_F16, 1, tokens, stride};
+    gpu_planes to = {upload(NULL, size), number, 1, tokens, stride};
     ok(gpu_check(cudaMemset(to.data, 0xff, size), "poison"));
     ok(gpu_attend_numbers(&gpu, &h, &dq, 1, tokens, past, &to));
     fetch(got, to.data, size);
@@ -620,10 +593,10 @@ static int check_places(int heads, int kv_heads, int dim, bool norms, bool rotat
     }
     for (int i = 0; i < 2 * dim; i++)
         norm[i] = 1 + 0.1f * (float)pare_random_normal(&random);
-    float *da = device_copy(angles, sizeof angles), *dn = device_copy(norm, sizeof norm);
-    float *dv = device_copy(values, (size_t)n * sizeof *values);
-    gpu_planes dx = {device_copy(numbers, (size_t)n * 2), GPU_F16, 1, TOKENS, units * dim};
-    gpu_planes dq = {device_copy(NULL, q_bytes), GPU_F16, 1, TOKENS, heads * dim};
+    float *da = upload(angles, sizeof angles), *dn = upload(norm, sizeof norm);
+    float *dv = upload(values, (size_t)n * sizeof *values);
+    gpu_planes dx = {upload(numbers, (size_t)n * 2), GPU_F16, 1, TOKENS, units * dim};
+    gpu_planes dq = {upload(NULL, q_bytes), GPU_F16, 1, TOKENS, heads * dim};
     if (rotated) {
         h.cosines = da;
         h.sines = da + CAPACITY * half;
@@ -633,7 +606,7 @@ static int check_places(int heads, int kv_heads, int dim, bool norms, bool rotat
         h.k_norm = dn + dim;
     }
     for (int i = 0; i < 2; i++) {
-        h.keys = device_copy(NULL, cache);
+        h.keys = upload(NULL, cache);
         h.values = (char *)h.keys + 2 * h.sequence_bytes;
         ok(gpu_check(cudaMemset(h.keys, 0xff, cache), "poison"));
         if (i == 0)

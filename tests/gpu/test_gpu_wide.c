@@ -252,6 +252,69 @@ static void losses(void **state)
     small_model_free(&small);
 }
 
+/* sum of p log(p / q), p and q the softmax. */
+static double divergence(const float *p, const float *q, int64_t vocab)
+{
+    double p_sum = 0, q_sum = 0, sum = 0;
+    for (int64_t v = 0; v < vocab; v++) {
+        p_sum += exp((double)p[v]);
+        q_sum += exp((double)q[v]);
+    }
+    for (int64_t v = 0; v < vocab; v++)
+        sum += exp((double)p[v]) / p_sum * ((double)p[v] - (double)q[v] + log(q_sum) - log(p_sum));
+    return sum;
+}
+
+static int64_t most_probable(const float *logits, int64_t vocab)
+{
+    int64_t best = 0;
+    for (int64_t v = 1; v < vocab; v++)
+        best = logits[v] > logits[best] ? v : best;
+    return best;
+}
+
+/* Comparisons that the device makes are those of the two models' logits. */
+static void comparisons(void **state)
+{
+    enum { N = 5 };
+    small_model small[2];
+    const pare_type types[2] = {PARE_TYPE_Q4_0, PARE_TYPE_BF16};
+    pare_session *sessions[2], *on_cpu;
+    int32_t ids[N], targets[N] = {5, -1, 17, 0, 3};
+    double nll[2][N];
+    float *logits[2];
+    pare_divergence rows[N];
+    int64_t vocab = 0;
+    for (int i = 0; i < 2; i++) {
+        const pare_model *model = small_model_create(&small[i], true, types[i], 0);
+        vocab = model->decoder.vocab;
+        sessions[i] = open_session(model, (setting){device(), i, PARE_TYPE_F32, 1});
+        logits[i] = malloc((size_t)(N * vocab) * sizeof *logits[i]);
+        for (int t = 0; t < N; t++)
+            ids[t] = id_of(model, 0, t);
+        ok(pare_session_forward(sessions[i], ids, N));
+        ok(pare_session_losses(sessions[i], 0, N, targets, nll[i]));
+        ok(pare_session_logits(sessions[i], 0, N, logits[i]));
+    }
+    ok(pare_session_compare(sessions[0], sessions[1], 0, N, targets, rows));
+    for (int t = 0; t < N; t++) {
+        const float *model = logits[0] + t * vocab, *base = logits[1] + t * vocab;
+        assert_true(rows[t].nll == nll[0][t] && rows[t].base_nll == nll[1][t]);
+        assert_true(fabs(rows[t].kld - divergence(base, model, vocab)) < 1e-6);
+        assert_int_equal(rows[t].same, most_probable(model, vocab) == most_probable(base, vocab));
+    }
+    on_cpu = open_session(&small[1].model, (setting){"cpu", 0, PARE_TYPE_F32, 1});
+    ok(pare_session_forward(on_cpu, ids, N));
+    assert_int_equal(pare_session_compare(sessions[0], on_cpu, 0, N, targets, rows),
+                     PARE_UNSUPPORTED);
+    pare_session_free(on_cpu);
+    for (int i = 0; i < 2; i++) {
+        pare_session_free(sessions[i]);
+        small_model_free(&small[i]);
+        free(logits[i]);
+    }
+}
+
 static void kept_scales(void **state)
 {
     small_model small;
@@ -318,7 +381,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(caches),      cmocka_unit_test(batches),        cmocka_unit_test(many),
         cmocka_unit_test(roundings),   cmocka_unit_test(outlier_shares), cmocka_unit_test(losses),
-        cmocka_unit_test(kept_scales), cmocka_unit_test(limits),         cmocka_unit_test(room),
+        cmocka_unit_test(comparisons), cmocka_unit_test(kept_scales),    cmocka_unit_test(limits),
+        cmocka_unit_test(room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,10 +6,10 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/cuda/numbers.cuh"
 
-/* Tiles that kernels are made for: 1, 2, 8. */
+/* Tiles that kernels are made for: 1, 2, 4, 8. */
 __host__ __device__ inline int gpu_few_tiles(int64_t tokens)
 {
-    return tokens <= 8 ? 1 : tokens <= 16 ? 2 : 8;
+    return tokens <= 8 ? 1 : tokens <= 16 ? 2 : tokens <= 32 ? 4 : 8;
 }
 
 /* Where column `column` of a token is, in numbers: column = 128 step + 32 lane%4 + 4 i + e goes

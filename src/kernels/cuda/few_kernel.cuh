@@ -12,6 +12,7 @@
 
 #include "kernels/cuda/common.cuh"
 #include "kernels/cuda/few.cuh"
+#include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/numbers.cuh"
 #include "kernels/cuda/values.cuh"
 
@@ -130,27 +131,6 @@ template <bool IS_BF16> struct few_dense {
         return 1;
     }
 };
-
-/* c += a b: 16 rows x 16 columns times 16 columns x 8 tokens. */
-template <bool BF16>
-__device__ inline void few_mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
-{
-#ifdef GPU_EMULATE
-    const uint32_t b[2] = {b0, b1};
-    emulated_mma(c, a, b, BF16);
-#elif __CUDA_ARCH__ >= 800
-    if (BF16)
-        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, "
-                     "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-    else
-        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, "
-                     "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-#endif
-}
 
 /* ---- the kernel ---- */
 
@@ -316,7 +296,7 @@ __global__ void __launch_bounds__(FEW_THREADS) few_kernel(const __grid_constant_
                     const uint32_t operand[4] = {upper[0], lower[0], upper[1], lower[1]};
 #pragma unroll
                     for (int n = 0; n < NT; n++)
-                        few_mma<W::BF16>(acc[t][n], operand, i ? in[n].z : in[n].x,
+                        gpu_mma<W::BF16>(acc[t][n], operand, i ? in[n].z : in[n].x,
                                          i ? in[n].w : in[n].y);
                 }
         }
@@ -338,6 +318,8 @@ template <class W> static pare_status few_launch(gpu_context *context, const few
         return gpu_launch(context, what, true, few_kernel<W, 1>, grid, dim3(FEW_THREADS), 0, a);
     case 2:
         return gpu_launch(context, what, true, few_kernel<W, 2>, grid, dim3(FEW_THREADS), 0, a);
+    case 4:
+        return gpu_launch(context, what, true, few_kernel<W, 4>, grid, dim3(FEW_THREADS), 0, a);
     default:
         return gpu_launch(context, what, true, few_kernel<W, 8>, grid, dim3(FEW_THREADS), 0, a);
     }

@@ -1,8 +1,7 @@
-/* The inputs of gpu_few: rows, normalized where asked for, in the order in which it reads them; and
- * the most probable token of rows of logits. */
+/* The inputs of gpu_few: rows, normalized where asked for, in the order in which it reads them. */
 #include "kernels/cuda/few.cuh"
 
-enum { FEW_PACK_THREADS = 256, BEST_THREADS = 1024 };
+enum { FEW_PACK_THREADS = 256 };
 
 struct few_pack_args {
     gpu_few_pack_args p;
@@ -59,40 +58,4 @@ extern "C" size_t gpu_few_bytes(int64_t columns, int64_t tokens)
 {
     return (size_t)((columns + GPU_FEW_STEP - 1) / GPU_FEW_STEP) * GPU_FEW_STEP * 8 *
            (size_t)gpu_few_tiles(tokens) * sizeof(uint16_t);
-}
-
-/* ---- the most probable token ---- */
-
-/* A block a row; of equal ones the first. */
-__global__ void best_rows_kernel(const float *logits, int64_t stride, int vocab, int32_t *ids)
-{
-    __shared__ gpu_best warps[BEST_THREADS / GPU_WARP];
-    const float *row = logits + blockIdx.x * stride;
-    gpu_best mine = {-INFINITY, INT32_MAX};
-    for (int i = threadIdx.x; i < vocab; i += BEST_THREADS)
-        if (row[i] > mine.value || (row[i] == mine.value && i < mine.id))
-            mine = {row[i], i};
-    for (int round = 0; round < 2; round++) {
-        for (int i = 16; i; i >>= 1) {
-            gpu_best other = {__shfl_xor_sync(GPU_ALL, mine.value, i),
-                              __shfl_xor_sync(GPU_ALL, mine.id, i)};
-            if (other.value > mine.value || (other.value == mine.value && other.id < mine.id))
-                mine = other;
-        }
-        if (round == 0) {
-            if (threadIdx.x % GPU_WARP == 0)
-                warps[threadIdx.x / GPU_WARP] = mine;
-            __syncthreads();
-            mine = warps[threadIdx.x % GPU_WARP];
-        }
-    }
-    if (threadIdx.x == 0)
-        ids[blockIdx.x] = mine.id == INT32_MAX ? 0 : mine.id;
-}
-
-extern "C" pare_status gpu_best_rows(gpu_context *context, const float *logits, int64_t stride,
-                                     int64_t rows, int64_t vocab, int32_t *ids)
-{
-    return gpu_launch(context, "choosing tokens", false, best_rows_kernel, dim3((unsigned)rows),
-                      dim3(BEST_THREADS), 0, logits, stride, (int)vocab, ids);
 }

@@ -8,6 +8,7 @@
 
 #include <cuda_runtime_api.h>
 #include <pare/error.h>
+#include <pare/session.h>
 #include <pare/types.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -181,6 +182,9 @@ size_t gpu_attention_scratch(const gpu_context *context, const gpu_heads *heads,
 pare_status gpu_choose(gpu_context *context, const gpu_best *best, int count, gpu_control *control,
                        int32_t *ids);
 pare_status gpu_set_control(gpu_context *context, gpu_control *control, gpu_control value);
+/* Those of n sequences; `from` may be pinned memory of the host. */
+pare_status gpu_set_controls(gpu_context *context, gpu_control *control, const gpu_control *from,
+                             int64_t n);
 
 /* ---- inputs that are rounded first ---- */
 
@@ -252,14 +256,20 @@ typedef struct gpu_few_pack_args {
 pare_status gpu_few_pack(gpu_context *context, const gpu_few_pack_args *args);
 size_t gpu_few_bytes(int64_t columns, int64_t tokens);
 
-/* ids[r]: the largest of a row's logits, the first of equal ones. */
+/* ids[r]: the largest of a row's logits, the first of equal ones. parts: scratch, GPU_BEST_PARTS for
+ * each row. */
+enum { GPU_BEST_PARTS = 32 };
 pare_status gpu_best_rows(gpu_context *context, const float *logits, int64_t stride, int64_t rows,
-                          int64_t vocab, int32_t *ids);
+                          int64_t vocab, gpu_best *parts, int32_t *ids);
 
 /* losses[r]: log of the sum of exponentials of a row's logits, less the target's; 0 where the
  * target is negative. */
 pare_status gpu_losses(gpu_context *context, const float *logits, int64_t stride, int64_t rows,
                        int64_t vocab, const int32_t *targets, double *losses);
+/* The same of two models, with the divergence from the base: pare_session_compare. */
+pare_status gpu_compare(gpu_context *context, const float *logits, const float *base,
+                        int64_t stride, int64_t rows, int64_t vocab, const int32_t *targets,
+                        pare_divergence *divergences);
 
 /* ---- many tokens ---- */
 

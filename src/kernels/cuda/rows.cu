@@ -338,3 +338,16 @@ extern "C" pare_status gpu_set_control(gpu_context *context, gpu_control *contro
     return gpu_launch(context, "the token's position", false, control_kernel, dim3(1), dim3(1), 0,
                       control, value);
 }
+
+__global__ void controls_kernel(gpu_control *control, const gpu_control *from, int n)
+{
+    for (int i = threadIdx.x; i < n; i += ROWS_THREADS)
+        control[i] = from[i];
+}
+
+extern "C" pare_status gpu_set_controls(gpu_context *context, gpu_control *control,
+                                        const gpu_control *from, int64_t n)
+{
+    return gpu_launch(context, "the tokens' positions", false, controls_kernel, dim3(1),
+                      dim3(ROWS_THREADS), 0, control, from, (int)n);
+}

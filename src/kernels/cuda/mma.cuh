@@ -1,0 +1,28 @@
+/* The matrix instruction of sm_80 and later. */
+#ifndef PARE_KERNELS_CUDA_MMA_CUH
+#define PARE_KERNELS_CUDA_MMA_CUH
+
+#include "kernels/cuda/common.cuh"
+
+/* c += a b: 16 rows x 16 columns times 16 columns x 8 tokens. */
+template <bool BF16>
+__device__ inline void gpu_mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+#ifdef GPU_EMULATE
+    const uint32_t b[2] = {b0, b1};
+    emulated_mma(c, a, b, BF16);
+#elif __CUDA_ARCH__ >= 800
+    if (BF16)
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, "
+                     "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    else
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, "
+                     "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
+}
+
+#endif
