@@ -35,6 +35,7 @@ static const struct {
     void (*add)(pare_kernels *kernels);
 } parts[] = {
     {PARE_ISA_REF, 0, pare_kernels_add_ref_matmul},
+    {PARE_ISA_REF, 0, pare_kernels_add_ref_int8},
     {PARE_ISA_REF, 0, pare_kernels_add_ref_ops},
 #if defined(__x86_64__)
     {PARE_ISA_AVX2, 0, pare_kernels_add_avx2_ops},

@@ -6,8 +6,10 @@
  *     TOKEN_127  scale = largest magnitude of the token / 127, codes -127..127, zero 0 (w8a8)
  *     LLM        of the inputs in FP16: codes x (1 / largest * 127), the largest without outliers;
  *                columns of outliers are left out. bitsandbytes on a CPU (backends/default/ops.py)
- *                multiplies sums by 6.200124e-05, which is 1 / 127 / 127 but for 1.8e-5: here that
- *                is in the scale. Its logits can be met only with both
+ *                multiplies sums by 6.200124e-05, which is 1 / 127 / 127 but for 1.8e-5. In FP32
+ *                that is in the scale; products in integers do all of it in its own order:
+ *                    ((sum of codes) (largest SCB)) 6.200124e-05 + bias + outliers
+ *                with SCB = 127 times the row's scale. Its logits can be met only so
  *     TOKEN_128  scale = largest magnitude / 127.5, codes -128..127, zero 0 (compressed-tensors)
  *     TENSOR     one scale and zero point for all tokens of the pass (ONNX Runtime's
  *                DynamicQuantizeLinear): codes 0..255 there, less 128 here */
@@ -45,8 +47,9 @@ static inline float pare_int8_half(float x)
     return value;
 }
 
+#define PARE_INT8_LLM_UNIT 6.200124e-05f
 /* The value of code 1 of LLM.int8() in largest magnitudes. */
-#define PARE_INT8_LLM_STEP (127 * 6.200124e-05f)
+#define PARE_INT8_LLM_STEP (127 * PARE_INT8_LLM_UNIT)
 
 /* The largest magnitude (of `half`: in FP16) below the threshold (0: of all). Bits of magnitudes
  * order like the magnitudes, and comparing integers is what compilers vectorize. */
@@ -81,6 +84,13 @@ static inline float pare_int8_scale(const pare_int8_rule *rule, const float *x, 
     return scale >= 0x1p-120f && scale <= 0x1p120f ? scale : 0;
 }
 
+/* The largest magnitude that gave the scale of LLM.int8(): FP16 holds it, so it comes back exactly.
+ */
+static inline float pare_int8_llm_largest(float scale)
+{
+    return pare_int8_half(scale / PARE_INT8_LLM_STEP);
+}
+
 /* The code of LLM.int8(); of an outlier, which has none, anything within a byte. */
 static inline int8_t pare_int8_llm_code(float x, float inverse)
 {
@@ -100,9 +110,9 @@ static inline void pare_int8_codes(const pare_int8_rule *rule, float scale, cons
         return;
     }
     if (rule->kind == PARE_INT8_LLM) {
-        /* FP16 holds the largest, so it comes back exactly. Half of it is 63.5 steps, and PyTorch's
-         * order of these two operations decides where that goes. */
-        const float inverse = 1 / pare_int8_half(scale / PARE_INT8_LLM_STEP) * 127;
+        /* Half of the largest is 63.5 steps, and PyTorch's order of these two operations decides
+         * where that goes. */
+        const float inverse = 1 / pare_int8_llm_largest(scale) * 127;
         for (int64_t i = 0; i < n; i++)
             codes[i] = pare_int8_llm_code(x[first + i], inverse);
     }
@@ -116,24 +126,50 @@ static inline void pare_int8_codes(const pare_int8_rule *rule, float scale, cons
             codes[i] = 0;
 }
 
-/* ---- prepared activations of the SIMD tiers: the tiles of activations.h, then, where the rule
- * has outliers, their values, rounded to FP16, [tokens][outlier_count] ---- */
+/* ---- prepared activations: the tiles of activations.h (the scales of LLM are 1), then, of LLM,
+ * the largest magnitudes [tokens] and the values of outliers [tokens][outlier_count] ---- */
 
-static inline size_t pare_int8_prepared_bytes(int64_t tokens, int64_t columns, bool outliers)
+static inline size_t pare_int8_prepared_bytes(int64_t tokens, int64_t columns, bool llm)
 {
     return pare_tiles_q8_bytes(tokens, columns) +
-           (outliers ? (size_t)tokens * (size_t)columns * sizeof(float) : 0);
+           (llm ? (size_t)tokens * (size_t)(columns + 1) * sizeof(float) : 0);
 }
 
-/* An outlier as it is kept: within FP16's range. */
-static inline float pare_int8_kept(float x)
+static inline float *pare_int8_llm_largests(const void *prepared, int64_t tokens, int64_t columns)
 {
-    return x > 65504 ? 65504 : x < -65504 ? -65504 : x;
+    return (float *)(void *)((char *)prepared + pare_tiles_q8_bytes(tokens, columns));
 }
 
 static inline float *pare_int8_outliers(const void *prepared, int64_t tokens, int64_t columns)
 {
-    return (float *)(void *)((char *)prepared + pare_tiles_q8_bytes(tokens, columns));
+    return pare_int8_llm_largests(prepared, tokens, columns) + tokens;
+}
+
+/* What LLM needs of a token beside its tiles. */
+static inline void pare_int8_keep(const pare_int8_rule *rule, const float *x, int64_t columns,
+                                  float *largest, float *outliers)
+{
+    *largest = pare_int8_llm_largest(pare_int8_scale(rule, x, columns));
+    for (int64_t i = 0; i < rule->outlier_count; i++) {
+        float value = x[rule->outlier_columns[i]];
+        outliers[i] = rule->half_outliers ? pare_int8_half(value) : value;
+    }
+}
+
+/* From sums of codes to values but for outliers. `factors`: the rows' scales. */
+static inline void pare_int8_llm_scale(float *y, float largest, const float *factors,
+                                       const float *bias, int64_t rows)
+{
+    for (int64_t r = 0; r < rows; r++)
+        y[r] = y[r] * (largest * (127 * factors[r])) * PARE_INT8_LLM_UNIT;
+    for (int64_t r = 0; bias && r < rows; r++)
+        y[r] += bias[r];
+}
+
+/* A weight of a column of outliers, as bitsandbytes dequantizes it. */
+static inline float pare_int8_llm_weight(int code, float factor)
+{
+    return (float)code * (127 * factor) * 0.007874015718698502f;
 }
 
 #endif

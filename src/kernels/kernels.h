@@ -83,23 +83,27 @@ typedef struct pare_int8_rule {
         *outliers; /* [columns]: columns that stay as they are (their codes are 0), or NULL */
     const int32_t *outlier_columns; /* the same as a list, rising */
     int64_t outlier_count;
-    float threshold; /* of outliers; 0: none */
-    float scale;     /* of TENSOR */
-    int zero;        /* of TENSOR, less 128 */
+    float threshold;    /* of outliers; 0: none */
+    bool half_outliers; /* they are rounded to FP16; otherwise FP32 as they are */
+    float scale;        /* of TENSOR */
+    int zero;           /* of TENSOR, less 128 */
 } pare_int8_rule;
 
 /* Products of i8_ch weights with such activations in integers. */
 typedef struct pare_int8 {
     const pare_matmul *matmul; /* weights packed as for PARE_OPERAND_Q8. Its `prepare` is not used.
                                   Weights of code -128 are not handled */
+    /* Packed rows get a scale of 1, and lose their own. For LLM, whose products are sums of codes
+     * until they are corrected: `multiply` is then called without a bias. */
+    void (*unscale)(void *packed, int64_t rows, int64_t columns);
     void (*prepare)(void *prepared, const pare_int8_rule *rule, const float *x, int64_t x_stride,
                     int64_t tokens, int64_t columns, int64_t first, int64_t last);
-    /* y[t * y_stride + r] += what the codes leave out, after `multiply` of the same rows: the zero
-     * point's share, -scale zero row_sums[r] (row_sums: scale times the sum of codes of each row),
-     * and the columns of outliers. */
+    /* What the codes leave out, after `multiply` of the same rows. TENSOR: the zero point's share,
+     * -scale zero factors[r] (the row's scale times the sum of its codes). LLM: scales (factors[r]:
+     * the row's), the bias, and the columns of outliers. */
     void (*correct)(float *y, int64_t y_stride, const void *weights, const void *prepared,
-                    const pare_int8_rule *rule, const float *row_sums, int64_t columns,
-                    int64_t tokens, int64_t first, int64_t last);
+                    const pare_int8_rule *rule, const float *factors, const float *bias,
+                    int64_t columns, int64_t tokens, int64_t first, int64_t last);
 } pare_int8;
 
 /* Longer heads are refused when a model is opened. */
@@ -128,7 +132,7 @@ typedef struct pare_kernels {
     const pare_matmul
         *matmul[PARE_TYPE_COUNT][PARE_OPERAND_COUNT]; /* NULL: this format has no such path */
 
-    const pare_int8 *int8; /* NULL: none; activations are then rounded in FP32 */
+    const pare_int8 *int8;
 
     void (*decode_row[PARE_TYPE_COUNT])(const void *stored, float *values,
                                         int64_t n); /* as quant/types.h, faster */
@@ -183,6 +187,7 @@ const pare_kernels *pare_kernels_get(pare_isa isa);
  * features that each needs, and calls those that this machine can run, in this order, as far as the
  * tier goes. "ops" is everything but the matrix products. */
 void pare_kernels_add_ref_matmul(pare_kernels *kernels);
+void pare_kernels_add_ref_int8(pare_kernels *kernels);
 void pare_kernels_add_ref_ops(pare_kernels *kernels);
 void pare_kernels_add_avx2_matmul(pare_kernels *kernels);
 void pare_kernels_add_avx2_ops(pare_kernels *kernels);

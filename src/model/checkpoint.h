@@ -33,8 +33,10 @@ struct pare_linear {
                  float *scales, int32_t *zeros);
     const pare_tensor *parts[PARE_LINEAR_PARTS]; /* what `read` needs */
     int zero_added;                              /* gptq */
-    bool packed;                                 /* compressed-tensors: codes in words */
-    int64_t block, nested_block;                 /* bitsandbytes: weights to an absmax, ... */
+    bool packed;                                 /* compressed-tensors: codes in words, ... */
+    bool whole;                                  /* ... none of which lies in two of them */
+    int64_t scale_rows;          /* compressed-tensors: rows that share a row of scales */
+    int64_t block, nested_block; /* bitsandbytes: weights to an absmax, ... */
     float nested_offset;
 
     pare_type type;     /* what it becomes ... */
@@ -48,8 +50,9 @@ typedef struct pare_checkpoint {
     const pare_tensors *source;
     pare_arena *arena; /* lives as long as the model */
     int64_t bits, group_size;
-    int zero_added;  /* gptq: to the zero points as stored */
-    unsigned widths; /* compressed-tensors: bit n set: some layers have codes of n bits */
+    int zero_added;   /* gptq: to the zero points as stored */
+    unsigned widths;  /* compressed-tensors: bit n set: some layers have codes of n bits */
+    int64_t block[2]; /* compressed-tensors: rows and columns that share a scale, or 0 */
     pare_input_rounding rounding; /* that the file asks for ... */
     float outlier_threshold;
     bool rounding_unknown; /* ... or it asks for one that is not handled: activations stay exact */
@@ -81,7 +84,7 @@ typedef struct pare_converted {
     pare_tensors tensors; /* all of the model's, with items of the source and converted ones, whose
                              names are "STEM.weight" and whose rows are made when they are read
                              (pare_tensor_read); holds no mappings */
-    const char *note; /* "gptq: 84 matrices of 4 bits as i4_g128_asym", in the arena */
+    const char *note;     /* "gptq: 84 matrices of 4 bits as i4_g128_asym", in the arena */
     pare_input_rounding rounding;
     float outlier_threshold;
 } pare_converted;

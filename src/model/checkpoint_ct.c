@@ -1,10 +1,15 @@
 /* compressed-tensors (llm-compressor). A layer of [out, in] weights is one of
- *     pack-quantized  weight_packed i32 [out, in / (32 / bits)]: codes plus 2^(bits-1), lowest
- * first, weight_shape [2], weight_scale [out, groups], weight_zero_point i32 [out / (32 / bits),
- * groups] packed along the rows in the same way (symmetric: none), weight_g_idx i32 [in]
- * (activation order: may be none) int-quantized   weight i8 [out, in], weight_scale [out, groups]
- * (or [1]), weight_zero_point i8 float-quantized weight f8_e4m3 [out, in], weight_scale as above
- *     (naive-quantized: either of the last two)
+ *     pack-quantized   weight_packed i32 [out, in bits / 32]: codes plus 2^(bits-1), lowest first,
+ *                      without gaps (3 bits in older files: ten codes to a word),
+ *                      weight_shape [2], weight_scale [out, groups],
+ *                      weight_zero_point i32 [out bits / 32, groups], packed along the rows in the
+ *                      same way (symmetric: none),
+ *                      weight_g_idx i32 [in] (activation order; may be none)
+ *     int-quantized    weight i8 [out, in], weight_scale [out, groups] (or [1]),
+ *                      weight_zero_point i8
+ *     float-quantized  weight f8_e4m3 [out, in], weight_scale as above, or of blocks
+ *                      (block_structure): [out / block rows, in / block columns], rounded up
+ *     naive-quantized  either of the last two
  * Activations: dynamic int8 for each token is done as the file says; for anything else they stay as
  * they are, and the model's note tells.
  * Source: compressed-tensors, compressors/quantized_compressors/. */
@@ -36,6 +41,24 @@ static bool is_token_int8(const json_t *inputs)
            json_is_true(json_object_get(inputs, "symmetric"));
 }
 
+/* Blocks of weights, where the group has them. All groups of a file must agree. */
+static pare_status read_block(pare_checkpoint *checkpoint, const json_t *weights)
+{
+    const json_t *block = json_object_get(weights, "block_structure");
+    if (!is_text(weights, "strategy", "block"))
+        return PARE_OK;
+    for (size_t i = 0; i < 2; i++) {
+        int64_t size = json_integer_value(json_array_get(block, i));
+        if (json_array_size(block) != 2 || size < 1 || size > INT32_MAX)
+            return pare_fail(PARE_FORMAT, "%s: 'block_structure' should be two sizes",
+                             checkpoint->config);
+        if (checkpoint->block[i] && checkpoint->block[i] != size)
+            return pare_checkpoint_refuse(checkpoint, "block_structure", "of several sizes");
+        checkpoint->block[i] = size;
+    }
+    return PARE_OK;
+}
+
 static pare_status check_group(pare_checkpoint *checkpoint, const json_t *group)
 {
     static const char *const formats[] = {"pack-quantized", "int-quantized", "float-quantized",
@@ -58,6 +81,9 @@ static pare_status check_group(pare_checkpoint *checkpoint, const json_t *group)
         return status;
     if (bits > 0 && bits <= 8)
         checkpoint->widths |= 1u << bits;
+    status = read_block(checkpoint, json_object_get(group, "weights"));
+    if (status != PARE_OK)
+        return status;
     for (size_t i = 0; format && i < sizeof formats / sizeof *formats; i++)
         if (strcmp(format, formats[i]) == 0)
             return PARE_OK;
@@ -90,16 +116,24 @@ fail:
 
 /* ---- reading ---- */
 
-/* Scales and zero points are [out, groups], [out, 1] or [1]: for all. */
+/* Scales and zero points are [out / scale_rows, groups] or [1]: for all. */
 static int64_t part_at(const pare_tensor *part, const pare_linear *linear, int64_t row, int64_t g)
 {
-    return pare_tensor_elements(part) == 1 ? 0 : row * linear->groups + g;
+    return pare_tensor_elements(part) == 1 ? 0 : row / linear->scale_rows * linear->groups + g;
 }
 
-static uint32_t lane(const uint32_t *words, int64_t stride, int64_t i, int bits)
+static int64_t words_of(int64_t codes, int bits, bool whole)
 {
     const int64_t lanes = 32 / bits;
-    return words[i / lanes * stride] >> (i % lanes * bits) & ((1u << bits) - 1);
+    return whole ? (codes + lanes - 1) / lanes : (codes * bits + 31) / 32;
+}
+
+static uint32_t code_at(const pare_linear *linear, const uint32_t *words, int64_t stride, int64_t i)
+{
+    const int bits = linear->bits;
+    const int64_t lanes = 32 / bits;
+    return linear->whole ? words[i / lanes * stride] >> (i % lanes * bits) & ((1u << bits) - 1)
+                         : pare_words_bits(words, stride, i * bits, bits);
 }
 
 static int32_t zero_at(const pare_linear *linear, int64_t row, int64_t g)
@@ -108,7 +142,7 @@ static int32_t zero_at(const pare_linear *linear, int64_t row, int64_t g)
     if (linear->table || !zeros)
         return 1 << (linear->bits - 1);
     if (zeros->type == PARE_TYPE_I32)
-        return (int32_t)lane((const uint32_t *)zeros->data + g, linear->groups, row, linear->bits);
+        return (int32_t)code_at(linear, (const uint32_t *)zeros->data + g, linear->groups, row);
     return ((const int8_t *)zeros->data)[part_at(zeros, linear, row, g)] + 128;
 }
 
@@ -122,8 +156,8 @@ static void read(const pare_linear *linear, int64_t first, int64_t count, uint8_
         for (int64_t c = 0; c < columns; c++)
             codes[r * columns + c] =
                 linear->packed
-                    ? (uint8_t)lane((const uint32_t *)linear->main->data + (first + r) * words, 1,
-                                    c, linear->bits)
+                    ? (uint8_t)code_at(
+                          linear, (const uint32_t *)linear->main->data + (first + r) * words, 1, c)
                     : ((const uint8_t *)linear->main->data)[(first + r) * columns + c] ^ flip;
     for (int64_t r = 0; r < count; r++)
         for (int64_t g = 0; g < groups; g++) {
@@ -169,10 +203,12 @@ static pare_status describe_packed(const pare_checkpoint *checkpoint, pare_linea
     linear->rows = linear->main->shape[0];
     linear->columns = sizes[1];
     linear->packed = true;
-    for (int bits = 1; bits <= 8; bits++)
-        if (checkpoint->widths >> bits & 1 && sizes[1] > 0 && sizes[1] <= INT32_MAX &&
-            (sizes[1] + 32 / bits - 1) / (32 / bits) == linear->main->shape[1])
-            linear->bits = bits;
+    for (int bits = 1; bits <= 8 && sizes[1] > 0 && sizes[1] <= INT32_MAX; bits++)
+        for (int whole = 1; whole >= 0 && checkpoint->widths >> bits & 1; whole--)
+            if (words_of(sizes[1], bits, whole) == linear->main->shape[1]) {
+                linear->bits = bits;
+                linear->whole = whole;
+            }
     if (sizes[0] != linear->rows || !linear->bits)
         return pare_fail(
             PARE_FORMAT, "%s: tensor '%s' says [%lld, %lld], which '%s' of [%lld, %lld] cannot be",
@@ -196,6 +232,33 @@ fail:
     return status;
 }
 
+/* [rows, groups] of scales: groups of columns, or blocks. */
+static pare_status set_scale_groups(const pare_checkpoint *checkpoint, pare_linear *linear,
+                                    const pare_tensor *scales)
+{
+    const int64_t *block = checkpoint->block;
+    linear->scale_rows = 1;
+    if (scales->dims == 2 && scales->shape[0] != linear->rows && block[0] &&
+        pare_tensor_elements(scales) > 1) {
+        pare_linear_set_groups(linear, block[1]);
+        linear->scale_rows = block[0];
+        return PARE_OK;
+    }
+    linear->groups = scales->dims == 2 ? scales->shape[1] : 1;
+    if (linear->groups < 1 || linear->groups > linear->columns ||
+        linear->columns % linear->groups != 0)
+        return pare_fail(PARE_FORMAT, "%s: tensor '%s' has %lld groups for %lld columns",
+                         scales->file, scales->name, (long long)linear->groups,
+                         (long long)linear->columns);
+    linear->group = linear->columns / linear->groups;
+    return PARE_OK;
+}
+
+static int64_t scale_rows_of(const pare_linear *linear)
+{
+    return (linear->rows + linear->scale_rows - 1) / linear->scale_rows;
+}
+
 static pare_status describe_scales(const pare_checkpoint *checkpoint, pare_linear *linear)
 {
     const pare_tensor **parts = linear->parts;
@@ -204,17 +267,11 @@ static pare_status describe_scales(const pare_checkpoint *checkpoint, pare_linea
     PARE_TRY(pare_linear_part(checkpoint, linear, ".weight_zero_point", false, &parts[ZEROS]));
     PARE_TRY(pare_linear_part(checkpoint, linear, ".weight_g_idx", false, &parts[INDEX]));
     const pare_tensor *scales = parts[SCALES];
-    linear->groups = scales->dims == 2 ? scales->shape[1] : 1;
-    if (linear->groups < 1 || linear->groups > linear->columns ||
-        linear->columns % linear->groups != 0)
-        return pare_fail(PARE_FORMAT, "%s: tensor '%s' has %lld groups for %lld columns",
-                         scales->file, scales->name, (long long)linear->groups,
-                         (long long)linear->columns);
-    linear->group = linear->columns / linear->groups;
+    PARE_TRY(set_scale_groups(checkpoint, linear, scales));
     if (pare_tensor_elements(scales) == 1)
         PARE_TRY(pare_part_check(scales, PARE_TYPE_COUNT, 1, scales->dims == 2 ? 1 : 0));
     else
-        PARE_TRY(pare_part_check(scales, PARE_TYPE_COUNT, linear->rows, linear->groups));
+        PARE_TRY(pare_part_check(scales, PARE_TYPE_COUNT, scale_rows_of(linear), linear->groups));
     if (parts[INDEX])
         status = pare_linear_set_index(linear, parts[INDEX]);
 fail:
@@ -227,13 +284,12 @@ static pare_status check_zeros(const pare_linear *linear)
     if (!zeros || linear->table)
         return PARE_OK;
     if (linear->packed) {
-        int64_t lanes = 32 / linear->bits;
-        return pare_part_check(zeros, PARE_TYPE_I32, (linear->rows + lanes - 1) / lanes,
-                               linear->groups);
+        int64_t words = words_of(linear->rows, linear->bits, linear->whole);
+        return pare_part_check(zeros, PARE_TYPE_I32, words, linear->groups);
     }
     if (pare_tensor_elements(zeros) == 1)
         return pare_part_check(zeros, PARE_TYPE_I8, 1, zeros->dims == 2 ? 1 : 0);
-    return pare_part_check(zeros, PARE_TYPE_I8, linear->rows, linear->groups);
+    return pare_part_check(zeros, PARE_TYPE_I8, scale_rows_of(linear), linear->groups);
 }
 
 static pare_status describe(const pare_checkpoint *checkpoint, pare_linear *linear)

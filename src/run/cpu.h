@@ -31,8 +31,8 @@ typedef struct cpu_matrix {
     int64_t rows, columns;
     const pare_matmul *matmul[CPU_REGIMES];
     const void *weights[CPU_REGIMES];
-    const float *bias;     /* [rows], or NULL */
-    const float *row_sums; /* [rows]: scale times the sum of codes; where the group has integers */
+    const float *bias;    /* [rows], or NULL */
+    const float *factors; /* [rows]: what pare_int8.correct needs; where the group has integers */
 } cpu_matrix;
 
 /* Matrices that read the same activations and are multiplied in one phase, without a barrier in

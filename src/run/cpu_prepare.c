@@ -69,9 +69,9 @@ static pare_status to_f32(cpu_state *cpu, const pare_tensor *tensor, int64_t exp
     return PARE_OK;
 }
 
-/* The sum of a row's codes times its scale; false where a code is -128, which integer products may
- * not have. */
-static bool sum_codes(const int8_t *row, int64_t columns, float *sum)
+/* A row's scale, of LLM.int8(), or that times the sum of its codes; false where a code is -128,
+ * which integer products may not have. */
+static bool row_factor(const int8_t *row, int64_t columns, bool llm, float *factor)
 {
     int32_t codes = 0;
     int8_t least = 0;
@@ -81,21 +81,22 @@ static bool sum_codes(const int8_t *row, int64_t columns, float *sum)
         least = row[c] < least ? row[c] : least;
     }
     memcpy(&scale, row + columns, sizeof scale);
-    *sum = scale * (float)codes;
+    *factor = llm ? scale : scale * (float)codes;
     return least > -128;
 }
 
-static pare_status make_row_sums(cpu_state *cpu, const pare_tensor *tensor, const float **sums,
-                                 bool *usable)
+static pare_status make_factors(cpu_state *cpu, const pare_tensor *tensor, const float **factors,
+                                bool *usable)
 {
     enum { SOME = 64 };
+    const bool llm = cpu->decoder->input_rounding == PARE_INPUTS_LLM_INT8;
     const int64_t columns = pare_tensor_columns(tensor), rows = pare_tensor_rows(tensor);
     const size_t row_bytes = pare_tensor_row_bytes(tensor);
     float *made = pare_arena_allocate(&cpu->arena, (size_t)rows * sizeof *made);
     char *buffer = NULL;
     const void *stored;
     pare_status status;
-    *sums = made;
+    *factors = made;
     *usable = true;
     if (!made)
         return PARE_OUT_OF_MEMORY;
@@ -104,7 +105,8 @@ static pare_status make_row_sums(cpu_state *cpu, const pare_tensor *tensor, cons
         int64_t n = rows - r < SOME ? rows - r : SOME;
         PARE_TRY(pare_tensor_read(tensor, r, n, buffer, &stored));
         for (int64_t i = 0; i < n; i++)
-            if (!sum_codes((const int8_t *)stored + (size_t)i * row_bytes, columns, &made[r + i]))
+            if (!row_factor((const int8_t *)stored + (size_t)i * row_bytes, columns, llm,
+                            &made[r + i]))
                 *usable = false;
     }
 fail:
@@ -116,19 +118,20 @@ fail:
  * are made. A checkpoint's library rounds for all its layers, whatever they became here. */
 static pare_status start_group(cpu_state *cpu, cpu_group *group, const pare_tensor *const *tensors)
 {
-    const pare_kernels *kernels = cpu->kernels;
     pare_status status = PARE_OK;
     if (cpu->decoder->input_rounding == PARE_INPUTS_EXACT)
         return PARE_OK;
     group->rounded = cpu->model->info.checkpoint != NULL;
-    group->integers = kernels->int8 && cpu->activations == PARE_ACTIVATIONS_FAST;
+    /* LLM.int8() in integers always: rounded twice on the way, its sums would be other numbers. */
+    group->integers = cpu->activations == PARE_ACTIVATIONS_FAST ||
+                      cpu->decoder->input_rounding == PARE_INPUTS_LLM_INT8;
     for (int m = 0; m < CPU_GROUP && status == PARE_OK; m++) {
         if (!tensors[m])
             continue;
         bool bytes = tensors[m]->type == PARE_TYPE_I8_CH, usable = bytes;
         group->rounded = group->rounded || bytes;
         if (group->integers && bytes)
-            status = make_row_sums(cpu, tensors[m], &group->matrices[m].row_sums, &usable);
+            status = make_factors(cpu, tensors[m], &group->matrices[m].factors, &usable);
         group->integers = group->integers && usable;
     }
     return status;
@@ -149,7 +152,7 @@ static pare_status group_add(cpu_state *cpu, cpu_group *group, const pare_tensor
                          (long long)columns);
     cpu_matrix *matrix = &group->matrices[group->count];
     *matrix = (cpu_matrix){
-        .tensor = tensor, .rows = rows, .columns = columns, .row_sums = matrix->row_sums};
+        .tensor = tensor, .rows = rows, .columns = columns, .factors = matrix->factors};
     for (int regime = 0; regime < CPU_REGIMES; regime++) {
         matrix->matmul[regime] = choose(cpu, group, tensor->type, (cpu_regime)regime);
         if (!matrix->matmul[regime])
@@ -316,6 +319,7 @@ static int64_t common_step(const cpu_group *group)
 
 typedef struct pack_job {
     const cpu_matrix *matrix;
+    const pare_int8 *unscaled; /* NULL: rows keep their scales */
     int64_t step, first, last; /* rows */
     char *buffer;              /* for the slice's rows, where they have to be made */
     atomic_bool failed;
@@ -323,17 +327,22 @@ typedef struct pack_job {
 
 /* The copy of one regime, as the file would have it or packed. Rows first.. of the matrix are a
  * matrix of their own for the packing: a layout is a run of panels. */
-static void pack_rows(const cpu_matrix *matrix, cpu_regime regime, const void *rows, int64_t first,
+static void pack_rows(const pack_job *job, cpu_regime regime, const void *rows, int64_t first,
                       int64_t count)
 {
+    const cpu_matrix *matrix = job->matrix;
     const pare_matmul *matmul = matrix->matmul[regime];
     char *to = (char *)matrix->weights[regime];
     size_t row_bytes = pare_tensor_row_bytes(matrix->tensor);
-    if (matmul->packed_bytes)
-        matmul->pack(to + (first ? matmul->packed_bytes(first, matrix->columns) : 0), rows,
-                     matrix->tensor->type, count, matrix->columns, 0, count);
-    else if (matrix->tensor->source)
-        memcpy(to + (size_t)first * row_bytes, rows, (size_t)count * row_bytes);
+    if (!matmul->packed_bytes) {
+        if (matrix->tensor->source)
+            memcpy(to + (size_t)first * row_bytes, rows, (size_t)count * row_bytes);
+        return;
+    }
+    to += first ? matmul->packed_bytes(first, matrix->columns) : 0;
+    matmul->pack(to, rows, matrix->tensor->type, count, matrix->columns, 0, count);
+    if (job->unscaled)
+        job->unscaled->unscale(to, count, matrix->columns);
 }
 
 static void pack_share(void *argument, int index, int count)
@@ -354,7 +363,7 @@ static void pack_share(void *argument, int index, int count)
     }
     for (int regime = 0; regime < CPU_REGIMES; regime++)
         if (regime == CPU_FEW || matrix->weights[CPU_BATCH] != matrix->weights[CPU_FEW])
-            pack_rows(matrix, (cpu_regime)regime, stored, first, n);
+            pack_rows(job, (cpu_regime)regime, stored, first, n);
 }
 
 static bool used_as_mapped(const cpu_matrix *matrix)
@@ -365,11 +374,13 @@ static bool used_as_mapped(const cpu_matrix *matrix)
 
 /* In slices, so that no more than a slice is in memory twice: the packed copy replaces the mapped
  * one, whose pages are given back. */
-static pare_status pack_matrix(cpu_state *cpu, const cpu_matrix *matrix, int64_t step)
+static pare_status pack_matrix(cpu_state *cpu, const cpu_group *group, const cpu_matrix *matrix)
 {
+    const int64_t step = common_step(group);
+    const bool sums = group->integers && cpu->decoder->input_rounding == PARE_INPUTS_LLM_INT8;
     size_t row_bytes = pare_tensor_row_bytes(matrix->tensor);
     int64_t slice = PACK_SLICE / (int64_t)(row_bytes + 1) / step * step;
-    pack_job job = {.matrix = matrix, .step = step};
+    pack_job job = {.matrix = matrix, .unscaled = sums ? cpu->kernels->int8 : NULL, .step = step};
     pare_status status = PARE_OK;
     slice = slice < step ? step : slice;
     if (matrix->tensor->source)
@@ -393,7 +404,7 @@ static pare_status pack_group(cpu_state *cpu, const cpu_group *group)
 {
     pare_status status = PARE_OK;
     for (int m = 0; m < group->count && status == PARE_OK; m++)
-        status = pack_matrix(cpu, &group->matrices[m], common_step(group));
+        status = pack_matrix(cpu, group, &group->matrices[m]);
     return status;
 }
 

@@ -87,16 +87,18 @@ void cpu_multiply_rows(const cpu_thread *thread, const cpu_group *group, int m, 
     const cpu_matrix *matrix = &group->matrices[m];
     cpu_regime regime = thread->regime;
     int p = group->prepare_of[regime][m];
+    const bool late_bias = group->integers && thread->rule.kind == PARE_INT8_LLM;
     if (rows.first >= rows.last)
         return;
     matrix->matmul[regime]->multiply(
         y + group->offsets[m], y_stride, matrix->weights[regime], matrix->tensor->type,
-        p < 0 ? (const void *)x : thread->prepared[p], x_stride, matrix->bias, matrix->rows,
-        matrix->columns, tokens, rows.first, rows.last, thread->scratch);
+        p < 0 ? (const void *)x : thread->prepared[p], x_stride, late_bias ? NULL : matrix->bias,
+        matrix->rows, matrix->columns, tokens, rows.first, rows.last, thread->scratch);
     if (group->integers)
-        thread->cpu->kernels->int8->correct(
-            y + group->offsets[m], y_stride, matrix->weights[regime], thread->prepared[p],
-            &thread->rule, matrix->row_sums, matrix->columns, tokens, rows.first, rows.last);
+        thread->cpu->kernels->int8->correct(y + group->offsets[m], y_stride,
+                                            matrix->weights[regime], thread->prepared[p],
+                                            &thread->rule, matrix->factors, matrix->bias,
+                                            matrix->columns, tokens, rows.first, rows.last);
 }
 
 static int64_t common_step(const cpu_group *group, cpu_regime regime)

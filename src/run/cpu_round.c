@@ -44,7 +44,8 @@ static pare_int8_rule outlier_rule(const cpu_state *cpu, const cpu_inputs *in)
     pare_int8_rule rule = {.kind = PARE_INT8_LLM,
                            .outliers = statistics->outliers,
                            .outlier_columns = list,
-                           .threshold = cpu->decoder->outlier_threshold};
+                           .threshold = cpu->decoder->outlier_threshold,
+                           .half_outliers = cpu->activations == PARE_ACTIVATIONS_FAST};
     if (!in->complete)
         pare_pool_barrier(cpu->pool);
     find_outliers(cpu, in);

@@ -499,13 +499,21 @@ static void bnb_int8(void **state)
     "{'quant_method':'compressed-tensors','format':'" format                                       \
     "','config_groups':{'group_0':{'weights':{'num_bits':" bits "}}}"
 
-static float *make_packed(file *f, int bits, bool asymmetric, int64_t rows, int64_t columns,
-                          int64_t groups, pare_random *random)
+/* Without gaps, or (`lanes`) so many codes to a word. */
+static void put_code(uint32_t *words, int64_t stride, int64_t at, int bits, int lanes,
+                     uint32_t code)
 {
-    int64_t lanes = 32 / bits, words = (columns + lanes - 1) / lanes, group = columns / groups;
+    put_bits(words, stride, lanes ? at / lanes * 32 + at % lanes * bits : at * bits, bits, code);
+}
+
+static float *make_packed(file *f, int bits, int lanes, bool asymmetric, int64_t rows,
+                          int64_t columns, int64_t groups, pare_random *random)
+{
+    int64_t words = lanes ? (columns + lanes - 1) / lanes : (columns * bits + 31) / 32,
+            zero_words = lanes ? (rows + lanes - 1) / lanes : (rows * bits + 31) / 32,
+            group = columns / groups;
     uint32_t *codes = add(f, "x.weight_packed", PARE_TYPE_I32, rows, words),
-             *zeros = asymmetric ? add(f, "x.weight_zero_point", PARE_TYPE_I32,
-                                       (rows + lanes - 1) / lanes, groups)
+             *zeros = asymmetric ? add(f, "x.weight_zero_point", PARE_TYPE_I32, zero_words, groups)
                                  : NULL;
     uint16_t *scales = add(f, "x.weight_scale", PARE_TYPE_BF16, rows, groups);
     int64_t *shape = add(f, "x.weight_shape", PARE_TYPE_I64, 2, 0);
@@ -518,10 +526,10 @@ static float *make_packed(file *f, int bits, bool asymmetric, int64_t rows, int6
                                        : 1u << (bits - 1);
             scales[r * groups + g] = pare_f32_to_bf16((float)(0.1 + pare_random_uniform(random)));
             if (zeros)
-                zeros[r / lanes * groups + g] |= zero << (r % lanes * bits);
+                put_code(zeros + g, groups, r, bits, lanes, zero);
             for (int64_t c = g * group; c < (g + 1) * group; c++) {
                 uint32_t code = (uint32_t)pare_random_u64(random) & ((1u << bits) - 1);
-                codes[r * words + c / lanes] |= code << (c % lanes * bits);
+                put_code(codes + r * words, 1, c, bits, lanes, code);
                 values[r * columns + c] =
                     pare_bf16_to_f32(scales[r * groups + g]) * (float)((int)code - (int)zero);
             }
@@ -532,21 +540,23 @@ static float *make_packed(file *f, int bits, bool asymmetric, int64_t rows, int6
 static void packed(void **state)
 {
     static const struct {
-        int bits;
+        int bits, lanes;
         bool asymmetric;
         int64_t rows, columns, groups;
         const char *options;
         pare_type becomes;
-    } cases[] = {{4, false, 6, 256, 2, CT("pack-quantized", "4") "}", PARE_TYPE_I4_G128},
-                 {4, true, 12, 128, 2, CT("pack-quantized", "4") "}", PARE_TYPE_I4_G64_ASYM},
-                 {8, false, 6, 64, 2, CT("pack-quantized", "8") "}", PARE_TYPE_Q8_0},
-                 {8, false, 6, 72, 1, CT("pack-quantized", "8") "}", PARE_TYPE_I8_CH},
-                 {3, true, 11, 64, 2, CT("pack-quantized", "3") "}", PARE_TYPE_I3_G32_ASYM}};
+    } cases[] = {{4, 0, false, 6, 256, 2, CT("pack-quantized", "4") "}", PARE_TYPE_I4_G128},
+                 {4, 8, true, 12, 128, 2, CT("pack-quantized", "4") "}", PARE_TYPE_I4_G64_ASYM},
+                 {8, 0, false, 6, 64, 2, CT("pack-quantized", "8") "}", PARE_TYPE_Q8_0},
+                 {8, 0, false, 6, 72, 1, CT("pack-quantized", "8") "}", PARE_TYPE_I8_CH},
+                 {3, 0, false, 6, 256, 2, CT("pack-quantized", "3") "}", PARE_TYPE_I3_G128},
+                 {3, 0, true, 25, 96, 3, CT("pack-quantized", "3") "}", PARE_TYPE_I3_G32_ASYM},
+                 {3, 10, true, 11, 64, 2, CT("pack-quantized", "3") "}", PARE_TYPE_I3_G32_ASYM}};
     pare_random random = {.state = 17};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         file f = {0};
-        float *values = make_packed(&f, cases[i].bits, cases[i].asymmetric, cases[i].rows,
-                                    cases[i].columns, cases[i].groups, &random);
+        float *values = make_packed(&f, cases[i].bits, cases[i].lanes, cases[i].asymmetric,
+                                    cases[i].rows, cases[i].columns, cases[i].groups, &random);
         expect_layer(cases[i].options, &f, cases[i].becomes, values, cases[i].rows,
                      cases[i].columns, 0);
         free(values);
@@ -599,11 +609,44 @@ static void bytes(void **state)
     clear(&f);
 }
 
+#define CT_BLOCK(sizes)                                                                            \
+    "{'quant_method':'compressed-tensors','format':'float-quantized','config_groups':{'group_0':{" \
+    "'weights':{'num_bits':8,'type':'float','strategy':'block','block_structure':" sizes "}}}}"
+
+/* fp8 in blocks of 4 rows and 24 columns, the last ones smaller. */
+static void blocks(void **state)
+{
+    enum { ROWS = 10, COLUMNS = 64, DOWN = 3, ACROSS = 3 };
+    pare_random random = {.state = 20};
+    file f = {0};
+    float values[ROWS * COLUMNS];
+    uint8_t *codes = add(&f, "x.weight", PARE_TYPE_F8_E4M3, ROWS, COLUMNS);
+    float *scales = add(&f, "x.weight_scale", PARE_TYPE_F32, DOWN, ACROSS);
+    for (int i = 0; i < DOWN * ACROSS; i++)
+        scales[i] = (float)(0.1 + pare_random_uniform(&random));
+    for (int r = 0; r < ROWS; r++)
+        for (int c = 0; c < COLUMNS; c++) { /* 1 to 1.875, with both signs */
+            int eighths = (int)(pare_random_u64(&random) & 7), sign = c % 2;
+            codes[r * COLUMNS + c] = (uint8_t)(sign << 7 | 0x38 | eighths);
+            values[r * COLUMNS + c] =
+                scales[r / 4 * ACROSS + c / 24] * (float)(sign ? -1 : 1) * (1 + (float)eighths / 8);
+        }
+    expect_layer(CT_BLOCK("[4,24]"), &f, PARE_TYPE_F32, values, ROWS, COLUMNS, 0);
+    expect_refusal(CT_BLOCK("[4,32]"), &f, "'x.weight_scale' is f32 [3, 3], should be f16, bf16");
+    expect_refusal(CT_BLOCK("[5,24]"), &f, "'x.weight_scale' is f32 [3, 3], should be f16, bf16");
+    expect_refusal(CT_BLOCK("[4]"), &f, "config.json: 'block_structure' should be two sizes");
+    expect_refusal(CT_BLOCK("[4,0]"), &f, "config.json: 'block_structure' should be two sizes");
+    expect_refusal(CT("float-quantized", "8") "}", &f, "'x.weight_scale' has 3 groups for 64");
+    scales[4] = INFINITY;
+    expect_refusal(CT_BLOCK("[4,24]"), &f, "'x.weight' has a scale that is not finite (row 4)");
+    clear(&f);
+}
+
 static void packed_refusals(void **state)
 {
     pare_random random = {.state = 19};
     file f = {0};
-    free(make_packed(&f, 4, true, 12, 128, 2, &random));
+    free(make_packed(&f, 4, 0, true, 12, 128, 2, &random));
     expect_refusal(CT("nvfp4-pack-quantized", "4") "}", &f, "'nvfp4-pack-quantized'");
     expect_refusal(CT("pack-quantized", "4") ",'sparsity_config':{'format':'sparse-bitmask'}}", &f,
                    "'sparse-bitmask'");
@@ -629,15 +672,11 @@ static void packed_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gptq),
-        cmocka_unit_test(gptq_refusals),
-        cmocka_unit_test(awq),
-        cmocka_unit_test(bnb),
-        cmocka_unit_test(bnb_refusals),
-        cmocka_unit_test(bnb_int8),
-        cmocka_unit_test(packed),
-        cmocka_unit_test(bytes),
-        cmocka_unit_test(packed_refusals),
+        cmocka_unit_test(gptq),         cmocka_unit_test(gptq_refusals),
+        cmocka_unit_test(awq),          cmocka_unit_test(bnb),
+        cmocka_unit_test(bnb_refusals), cmocka_unit_test(bnb_int8),
+        cmocka_unit_test(packed),       cmocka_unit_test(bytes),
+        cmocka_unit_test(blocks),       cmocka_unit_test(packed_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -433,7 +433,7 @@ static void rounded_inputs(void **state)
     d->input_rounding = PARE_INPUTS_LLM_INT8;
     d->outlier_threshold = 1e-30f;
     float *all = logits_in_pieces(&r, three, N, N);
-    same_bits(&r, exact, all, N, "outliers alone");
+    assert_true(most_apart(&r, exact, all, N) < 1e-5);
     d->outlier_threshold = 1;
     float *some = logits_in_pieces(&r, one, N, N), *some_shared = logits_in_pieces(&r, three, N, N);
     assert_true(differ(&r, some, exact, N));
@@ -469,7 +469,7 @@ static void integer_products(void **state)
     pare_decoder *d = &r.model->decoder;
     d->outlier_threshold = 1;
     for (int rounding = PARE_INPUTS_W8A8; rounding < PARE_INPUTS_COUNT; rounding++)
-        for (int isa = PARE_ISA_AVX2; isa < PARE_ISA_COUNT; isa++) {
+        for (int isa = 0; isa < PARE_ISA_COUNT; isa++) {
             if (!pare_isa_supported((pare_isa)isa))
                 continue;
             const char *name = pare_isa_name((pare_isa)isa);

@@ -465,7 +465,8 @@ static const pare_matmul entries[PARE_LAYOUT_COUNT] = {
 
 #include "kernels/x86/int8_template.h"
 
-static const pare_int8 int8_entry = {&entries[PARE_LAYOUT_I8_CH], int8_prepare, int8_correct};
+static const pare_int8 int8_entry = {&entries[PARE_LAYOUT_I8_CH], int8_unscale, int8_prepare,
+                                     int8_correct};
 
 void pare_kernels_add_avx512vnni_matmul(pare_kernels *kernels)
 {

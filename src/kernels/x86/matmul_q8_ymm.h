@@ -476,7 +476,8 @@ static const pare_matmul entries[PARE_LAYOUT_COUNT] = {
 #include "kernels/x86/int8_template.h"
 
 #ifdef PARE_VNNI
-static const pare_int8 int8_entry = {&entries[PARE_LAYOUT_I8_CH], int8_prepare, int8_correct};
+static const pare_int8 int8_entry = {&entries[PARE_LAYOUT_I8_CH], int8_unscale, int8_prepare,
+                                     int8_correct};
 #else
 static void int8_multiply(float *y, int64_t y_stride, const void *weights, pare_type type,
                           const void *x, int64_t x_stride, const float *bias, int64_t rows,
@@ -501,7 +502,7 @@ static const pare_matmul int8_matmul = {.name = "i8_ch x int8, " PARE_TIER,
                                         .prepare = prepare,
                                         .scratch_bytes = scratch_bytes,
                                         .multiply = int8_multiply};
-static const pare_int8 int8_entry = {&int8_matmul, int8_prepare, int8_correct};
+static const pare_int8 int8_entry = {&int8_matmul, int8_unscale, int8_prepare, int8_correct};
 #endif
 
 static void add_q8(pare_kernels *kernels)
