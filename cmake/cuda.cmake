@@ -1,12 +1,16 @@
 # pare_cuda.so: the GPU plug-in (src/kernels/cuda, src/run/cuda*.c), built where PARE_CUDA is on. nvcc is called directly: CMake's
 # own CUDA support would want it for every build. The library and the program never need it.
 set(PARE_CUDA_ARCHITECTURES "75;80;86;89;90" CACHE STRING "compute capabilities to build for; the last one also as PTX")
+option(PARE_CUDA_LINES "line numbers for ncu and compute-sanitizer; they make the plug-in four times as large" OFF)
 find_program(PARE_NVCC nvcc PATHS /usr/local/cuda/bin /usr/local/cuda-13.0/bin REQUIRED)
 get_filename_component(PARE_NVCC_REAL "${PARE_NVCC}" REALPATH)
 get_filename_component(PARE_CUDA_ROOT "${PARE_NVCC_REAL}/../.." ABSOLUTE)
 
 set(nvcc_flags -std=c++17 -O3 -I${CMAKE_SOURCE_DIR}/src -I${CMAKE_SOURCE_DIR}/include -Xcompiler -fPIC,-fvisibility=hidden
-    --expt-relaxed-constexpr -lineinfo -Werror all-warnings)
+    --expt-relaxed-constexpr -Werror all-warnings)
+if(PARE_CUDA_LINES)
+  list(APPEND nvcc_flags -lineinfo)
+endif()
 foreach(architecture ${PARE_CUDA_ARCHITECTURES})
   list(APPEND nvcc_flags -gencode arch=compute_${architecture},code=sm_${architecture})
   set(newest ${architecture})
