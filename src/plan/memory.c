@@ -75,19 +75,20 @@ static double whole(int64_t n, int64_t of)
     return (double)((n + of - 1) / of * of);
 }
 
-/* Activations of a chunk as the matrices take them: 8-bit codes with scale and six sums for each
- * 32, pairs of BF16, or as they are. The widest input counts. */
+/* Activations of a chunk as the matrices take them: codes in 8 and in 16 bits with scale and six
+ * sums for each 32, pairs of BF16, or as they are. The widest input counts. */
 static double prepared(const pare_shape_facts *f, pare_type format, double chunk)
 {
     int64_t q = f->heads * f->head_dim, widest = f->hidden > q ? f->hidden : q;
     widest = widest > f->mlp_hidden ? widest : f->mlp_hidden;
     bool half = format == PARE_TYPE_F16 || format == PARE_TYPE_BF16;
-    double of_sub = format == PARE_TYPE_F32 ? 4.0 * SUB : half ? 2.0 * SUB : SUB + 7 * 4.0;
+    double of_sub = format == PARE_TYPE_F32 ? 4.0 * SUB : half ? 2.0 * SUB : 3.0 * SUB + 7 * 4.0;
     return chunk * whole(widest, SUB) / SUB * of_sub;
 }
 
 #define OWN_BYTES                                                                                  \
-    206e3 /* of a thread: an unpacked piece of a matrix, and what is not worth a term */
+    137e3 /* of a thread: an unpacked piece of a matrix (69 kB on AVX2, 206 kB on AVX-512), and    \
+             what is not worth a term */
 
 /* What the session of one sequence and one thread allocates. */
 static double scratch(const pare_shape_facts *f, const pare_memory_plan *plan)
