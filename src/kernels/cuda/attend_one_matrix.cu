@@ -12,7 +12,7 @@
  * their cluster (sm_90), which the others write to; where parts are too many, or without clusters,
  * by the block that ends last. */
 #include "kernels/cuda/attend_one.cuh"
-#include "kernels/cuda/matrix.cuh"
+#include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/numbers.cuh"
 
 enum {

@@ -3,6 +3,7 @@
  * memory a row is 8 pieces of 16 bytes, piece c at c ^ (row % 8): copies and ldmatrix then meet
  * every bank once. */
 #include "kernels/cuda/gemm.cuh"
+#include "kernels/cuda/mma.cuh"
 
 enum { GEMM_TILE = 128, GEMM_THREADS = 256, GEMM_STAGES = 3 };
 enum { GEMM_HALF_STAGE = GEMM_TILE * GEMM_STEP * 2, GEMM_STAGE = 2 * GEMM_HALF_STAGE };
@@ -72,21 +73,6 @@ __device__ inline void gemm_load4(uint32_t r[4], uint32_t address)
                  : "r"(address)
                  : "memory");
 }
-
-template <bool BF16>
-__device__ inline void gemm_mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
-{
-    if (BF16)
-        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, "
-                     "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-    else
-        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, "
-                     "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
 #endif
 
 template <bool BF16>
@@ -124,8 +110,8 @@ __global__ void __launch_bounds__(GEMM_THREADS, 2) gemm_kernel(const __grid_cons
             for (int i = 0; i < 4; i++)
 #pragma unroll
                 for (int j = 0; j < 4; j++)
-                    gemm_mma<BF16>(acc[i] + 4 * j, xa[i], wb[j / 2][j % 2 * 2],
-                                   wb[j / 2][j % 2 * 2 + 1]);
+                    gpu_mma<BF16>(acc[i] + 4 * j, xa[i], wb[j / 2][j % 2 * 2],
+                                  wb[j / 2][j % 2 * 2 + 1]);
         }
     }
 #pragma unroll
