@@ -2,39 +2,66 @@
 """Runs scripts/methods.yaml and writes docs/methods.md from its results.
 
 Results are kept in a store: killed at any moment, the script goes on from there when it is run again. With --no-run the
-page is made from what is stored already.
+page is made from what is stored already. Quality does not mind other programs, speeds do: --only quality makes the models and
+judges them, --only speed measures those that are there (a few minutes), with --again anew.
 
-    scripts/methods-table.py [--pare PROGRAM] [--store FILE] [--study FILE] [--no-run] [-o docs/methods.md]
+    scripts/methods-table.py [--only quality|speed] [--again] [--no-run] [--pare PROGRAM] [--shared FOLDER] [--store FILE]
+                             [--study FILE] [-o docs/methods.md]
 """
 import argparse
 import json
 import os
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
+PARTS = ["quality", "speed"]
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--pare", default=os.path.join(ROOT, "build", "release", "src", "cli", "pare"))
+    parser.add_argument("--shared", default=os.path.join(ROOT, "..", "shared"))
     parser.add_argument("--store", default=os.path.join(ROOT, "build", "methods.db"))
     parser.add_argument("--study", default=os.path.join(HERE, "methods.yaml"))
+    parser.add_argument("--only", choices=PARTS, help="that part of the columns")
+    parser.add_argument("--again", action="store_true", help="measure again what is stored")
     parser.add_argument("--no-run", action="store_true")
     parser.add_argument("-o", "--output", default=os.path.join(ROOT, "docs", "methods.md"))
     return parser.parse_args()
 
 
+def store(options, part):
+    return options.store + (".speed" if part == "speed" else "")
+
+
+def run(options, part):
+    """The study with the metrics of that part; its models are made once for both."""
+    text = open(options.study).read().replace("metrics: [speed, quality]", f"metrics: [{part}]")
+    text = text.replace("../shared/", os.path.abspath(options.shared) + "/")
+    os.makedirs(os.path.dirname(options.store) or ".", exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as study:
+        study.write(text)
+        study.flush()
+        status = subprocess.run([options.pare, "study", "run", study.name, "--store", store(options, part), "--work",
+                                 options.store + ".models"] + ["--again"] * options.again).returncode
+    if status != 0:
+        sys.exit(f"the study ended with {status}; run this again to go on")
+
+
 def records(options):
     """The newest record of each kind for each cell."""
-    out = subprocess.run([options.pare, "results", "--store", options.store, "--where", "study=methods", "--limit", "0",
-                          "--format", "json"], capture_output=True, text=True, check=True).stdout
     newest = {}
-    for line in out.splitlines():
-        record = json.loads(line)
-        if record.get("recipe") and not record["failure"]:
-            newest[(record["model_label"], record["recipe"], record["kind"])] = record
+    for part, kinds in zip(PARTS, (("quantize", "eval"), ("bench",))):
+        if not os.path.exists(store(options, part)):
+            continue
+        out = subprocess.run([options.pare, "results", "--store", store(options, part), "--where", "study=methods",
+                              "--limit", "0", "--format", "json"], capture_output=True, text=True, check=True).stdout
+        for record in map(json.loads, out.splitlines()):
+            if record.get("recipe") and not record["failure"] and record["kind"] in kinds:
+                newest[(record["model_label"], record["recipe"], record["kind"])] = record
     return newest
 
 
@@ -89,12 +116,9 @@ def conditions(found):
 
 
 def main():
-    if not OPTIONS.no_run:
-        os.makedirs(os.path.dirname(OPTIONS.store) or ".", exist_ok=True)
-        status = subprocess.run([OPTIONS.pare, "study", "run", OPTIONS.study, "--store", OPTIONS.store,
-                                 "--work", OPTIONS.store + ".models"]).returncode
-        if status != 0:
-            sys.exit(f"the study ended with {status}; run this again to go on")
+    for part in PARTS:
+        if not OPTIONS.no_run and OPTIONS.only in (None, part):
+            run(OPTIONS, part)
     found = records(OPTIONS)
     if not found:
         sys.exit("no results of the study 'methods' are stored")
