@@ -13,6 +13,7 @@ check)
     $build/tests/gpu/test_gpu_session
     $build/tests/gpu/test_gpu_wide
     $build/tests/gpu/test_gpu_quantize
+    $build/tests/gpu/test_gpu_divergence
     PARE_TEST_DEVICE=cuda $build/tests/golden/test_golden_models
     if command -v compute-sanitizer >/dev/null; then
         for tool in memcheck racecheck initcheck; do

@@ -1,0 +1,134 @@
+/* Quantized copies of ref-llama-11m: their KL divergence from it on a GPU against that on the CPU.
+ * PARE_TEST_BRIEF: less text and one format, for the emulated device. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "gpu/session_device.h"
+
+#include <math.h>
+#include <pare/eval.h>
+#include <pare/model.h>
+#include <pare/quant.h>
+#include <pare/tokenizer.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { SKIP = 77, WINDOW = 256, WINDOWS = 8 };
+static const char folder[] = PARE_SOURCE_DIR "/models/ref-llama-11m";
+static const char text_file[] = PARE_SOURCE_DIR "/models/evaluation.txt";
+
+typedef struct subject {
+    pare_model *model;
+    int32_t *ids;
+    size_t count;
+} subject;
+
+static int start(void **state)
+{
+    static subject s;
+    pare_tokenizer *tokenizer;
+    char *text;
+    size_t size;
+    ok(pare_read_file(text_file, 1 << 20, &text, &size));
+    ok(pare_model_open(folder, &s.model));
+    ok(pare_tokenizer_open(folder, &tokenizer));
+    ok(pare_tokenizer_encode(tokenizer, text, size, 0, &s.ids, &s.count));
+    pare_tokenizer_close(tokenizer);
+    free(text);
+    *state = &s;
+    return 0;
+}
+
+static int end(void **state)
+{
+    subject *s = *state;
+    pare_model_close(s->model);
+    free(s->ids);
+    return 0;
+}
+
+static double divergence(const subject *s, const pare_model *copy, const char *on,
+                         pare_activations activations)
+{
+    pare_eval_options options = pare_eval_options_default();
+    pare_eval_result result;
+    options.context = brief() ? 32 : WINDOW;
+    options.max_windows = brief() ? 1 : WINDOWS;
+    options.session.device = on;
+    options.session.activations = activations;
+    ok(pare_eval_run(copy, s->model, s->ids, (int64_t)s->count, &options, NULL, &result));
+    return result.kld_mean;
+}
+
+/* 1 where they are further apart than `tolerance`. */
+static int compare(const subject *s, pare_quantize_options options, pare_activations activations,
+                   double tolerance)
+{
+    char made[] = "/tmp/pare-divergence-XXXXXX", name[64];
+    const char *what = options.recipe ? options.recipe : pare_type_name(options.type);
+    pare_quantize_result written;
+    pare_model *copy;
+    assert_non_null(mkdtemp(made));
+    snprintf(name, sizeof name, "%s/copy.gguf", made);
+    options.output = name;
+    ok(pare_quantize(s->model, &options, &written));
+    pare_quantize_result_free(&written);
+    ok(pare_model_open(name, &copy));
+    double here = divergence(s, copy, NULL, activations),
+           there = divergence(s, copy, device(), activations);
+    print_message("%-14s %-5s CPU %.6f, GPU %.6f (%+.3f %%)\n", what,
+                  activations == PARE_ACTIVATIONS_FAST ? "fast" : "f32", here, there,
+                  100 * (there / here - 1));
+    pare_model_close(copy);
+    unlink(name);
+    rmdir(made);
+    return !(here > 0 && fabs(there / here - 1) <= tolerance);
+}
+
+static void exact_activations(void **state)
+{
+    static const pare_type types[] = {PARE_TYPE_Q4_0,  PARE_TYPE_Q8_0, PARE_TYPE_Q4_K,
+                                      PARE_TYPE_NF4,   PARE_TYPE_Q6_K, PARE_TYPE_Q2_K,
+                                      PARE_TYPE_I8_CH, PARE_TYPE_I4_G128_ASYM};
+    int failures = 0, count = brief() ? 1 : (int)(sizeof types / sizeof *types);
+    for (int i = 0; i < count; i++)
+        failures += compare(*state, (pare_quantize_options){.type = types[i]},
+                            PARE_ACTIVATIONS_F32, 0.02);
+    assert_int_equal(failures, 0);
+}
+
+/* Inputs rounded as the file asks: the same codes on both sides but where a value lies on a tie. */
+static void rounded_activations(void **state)
+{
+    static const float three = 3;
+    static const pare_quantize_options options[] = {
+        {.recipe = "bnb-int8"},
+        {.recipe = "bnb-int8", .threshold = &three},
+        {.recipe = "w8a8"},
+        {.recipe = "ort-int8"},
+    };
+    int failures = 0;
+    if (brief())
+        skip();
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        for (int fast = 0; fast < 2; fast++)
+            failures += compare(*state, options[i],
+                                fast ? PARE_ACTIVATIONS_FAST : PARE_ACTIVATIONS_F32, 0.02);
+    assert_int_equal(failures, 0);
+}
+
+int main(void)
+{
+    if (pare_device_check(device()) != PARE_OK) {
+        print_message("skipped: %s\n", pare_error_message());
+        return SKIP;
+    }
+    const struct CMUnitTest tests[] = {cmocka_unit_test(exact_activations),
+                                       cmocka_unit_test(rounded_activations)};
+    return cmocka_run_group_tests(tests, start, end);
+}
