@@ -1,5 +1,6 @@
 /* Quantized copies of ref-llama-11m: their KL divergence from it on a GPU against that on the CPU.
- * PARE_TEST_BRIEF: less text and one format, for the emulated device. */
+ * PARE_TEST_BRIEF: less text and one format, for the emulated device. An argument names another
+ * text, of which more is used. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,9 +19,17 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { SKIP = 77, WINDOW = 256, WINDOWS = 8 };
+enum { SKIP = 77, WINDOW = 256, WINDOWS = 14 };
 static const char folder[] = PARE_SOURCE_DIR "/models/ref-llama-11m";
-static const char text_file[] = PARE_SOURCE_DIR "/models/evaluation.txt";
+static const char *text_file = PARE_SOURCE_DIR "/models/evaluation.txt";
+static int windows = WINDOWS;
+/* How far the divergences may be apart, as a share. Exact activations: nothing but the order of
+ * sums. */
+static const double EXACT = 1e-5;
+/* Inputs rounded as the file asks: a difference in the last bit makes a value near a tie fall the
+ * other way, which moves all that is computed from it. Seen: 4 %, as much as between the CPU's own
+ * two ways. */
+static const double ROUNDED = 0.05;
 
 typedef struct subject {
     pare_model *model;
@@ -34,7 +43,7 @@ static int start(void **state)
     pare_tokenizer *tokenizer;
     char *text;
     size_t size;
-    ok(pare_read_file(text_file, 1 << 20, &text, &size));
+    ok(pare_read_file(text_file, 1 << 24, &text, &size));
     ok(pare_model_open(folder, &s.model));
     ok(pare_tokenizer_open(folder, &tokenizer));
     ok(pare_tokenizer_encode(tokenizer, text, size, 0, &s.ids, &s.count));
@@ -58,7 +67,7 @@ static double divergence(const subject *s, const pare_model *copy, const char *o
     pare_eval_options options = pare_eval_options_default();
     pare_eval_result result;
     options.context = brief() ? 32 : WINDOW;
-    options.max_windows = brief() ? 1 : WINDOWS;
+    options.max_windows = brief() ? 1 : windows;
     options.session.device = on;
     options.session.activations = activations;
     ok(pare_eval_run(copy, s->model, s->ids, (int64_t)s->count, &options, NULL, &result));
@@ -92,17 +101,16 @@ static int compare(const subject *s, pare_quantize_options options, pare_activat
 
 static void exact_activations(void **state)
 {
-    static const pare_type types[] = {PARE_TYPE_Q4_0,  PARE_TYPE_Q8_0, PARE_TYPE_Q4_K,
-                                      PARE_TYPE_NF4,   PARE_TYPE_Q6_K, PARE_TYPE_Q2_K,
+    static const pare_type types[] = {PARE_TYPE_Q4_0,  PARE_TYPE_Q8_0,        PARE_TYPE_Q4_K,
+                                      PARE_TYPE_NF4,   PARE_TYPE_Q6_K,        PARE_TYPE_Q2_K,
                                       PARE_TYPE_I8_CH, PARE_TYPE_I4_G128_ASYM};
     int failures = 0, count = brief() ? 1 : (int)(sizeof types / sizeof *types);
     for (int i = 0; i < count; i++)
-        failures += compare(*state, (pare_quantize_options){.type = types[i]},
-                            PARE_ACTIVATIONS_F32, 0.02);
+        failures +=
+            compare(*state, (pare_quantize_options){.type = types[i]}, PARE_ACTIVATIONS_F32, EXACT);
     assert_int_equal(failures, 0);
 }
 
-/* Inputs rounded as the file asks: the same codes on both sides but where a value lies on a tie. */
 static void rounded_activations(void **state)
 {
     static const float three = 3;
@@ -118,12 +126,16 @@ static void rounded_activations(void **state)
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         for (int fast = 0; fast < 2; fast++)
             failures += compare(*state, options[i],
-                                fast ? PARE_ACTIVATIONS_FAST : PARE_ACTIVATIONS_F32, 0.02);
+                                fast ? PARE_ACTIVATIONS_FAST : PARE_ACTIVATIONS_F32, ROUNDED);
     assert_int_equal(failures, 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1) {
+        text_file = argv[1];
+        windows = 4 * WINDOWS;
+    }
     if (pare_device_check(device()) != PARE_OK) {
         print_message("skipped: %s\n", pare_error_message());
         return SKIP;
