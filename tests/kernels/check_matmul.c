@@ -280,8 +280,8 @@ static void all_products(void **state)
 
 typedef struct bench_options {
     int threads, format_count;
-    const char *isa;
-    int64_t rows, columns;
+    const char *isa, *operand;     /* operand: NULL is all */
+    int64_t rows, columns, tokens; /* tokens: 0 is 1, 4, 32 and 512 */
     char **formats;
 } bench_options;
 
@@ -293,21 +293,28 @@ static bool wanted(const bench_options *options, pare_type type)
     return options->format_count == 0;
 }
 
+static bool wanted_operand(const bench_options *options, pare_operand operand)
+{
+    static const char *const names[PARE_OPERAND_COUNT] = {"f32", "q8", "bf16"};
+    return !options->operand || strcmp(options->operand, names[operand]) == 0;
+}
+
 static int bench_one(const bench_options *options, const pare_kernels *kernels, pare_pool *pool,
                      pare_type type, pare_operand operand)
 {
     static const int64_t tokens[] = {1, 4, 32, 512};
     const pare_matmul *matmul = kernels->matmul[type][operand];
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < (options->tokens ? 1 : 4); i++) {
+        int64_t count = options->tokens ? options->tokens : tokens[i];
         pare_kernel_time time;
-        if (pare_kernels_time(kernels, pool, type, operand, options->rows, options->columns,
-                              tokens[i], 0.3, &time) != PARE_OK)
+        if (pare_kernels_time(kernels, pool, type, operand, options->rows, options->columns, count,
+                              0.3, &time) != PARE_OK)
             return fprintf(stderr, "%s\n", pare_error_message()), 1;
         double best = time.seconds / time.best_seconds;
         printf("%-8s %-28s %3d tokens: %6.1f GB/s (best %6.1f, reads %5.1f), %7.1f GOP/s (best "
                "%7.1f) +- %2.0f %%, "
                "packs %.1f G/s\n",
-               pare_type_name(type), matmul->name, (int)tokens[i], 1e-9 * time.bytes_per_s,
+               pare_type_name(type), matmul->name, (int)count, 1e-9 * time.bytes_per_s,
                1e-9 * time.bytes_per_s * best, 1e-9 * time.read_bytes_per_s,
                1e-9 * time.operations_per_s, 1e-9 * time.operations_per_s * best, 100 * time.spread,
                1e-9 * time.packed_weights_per_s);
@@ -325,13 +332,18 @@ static int bench(int count, char **arguments)
             options.threads = atoi(arguments[i + 1]);
         else if (strcmp(arguments[i], "--isa") == 0)
             options.isa = arguments[i + 1];
+        else if (strcmp(arguments[i], "--operand") == 0)
+            options.operand = arguments[i + 1];
+        else if (strcmp(arguments[i], "--tokens") == 0)
+            options.tokens = atoll(arguments[i + 1]);
         else if (strcmp(arguments[i], "--shape") == 0 &&
                  sscanf(arguments[i + 1], "%" SCNd64 "x%" SCNd64, &options.rows,
                         &options.columns) == 2)
             continue;
         else
             return fprintf(stderr,
-                           "--bench [-t N] [--isa TIER] [--shape ROWSxCOLUMNS] [FORMAT ...]\n"),
+                           "--bench [-t N] [--isa TIER] [--shape ROWSxCOLUMNS] [--tokens N] "
+                           "[--operand f32|q8|bf16] [FORMAT ...]\n"),
                    2;
     }
     options.format_count = count - i;
@@ -345,7 +357,8 @@ static int bench(int count, char **arguments)
     const pare_kernels *kernels = pare_kernels_get(isa), *ref = pare_kernels_get(PARE_ISA_REF);
     for (pare_type type = 0; type < PARE_TYPE_COUNT; type++)
         for (pare_operand operand = 0; operand < PARE_OPERAND_COUNT; operand++)
-            if (wanted(&options, type) && kernels->matmul[type][operand] &&
+            if (wanted(&options, type) && wanted_operand(&options, operand) &&
+                kernels->matmul[type][operand] &&
                 (isa == PARE_ISA_REF ||
                  kernels->matmul[type][operand] != ref->matmul[type][operand]))
                 failed |= bench_one(&options, kernels, pool, type, operand);

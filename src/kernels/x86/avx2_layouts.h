@@ -17,6 +17,29 @@ enum { PARE_PARTS = 4, PARE_PART = 8 };
  * without rounding. */
 #define PARE_CODE_UNIT 0x1p-24f
 
+/* Where memory limits one token it reads four panels side by side, a sub of each in turn: as many
+ * streams for the processor's own prefetchers. Asking for lines ahead makes that slower (Zen 3: one
+ * stream 41 GB/s, with prefetch 35, four streams 52; lab/notes.md). Where arithmetic does, a panel
+ * comes alone, its totals in registers, and lines are asked for. */
+enum { PARE_STREAMS = 4, PARE_AHEAD = 4096 };
+
+/* Panels of the next group, where `rows` are left: no lone one behind full groups. */
+PARE_INLINE int64_t stream_count(int64_t rows)
+{
+    int64_t panels = (rows + PARE_PANEL - 1) / PARE_PANEL;
+    if (panels <= PARE_STREAMS)
+        return panels;
+    return panels < 2 * PARE_STREAMS ? (panels + 1) / 2 : PARE_STREAMS;
+}
+
+PARE_INLINE void prefetch_sub(pare_layout layout, const uint8_t *block, int s)
+{
+    const int bytes = pare_layouts[layout].sub;
+    for (int i = 0; i < bytes; i += 64)
+        _mm_prefetch((const char *)block + PARE_AHEAD + pare_layouts[layout].meta + s * bytes + i,
+                     _MM_HINT_T0);
+}
+
 PARE_INLINE __m256i load_words(const uint8_t *p)
 {
     return _mm256_load_si256((const __m256i *)p);
@@ -172,8 +195,8 @@ PARE_INLINE __m256 code_values(__m256i quad, int i)
 /* Byte i of each lane, unsigned: one shuffle, as i is no constant in a loop over subs. */
 PARE_INLINE __m256 byte_values(__m256i words, int i)
 {
-    const __m128i first = _mm_set_epi32((int)0x8080800c, (int)0x80808008, (int)0x80808004,
-                                        (int)0x80808000);
+    const __m128i first =
+        _mm_set_epi32((int)0x8080800c, (int)0x80808008, (int)0x80808004, (int)0x80808000);
     __m256i places = _mm256_add_epi8(_mm256_broadcastsi128_si256(first), repeat((uint32_t)i));
     return _mm256_cvtepi32_ps(_mm256_shuffle_epi8(words, places));
 }

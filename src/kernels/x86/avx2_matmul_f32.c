@@ -11,8 +11,7 @@
 #include "kernels/x86/avx2_layouts.h"
 #include "kernels/x86/entries.h"
 
-enum { CHUNK = 4 };    /* subs that are unpacked at a time: 16 KiB, half of the L1 cache */
-enum { AHEAD = 4096 }; /* bytes that a stream is prefetched ahead */
+enum { CHUNK = 4 }; /* subs that are unpacked at a time: 16 KiB, half of the L1 cache */
 
 typedef struct panel_chunk {
     float values[CHUNK * PARE_SUB][PARE_PANEL];
@@ -24,6 +23,12 @@ typedef struct panel_chunk {
 PARE_INLINE bool is_plain(pare_layout layout)
 {
     return layout == PARE_LAYOUT_F32 || layout == PARE_LAYOUT_F16 || layout == PARE_LAYOUT_BF16;
+}
+
+/* True where one token waits for memory: 16 bits and 8-bit codes. */
+PARE_INLINE bool is_quick(pare_layout layout)
+{
+    return is_plain(layout) || layout == PARE_LAYOUT_Q8_0 || layout == PARE_LAYOUT_I8_CH;
 }
 
 /* ---- one token ---- */
@@ -55,8 +60,6 @@ PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t
     const pare_layout_traits *l = &pare_layouts[layout];
     const int groups = l->group == 32 ? 1 : 2;
     const uint8_t *sub = block + l->meta + s * l->sub;
-    for (int i = 0; i < l->sub; i += 64)
-        _mm_prefetch((const char *)sub + AHEAD + i, _MM_HINT_T0);
 #pragma GCC unroll 2
     for (int g = 0; g < groups; g++) {
         __m256 sums[PARE_PARTS] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
@@ -74,46 +77,70 @@ PARE_INLINE void add_sub(pare_layout layout, const uint8_t *panel, const uint8_t
     }
 }
 
-/* total += the sums of `count` subs of a layout without scales, at most CHUNK. */
-PARE_INLINE void add_plain(pare_layout layout, const uint8_t *subs, int count, const float *x,
-                           __m256 total[PARE_PARTS])
+/* The same of a layout without scales; sums: of up to CHUNK subs, which then go to the total. */
+PARE_INLINE void add_plain(pare_layout layout, const uint8_t *sub, const float *x, bool done,
+                           __m256 sums[PARE_PARTS], __m256 total[PARE_PARTS])
 {
-    __m256 sums[PARE_PARTS] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
-                               _mm256_setzero_ps()};
-    const int bytes = pare_layouts[layout].sub;
-    for (int s = 0; s < count; s++, subs += bytes, x += PARE_SUB) {
-        for (int i = 0; i < bytes; i += 64)
-            _mm_prefetch((const char *)subs + AHEAD + i, _MM_HINT_T0);
-        add_group(layout, subs, 0, x, sums);
-    }
+    __m256 part[PARE_PARTS];
 #pragma GCC unroll 4
     for (int p = 0; p < PARE_PARTS; p++)
-        total[p] = _mm256_add_ps(total[p], sums[p]);
+        part[p] = sums[p];
+    add_group(layout, sub, 0, x, part);
+#pragma GCC unroll 4
+    for (int p = 0; p < PARE_PARTS; p++) {
+        if (done)
+            total[p] = _mm256_add_ps(total[p], part[p]);
+        sums[p] = done ? _mm256_setzero_ps() : part[p];
+    }
+}
+
+/* Sub s of a panel's block, the panel's sub `sub` of `subs`. */
+PARE_INLINE void add_panel(pare_layout layout, const uint8_t *panel, size_t block, int s,
+                           pare_tiles_f32 x, int64_t sub, int64_t subs, bool alone,
+                           __m256 sums[PARE_PARTS], __m256 total[PARE_PARTS])
+{
+    const float *values = x.values + sub * PARE_SUB;
+    if (alone)
+        prefetch_sub(layout, panel + block, s);
+    if (is_plain(layout))
+        add_plain(layout, panel + block, values, sub % CHUNK == CHUNK - 1 || sub == subs - 1, sums,
+                  total);
+    else
+        add_sub(layout, panel, panel + block, s, values, x.sums32 + sub, x.sums16 + 2 * sub, total);
+}
+
+/* The panels from row r on, side by side. */
+PARE_INLINE void multiply_streams(pare_layout layout, float *y, const uint8_t *weights,
+                                  pare_tiles_f32 x, const float *bias, int64_t columns, int64_t r,
+                                  int count, bool alone, int64_t last)
+{
+    const pare_layout_traits *l = &pare_layouts[layout];
+    const size_t panel_bytes = pare_layout_panel_bytes(layout, columns),
+                 block_bytes = pare_layout_block_bytes(layout);
+    const int64_t subs = pare_subs(columns);
+    const uint8_t *panels = weights + (size_t)(r / PARE_PANEL) * panel_bytes;
+    __m256 totals[PARE_STREAMS][PARE_PARTS], sums[PARE_STREAMS][PARE_PARTS];
+    memset(totals, 0, sizeof totals);
+    memset(sums, 0, sizeof sums);
+    size_t at = l->header;
+    for (int64_t done = 0; done < subs; done += l->columns / PARE_SUB, at += block_bytes)
+        for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++)
+            for (int i = 0; i < count; i++)
+                add_panel(layout, panels + (size_t)i * panel_bytes, at, s, x, done + s, subs, alone,
+                          sums[i], totals[i]);
+    for (int i = 0; i < count; i++, r += PARE_PANEL)
+        store_rows(y + r, bias ? bias + r : NULL, last - r, totals[i]);
 }
 
 PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weights,
                               pare_tiles_f32 x, const float *bias, int64_t columns, int64_t first,
                               int64_t last)
 {
-    const pare_layout_traits *l = &pare_layouts[layout];
-    size_t panel_bytes = pare_layout_panel_bytes(layout, columns),
-           block_bytes = pare_layout_block_bytes(layout);
-    int64_t subs = pare_subs(columns);
-    for (int64_t r = first; r < last; r += PARE_PANEL) {
-        const uint8_t *panel = weights + (size_t)(r / PARE_PANEL) * panel_bytes,
-                      *block = panel + l->header;
-        __m256 total[PARE_PARTS];
-        for (int p = 0; p < PARE_PARTS; p++)
-            total[p] = _mm256_setzero_ps();
-        for (int64_t s = 0; is_plain(layout) && s < subs; s += CHUNK)
-            add_plain(layout, block + s * l->sub, (int)(subs - s < CHUNK ? subs - s : CHUNK),
-                      x.values + s * PARE_SUB, total);
-        for (int64_t done = 0; !is_plain(layout) && done < subs;
-             done += l->columns / PARE_SUB, block += block_bytes)
-            for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++)
-                add_sub(layout, panel, block, s, x.values + (done + s) * PARE_SUB,
-                        x.sums32 + done + s, x.sums16 + 2 * (done + s), total);
-        store_rows(y + r, bias ? bias + r : NULL, last - r, total);
+    const bool alone = !is_quick(layout);
+    for (int64_t r = first, count; r < last; r += count * PARE_PANEL) {
+        count = alone ? 1 : stream_count(last - r);
+        multiply_streams(layout, y, weights, x, bias, columns, r, alone ? 1 : (int)count, alone,
+                         last);
     }
 }
 

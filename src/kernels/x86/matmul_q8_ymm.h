@@ -14,7 +14,6 @@
 /* Subs that are unpacked at a time: as many as the caches hold while a chunk meets many tokens
  * (each chunk costs every tile the reading and writing of its totals), fewer for few tokens. */
 enum { CHUNK = 32, FEW_CHUNK = 8, FEW_TOKENS = 24 };
-enum { AHEAD = 4096 }; /* bytes that a stream is prefetched ahead */
 
 typedef struct panel_chunk {
     union {
@@ -56,8 +55,6 @@ PARE_INLINE void add_sub(pare_layout layout, product p, const uint8_t *panel, co
     const pare_layout_traits *l = &pare_layouts[layout];
     const int groups = p.group == 32 ? 1 : 2, quads = p.group / 4;
     const uint8_t *sub = block + l->meta + s * l->sub;
-    for (int i = 0; i < l->sub; i += 64)
-        _mm_prefetch((const char *)sub + AHEAD + i, _MM_HINT_T0);
 #pragma GCC unroll 2
     for (int g = 0; g < groups; g++) {
         __m256i wide[PARE_PARTS], narrow[PARE_PARTS];
@@ -97,8 +94,6 @@ PARE_INLINE void add_looked_up(pare_layout layout, const uint8_t *panel, const u
 {
     const pare_layout_traits *l = &pare_layouts[layout];
     const uint8_t *sub = block + l->meta + s * l->sub;
-    for (int i = 0; i < l->sub; i += 64)
-        _mm_prefetch((const char *)sub + AHEAD + i, _MM_HINT_T0);
 #pragma GCC unroll 4
     for (int part = 0; part < PARE_PARTS; part++)
         total[part] =
@@ -106,30 +101,72 @@ PARE_INLINE void add_looked_up(pare_layout layout, const uint8_t *panel, const u
                        fixed_scale(layout, load_scale(layout, panel, block, s, 0, part)), x_scale);
 }
 
+/* Sub s of a panel's block, the panel's sub `sub`. */
+PARE_INLINE void add_panel(pare_layout layout, product p, const uint8_t *panel, size_t block, int s,
+                           pare_tiles_q8 x, int64_t sub, fixed_table table, bool alone,
+                           __m256 total[PARE_PARTS])
+{
+    if (alone)
+        prefetch_sub(layout, panel + block, s);
+    if (pare_layout_has_codes(layout))
+        add_sub(layout, p, panel, panel + block, s, sub_at(p, x, sub), total);
+    else
+        add_looked_up(layout, panel, panel + block, s, table, x.words + sub * PARE_SUB,
+                      x.scales[sub], total);
+}
+
+/* The panels from row r on, side by side. */
+PARE_INLINE void multiply_streams(pare_layout layout, product p, float *y, const uint8_t *weights,
+                                  pare_tiles_q8 x, const float *bias, int64_t columns, int64_t r,
+                                  int count, bool alone, int64_t last)
+{
+    const pare_layout_traits *l = &pare_layouts[layout];
+    const size_t panel_bytes = pare_layout_panel_bytes(layout, columns),
+                 block_bytes = pare_layout_block_bytes(layout);
+    const int64_t subs = pare_subs(columns);
+    const fixed_table table = fixed_table_of(layout);
+    const uint8_t *panels = weights + (size_t)(r / PARE_PANEL) * panel_bytes;
+    __m256 totals[PARE_STREAMS][PARE_PARTS];
+    memset(totals, 0, sizeof totals);
+    size_t at = l->header;
+    for (int64_t done = 0; done < subs; done += l->columns / PARE_SUB, at += block_bytes)
+        for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++)
+            for (int i = 0; i < count; i++)
+                add_panel(layout, p, panels + (size_t)i * panel_bytes, at, s, x, done + s, table,
+                          alone, totals[i]);
+    for (int i = 0; i < count; i++, r += PARE_PANEL)
+        store_rows(y + r, bias ? bias + r : NULL, last - r, totals[i]);
+}
+
+/* True where one token waits for memory: codes of 4 and more bits, of which nothing else has to be
+ * made. */
+PARE_INLINE bool is_quick(pare_layout layout)
+{
+    switch (layout) {
+    case PARE_LAYOUT_I8_CH:
+    case PARE_LAYOUT_Q8_0:
+    case PARE_LAYOUT_Q5_0:
+    case PARE_LAYOUT_Q5_1:
+    case PARE_LAYOUT_Q4_0:
+    case PARE_LAYOUT_Q4_1:
+    case PARE_LAYOUT_I4_G64:
+    case PARE_LAYOUT_I4_G128:
+    case PARE_LAYOUT_MXFP4:
+        return true;
+    default:
+        return false;
+    }
+}
+
 PARE_INLINE void multiply_one(pare_layout layout, product p, float *y, const uint8_t *weights,
                               pare_tiles_q8 x, const float *bias, int64_t columns, int64_t first,
                               int64_t last)
 {
-    const pare_layout_traits *l = &pare_layouts[layout];
-    size_t panel_bytes = pare_layout_panel_bytes(layout, columns),
-           block_bytes = pare_layout_block_bytes(layout);
-    int64_t subs = pare_subs(columns);
-    const fixed_table table = fixed_table_of(layout);
-    for (int64_t r = first; r < last; r += PARE_PANEL) {
-        const uint8_t *panel = weights + (size_t)(r / PARE_PANEL) * panel_bytes,
-                      *block = panel + l->header;
-        __m256 total[PARE_PARTS];
-        for (int part = 0; part < PARE_PARTS; part++)
-            total[part] = _mm256_setzero_ps();
-        for (int64_t done = 0; done < subs; done += l->columns / PARE_SUB, block += block_bytes)
-            for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++) {
-                if (pare_layout_has_codes(layout))
-                    add_sub(layout, p, panel, block, s, sub_at(p, x, done + s), total);
-                else
-                    add_looked_up(layout, panel, block, s, table, x.words + (done + s) * PARE_SUB,
-                                  x.scales[done + s], total);
-            }
-        store_rows(y + r, bias ? bias + r : NULL, last - r, total);
+    const bool alone = !is_quick(layout);
+    for (int64_t r = first, count; r < last; r += count * PARE_PANEL) {
+        count = alone ? 1 : stream_count(last - r);
+        multiply_streams(layout, p, y, weights, x, bias, columns, r, alone ? 1 : (int)count, alone,
+                         last);
     }
 }
 
