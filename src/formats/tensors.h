@@ -35,6 +35,10 @@ struct pare_tensor {
     const pare_tensor_source *source; /* matrices of models only; NULL: the rows are in data */
     const void *origin;               /* the source's own */
     bool mapped;                      /* data lies in a mapped file */
+    bool rounds_inputs; /* a quantized layer of another library's checkpoint: what it multiplies is
+                           rounded as the file asks, ... */
+    float input_scale;  /* ... by this scale and zero point, where they are static; else 0 */
+    int input_zero;
     size_t bytes;
     const char *file; /* for messages */
     uint64_t offset;  /* of the first byte in the file */

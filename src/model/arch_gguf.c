@@ -288,7 +288,8 @@ static pare_status read_input_rounding(const reader *r)
     PARE_TRY(pare_gguf_f64(r->gguf, "pare.outlier_threshold", &threshold));
     decoder->input_rounding = pare_input_rounding_from_name(name.data, name.length);
     decoder->outlier_threshold = (float)threshold;
-    if (decoder->input_rounding == PARE_INPUTS_COUNT)
+    if (decoder->input_rounding == PARE_INPUTS_COUNT ||
+        !pare_input_rounding_travels(decoder->input_rounding))
         return pare_fail(PARE_UNSUPPORTED, "%s: key 'pare.activations' is '%.*s', not handled",
                          r->gguf->path, (int)(name.length < 64 ? name.length : 64), name.data);
     if (!(threshold >= 0 && threshold <= 1e6))

@@ -240,6 +240,9 @@ static pare_status measure(pare_linear *linear, pare_tensor *item)
     item->shape[2] = item->shape[3] = 1;
     item->source = &linear_source;
     item->origin = linear;
+    item->rounds_inputs = true;
+    item->input_scale = linear->input_scale;
+    item->input_zero = linear->input_zero;
     return pare_tensor_measure(item);
 }
 
@@ -299,10 +302,20 @@ static bool same_fate(const pare_linear *a, const pare_linear *b)
 
 static void write_rounding(const pare_checkpoint *checkpoint, char *text, size_t size)
 {
+    static const char *const rounded[PARE_INPUTS_COUNT] = {
+        [PARE_INPUTS_TOKEN_INT8] = "to 8 bits for each token",
+        [PARE_INPUTS_TOKEN_INT8_ASYM] = "to 8 bits for each token, with a zero point",
+        [PARE_INPUTS_STATIC_INT8] = "to 8 bits by the file's scales",
+        [PARE_INPUTS_TOKEN_FP8] = "to FP8 for each token",
+        [PARE_INPUTS_STATIC_FP8] = "to FP8 by the file's scales",
+    };
     if (checkpoint->rounding_unknown)
         snprintf(text, size, "; activations are not quantized as it asks");
-    else if (checkpoint->rounding == PARE_INPUTS_TOKEN_INT8)
-        snprintf(text, size, "; activations are rounded to 8 bits for each token");
+    else if (rounded[checkpoint->rounding])
+        snprintf(text, size, "; activations are rounded %s", rounded[checkpoint->rounding]);
+    else if (checkpoint->rounding == PARE_INPUTS_GROUP_FP8)
+        snprintf(text, size, "; activations are rounded to FP8 for each %lld columns of a token",
+                 (long long)checkpoint->input_group);
     else if (checkpoint->rounding == PARE_INPUTS_LLM_INT8)
         snprintf(text, size, "; activations are rounded as by LLM.int8(), threshold %g",
                  (double)checkpoint->outlier_threshold);
@@ -353,6 +366,7 @@ pare_status pare_checkpoint_convert(const pare_checkpoint_library *library, cons
     PARE_TRY(sort_tensors(&c));
     out->rounding = c.checkpoint.rounding;
     out->outlier_threshold = c.checkpoint.outlier_threshold;
+    out->input_group = c.checkpoint.input_group;
     status = write_note(&c);
 fail:
     return status;

@@ -35,7 +35,9 @@ struct pare_linear {
     int zero_added;                              /* gptq */
     bool packed;                                 /* compressed-tensors: codes in words, ... */
     bool whole;                                  /* ... none of which lies in two of them */
-    int64_t scale_rows;          /* compressed-tensors: rows that share a row of scales */
+    int64_t scale_rows; /* compressed-tensors: rows that share a row of scales */
+    float input_scale;  /* compressed-tensors: of static activations; else 0 */
+    int input_zero;
     int64_t block, nested_block; /* bitsandbytes: weights to an absmax, ... */
     float nested_offset;
 
@@ -55,6 +57,7 @@ typedef struct pare_checkpoint {
     int64_t block[2]; /* compressed-tensors: rows and columns that share a scale, or 0 */
     pare_input_rounding rounding; /* that the file asks for ... */
     float outlier_threshold;
+    int64_t input_group;   /* compressed-tensors: columns of an input that share a scale */
     bool rounding_unknown; /* ... or it asks for one that is not handled: activations stay exact */
 } pare_checkpoint;
 
@@ -87,6 +90,7 @@ typedef struct pare_converted {
     const char *note;     /* "gptq: 84 matrices of 4 bits as i4_g128_asym", in the arena */
     pare_input_rounding rounding;
     float outlier_threshold;
+    int64_t input_group;
 } pare_converted;
 
 /* `source` and the arena must outlive the items of *out. *out may be half-filled on failure and is

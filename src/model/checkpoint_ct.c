@@ -10,8 +10,9 @@
  *     float-quantized  weight f8_e4m3 [out, in], weight_scale as above, or of blocks
  *                      (block_structure): [out / block rows, in / block columns], rounded up
  *     naive-quantized  either of the last two
- * Activations: dynamic int8 for each token is done as the file says; for anything else they stay as
- * they are, and the model's note tells.
+ * Activations are rounded as the file says: int8 for each token (symmetric or not), FP8 for each
+ * token or group of its columns, and both by a scale of the layer's, input_scale [1] (int8 may have
+ * input_zero_point [1]). For anything else they stay as they are, and the model's note tells.
  * Source: compressed-tensors, compressors/quantized_compressors/. */
 #include "base/fail.h"
 #include "model/checkpoint.h"
@@ -33,12 +34,29 @@ static bool is_text(const json_t *object, const char *key, const char *value)
     return text && strcmp(text, value) == 0;
 }
 
-static bool is_token_int8(const json_t *inputs)
+/* EXACT for what is not handled. */
+static pare_input_rounding rounding_of(const json_t *inputs, int64_t *group)
 {
-    return json_integer_value(json_object_get(inputs, "num_bits")) == 8 &&
-           is_text(inputs, "type", "int") && is_text(inputs, "strategy", "token") &&
-           json_is_true(json_object_get(inputs, "dynamic")) &&
-           json_is_true(json_object_get(inputs, "symmetric"));
+    const bool dynamic = json_is_true(json_object_get(inputs, "dynamic")),
+               fixed = !dynamic && !json_is_string(json_object_get(inputs, "dynamic")),
+               symmetric = json_is_true(json_object_get(inputs, "symmetric")),
+               token = dynamic && is_text(inputs, "strategy", "token"),
+               one = fixed && is_text(inputs, "strategy", "tensor");
+    *group = 0;
+    if (json_integer_value(json_object_get(inputs, "num_bits")) != 8)
+        return PARE_INPUTS_EXACT;
+    if (is_text(inputs, "type", "int"))
+        return one                  ? PARE_INPUTS_STATIC_INT8
+               : token && symmetric ? PARE_INPUTS_TOKEN_INT8
+               : token              ? PARE_INPUTS_TOKEN_INT8_ASYM
+                                    : PARE_INPUTS_EXACT;
+    if (!is_text(inputs, "type", "float") || !symmetric)
+        return PARE_INPUTS_EXACT;
+    if (one || token)
+        return one ? PARE_INPUTS_STATIC_FP8 : PARE_INPUTS_TOKEN_FP8;
+    *group = json_integer_value(json_object_get(inputs, "group_size"));
+    return dynamic && is_text(inputs, "strategy", "group") && *group > 0 ? PARE_INPUTS_GROUP_FP8
+                                                                         : PARE_INPUTS_EXACT;
 }
 
 /* Blocks of weights, where the group has them. All groups of a file must agree. */
@@ -69,10 +87,9 @@ static pare_status check_group(pare_checkpoint *checkpoint, const json_t *group)
         return status;
     const json_t *inputs = json_object_get(group, "input_activations");
     if (is_given(inputs)) {
-        if (is_token_int8(inputs))
-            checkpoint->rounding = PARE_INPUTS_TOKEN_INT8;
-        else
-            checkpoint->rounding_unknown = true;
+        checkpoint->rounding = rounding_of(inputs, &checkpoint->input_group);
+        checkpoint->rounding_unknown =
+            checkpoint->rounding_unknown || checkpoint->rounding == PARE_INPUTS_EXACT;
     }
     int64_t bits = 0;
     status =
@@ -292,6 +309,31 @@ static pare_status check_zeros(const pare_linear *linear)
     return pare_part_check(zeros, PARE_TYPE_I8, scale_rows_of(linear), linear->groups);
 }
 
+/* The scale of static activations, and their zero point. */
+static pare_status describe_inputs(const pare_checkpoint *checkpoint, pare_linear *linear)
+{
+    const pare_tensor *scale, *zero;
+    pare_status status;
+    if (checkpoint->rounding != PARE_INPUTS_STATIC_INT8 &&
+        checkpoint->rounding != PARE_INPUTS_STATIC_FP8)
+        return PARE_OK;
+    PARE_TRY(pare_linear_part(checkpoint, linear, ".input_scale", true, &scale));
+    PARE_TRY(pare_linear_part(checkpoint, linear, ".input_zero_point", false, &zero));
+    if (pare_tensor_elements(scale) != 1)
+        return pare_part_check(scale, PARE_TYPE_COUNT, 1, 0);
+    PARE_TRY(pare_part_check(scale, PARE_TYPE_COUNT, 1, scale->dims == 2 ? 1 : 0));
+    linear->input_scale = pare_part_f32(scale, 0);
+    if (!(linear->input_scale >= 0x1p-120f && linear->input_scale <= 0x1p120f))
+        return pare_fail(PARE_FORMAT, "%s: tensor '%s' is %g, should be a positive number",
+                         scale->file, scale->name, (double)linear->input_scale);
+    if (!zero || checkpoint->rounding == PARE_INPUTS_STATIC_FP8)
+        return PARE_OK; /* FP8 has zero points of 0 */
+    PARE_TRY(pare_part_check(zero, PARE_TYPE_I8, 1, zero->dims == 2 ? 1 : 0));
+    linear->input_zero = *(const int8_t *)zero->data;
+fail:
+    return status;
+}
+
 static pare_status describe(const pare_checkpoint *checkpoint, pare_linear *linear)
 {
     bool packed = strcmp(linear->main->name + linear->stem, ".weight_packed") == 0;
@@ -299,6 +341,7 @@ static pare_status describe(const pare_checkpoint *checkpoint, pare_linear *line
     PARE_TRY(packed ? describe_packed(checkpoint, linear) : describe_bytes(checkpoint, linear));
     PARE_TRY(describe_scales(checkpoint, linear));
     PARE_TRY(check_zeros(linear));
+    PARE_TRY(describe_inputs(checkpoint, linear));
     linear->read = read;
 fail:
     return status;

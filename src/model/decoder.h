@@ -19,8 +19,9 @@ typedef enum pare_mlp_activation {
 } pare_mlp_activation;
 
 /* What a file asks to be done to the inputs of the blocks' quantized linear layers (of a
- * checkpoint: all of them; else: those of i8_ch). The rules are defined in kernels/int8.h; the
- * names stand in files ("pare.activations").
+ * checkpoint: those that its library quantized; else: those of i8_ch). The rules are defined in
+ * kernels/int8.h and kernels/fp8.h; the names stand in files ("pare.activations"), but for those
+ * that need more than a name: see pare_input_rounding_travels.
  * X(NAME, "name", what) */
 #define PARE_INPUTS_LIST(X)                                                                        \
     X(EXACT, "exact", "as they are")                                                               \
@@ -31,8 +32,15 @@ typedef enum pare_mlp_activation {
       "LLM.int8(): columns in which some token of the pass reaches the threshold in FP16, the "    \
       "others 8 bits for each token")                                                              \
     X(ORT_DYNAMIC, "ort_dynamic",                                                                  \
-      "ONNX Runtime: asymmetric 8 bits, one scale for all tokens of the pass")
+      "ONNX Runtime: asymmetric 8 bits, one scale for all tokens of the pass")                     \
+    X(TOKEN_INT8_ASYM, "token_int8_asym",                                                          \
+      "asymmetric 8 bits for each token, as compressed-tensors has it")                            \
+    X(STATIC_INT8, "static_int8", "8 bits by a scale and zero point that the file has")            \
+    X(TOKEN_FP8, "token_fp8", "FP8 (E4M3) for each token: its largest magnitude is 448")           \
+    X(GROUP_FP8, "group_fp8", "the same for each group of columns of a token")                     \
+    X(STATIC_FP8, "static_fp8", "FP8 (E4M3) by a scale that the file has")
 
+/* In the order of the list; a GPU has those up to ORT_DYNAMIC. */
 typedef enum pare_input_rounding {
 #define X(name, text, what) PARE_INPUTS_##name,
     PARE_INPUTS_LIST(X)
@@ -43,6 +51,8 @@ typedef enum pare_input_rounding {
 const char *pare_input_rounding_name(pare_input_rounding rounding);
 /* PARE_INPUTS_COUNT where none has that name of `length` characters. */
 pare_input_rounding pare_input_rounding_from_name(const char *name, size_t length);
+/* The name says all: a GGUF can ask for it. The others need the checkpoint's scales or group. */
+bool pare_input_rounding_travels(pare_input_rounding rounding);
 
 typedef struct pare_decoder {
     char architecture[32];
@@ -70,6 +80,7 @@ typedef struct pare_decoder {
 
     pare_input_rounding input_rounding;
     float outlier_threshold; /* of LLM.int8(); 0: no column is an outlier */
+    int64_t input_group;     /* of GROUP_FP8: columns */
 
     int32_t bos, eos; /* -1: none */
 } pare_decoder;

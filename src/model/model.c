@@ -81,6 +81,7 @@ static pare_status open_safetensors(pare_model *model)
         tensors = &private->converted.tensors;
         model->decoder.input_rounding = private->converted.rounding;
         model->decoder.outlier_threshold = private->converted.outlier_threshold;
+        model->decoder.input_group = private->converted.input_group;
     }
     status = pare_weights_bind(model, tensors, location->weights);
     pare_tensors_free(&private->converted.tensors);

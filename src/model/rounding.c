@@ -14,6 +14,12 @@ const char *pare_input_rounding_name(pare_input_rounding rounding)
     return names[rounding];
 }
 
+bool pare_input_rounding_travels(pare_input_rounding rounding)
+{
+    return rounding != PARE_INPUTS_STATIC_INT8 && rounding != PARE_INPUTS_STATIC_FP8 &&
+           rounding != PARE_INPUTS_GROUP_FP8;
+}
+
 pare_input_rounding pare_input_rounding_from_name(const char *name, size_t length)
 {
     int i = 0;

@@ -98,7 +98,8 @@ static void set_activations(const pare_model *model, const pare_quantize_options
         base == PARE_TYPE_I8_CH ? method->activations : PARE_INPUTS_EXACT;
     float threshold = options->threshold ? *options->threshold : 6;
     if (base == PARE_TYPE_I8_CH && rounding == PARE_INPUTS_EXACT &&
-        strcmp(model->info.format, "i8_ch") == 0) {
+        strcmp(model->info.format, "i8_ch") == 0 &&
+        pare_input_rounding_travels(source->input_rounding)) {
         rounding = source->input_rounding;
         threshold = source->outlier_threshold;
     }

@@ -43,8 +43,10 @@ typedef struct cpu_group {
     int64_t offsets[CPU_GROUP]; /* floats: where each one's output starts in the output row */
     bool side_by_side;          /* every thread takes the same rows of each matrix (gate and up) */
     const float *input_factors; /* [columns], by which inputs are multiplied first, or NULL */
-    bool rounded;               /* its inputs are rounded as the file asks ... */
-    bool integers;              /* ... and multiplied as integers; otherwise in FP32 */
+    bool rounded;               /* its inputs are rounded as the file asks, ... */
+    float input_scale;          /* ... by this scale and zero point, where they are static, ... */
+    int input_zero;
+    bool integers; /* ... and multiplied as integers; otherwise in FP32 */
     /* The distinct ways in which the activations are prepared, and which one each matrix reads (-1:
      * FP32 as they are). */
     const pare_matmul *prepares[CPU_REGIMES][CPU_GROUP];
@@ -162,14 +164,19 @@ typedef struct cpu_inputs {
                            copy of its own */
     int64_t statistics; /* layer * PARE_BLOCK_INPUTS + input: where outliers are counted */
     int index, count;   /* of threads */
+    float scale;        /* static rounding */
+    int zero;
 } cpu_inputs;
 
 /* Memory for the statistics. */
 pare_status cpu_prepare_statistics(cpu_state *cpu);
+/* The rule gives codes that integer products take; otherwise inputs are always rounded in FP32. */
+bool cpu_rounds_to_integers(pare_input_rounding rounding);
 /* How the inputs become codes: called by all threads at once. */
 pare_int8_rule cpu_round_rule(const cpu_state *cpu, const cpu_inputs *inputs);
 /* Rounds tokens in place, in FP32: values of codes; columns of outliers stay as they are. */
-void cpu_round_tokens(const pare_int8_rule *rule, const cpu_inputs *inputs, pare_range tokens);
+void cpu_round_tokens(const cpu_state *cpu, const pare_int8_rule *rule, const cpu_inputs *inputs,
+                      pare_range tokens);
 
 /* A pass sees the outliers of its own tokens: the share of columns over all passes so far, of all
  * inputs of a layer. 0 where the model has none. */

@@ -114,26 +114,48 @@ fail:
     return status;
 }
 
+/* All matrices of a group read one input, rounded once. */
+static pare_status take_static(cpu_group *group, const pare_tensor *first,
+                               const pare_tensor *tensor)
+{
+    if (first->input_scale != tensor->input_scale || first->input_zero != tensor->input_zero ||
+        first->rounds_inputs != tensor->rounds_inputs)
+        return pare_fail(PARE_UNSUPPORTED,
+                         "%s: tensors '%s' and '%s' read the same activations, but the file rounds "
+                         "these differently for each (input_scale, or one is not quantized), "
+                         "which is not handled",
+                         tensor->file, first->name, tensor->name);
+    group->input_scale = tensor->input_scale;
+    group->input_zero = tensor->input_zero;
+    return PARE_OK;
+}
+
 /* Decides before matrices are added whether the group's inputs are rounded, and how its products
- * are made. A checkpoint's library rounds for all its layers, whatever they became here. */
+ * are made. A checkpoint's library rounds for all layers that it quantized, whatever they became
+ * here. */
 static pare_status start_group(cpu_state *cpu, cpu_group *group, const pare_tensor *const *tensors)
 {
     pare_status status = PARE_OK;
     if (cpu->decoder->input_rounding == PARE_INPUTS_EXACT)
         return PARE_OK;
-    group->rounded = cpu->model->info.checkpoint != NULL;
     /* LLM.int8() in integers always: rounded twice on the way, its sums would be other numbers. */
-    group->integers = cpu->activations == PARE_ACTIVATIONS_FAST ||
-                      cpu->decoder->input_rounding == PARE_INPUTS_LLM_INT8;
+    group->integers = (cpu->activations == PARE_ACTIVATIONS_FAST ||
+                       cpu->decoder->input_rounding == PARE_INPUTS_LLM_INT8) &&
+                      cpu_rounds_to_integers(cpu->decoder->input_rounding);
+    const pare_tensor *first = NULL;
     for (int m = 0; m < CPU_GROUP && status == PARE_OK; m++) {
         if (!tensors[m])
             continue;
         bool bytes = tensors[m]->type == PARE_TYPE_I8_CH, usable = bytes;
-        group->rounded = group->rounded || bytes;
+        first = first ? first : tensors[m];
+        PARE_TRY(take_static(group, first, tensors[m]));
+        group->rounded =
+            group->rounded || (cpu->model->info.checkpoint ? tensors[m]->rounds_inputs : bytes);
         if (group->integers && bytes)
             status = make_factors(cpu, tensors[m], &group->matrices[m].factors, &usable);
         group->integers = group->integers && usable;
     }
+fail:
     return status;
 }
 

@@ -21,7 +21,9 @@ static cpu_inputs inputs_of(const cpu_thread *thread, const cpu_group *group, in
                         .own = thread->own,
                         .statistics = l * PARE_BLOCK_INPUTS + (int64_t)input,
                         .index = thread->index,
-                        .count = thread->count};
+                        .count = thread->count,
+                        .scale = group->input_scale,
+                        .zero = group->input_zero};
 }
 
 static void prepare_codes(const cpu_thread *thread, const cpu_inputs *in)
@@ -43,7 +45,7 @@ void cpu_feed_normed(cpu_thread *thread, const cpu_group *group, int64_t l, pare
         return;
     }
     if (group->rounded)
-        cpu_round_tokens(&thread->rule, &in, in.own);
+        cpu_round_tokens(cpu, &thread->rule, &in, in.own);
     cpu_prepare_own(thread, group, in.x, in.stride, in.tokens);
 }
 
@@ -62,7 +64,7 @@ void cpu_feed_shared(cpu_thread *thread, const cpu_group *group, int64_t l, pare
         return;
     }
     if (group->rounded) {
-        cpu_round_tokens(&thread->rule, &in, mine);
+        cpu_round_tokens(cpu, &thread->rule, &in, mine);
         cpu_barrier(thread);
     }
     cpu_prepare_own(thread, group, x, stride, in.tokens);

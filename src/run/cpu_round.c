@@ -3,6 +3,7 @@
  * are those of the library's integers times its scales. */
 #include "run/cpu.h"
 
+#include "kernels/fp8.h"
 #include "kernels/int8.h"
 
 #include <math.h>
@@ -132,6 +133,69 @@ static pare_int8_rule tensor_rule(const cpu_state *cpu, const cpu_inputs *in)
     return rule;
 }
 
+/* ---- compressed-tensors ---- */
+
+static void round_fp8(float *x, int64_t n, float scale)
+{
+    for (int64_t i = 0; i < n && scale > 0; i++)
+        x[i] = scale * pare_fp8_nearest(x[i] / scale);
+    for (int64_t i = 0; i < n && !(scale > 0); i++)
+        x[i] = 0;
+}
+
+/* Each group of columns by its own scale. */
+static void round_fp8_groups(float *x, int64_t columns, int64_t group)
+{
+    for (int64_t c = 0, n; c < columns; c += n) {
+        n = columns - c < group ? columns - c : group;
+        float scale = pare_int8_largest(x + c, n, 0, false) / PARE_FP8_MOST;
+        round_fp8(x + c, n, scale >= 0x1p-120f && scale <= 0x1p120f ? scale : 0);
+    }
+}
+
+/* Codes -128..127 over the token's range, which has zero in it. */
+static void round_asymmetric(float *x, int64_t columns)
+{
+    float range[2] = {0, 0};
+    widen_range(x, columns, range);
+    float scale = (range[1] - range[0]) / 255;
+    bool usable = scale >= 0x1p-120f && scale <= 0x1p120f;
+    float zero = usable ? pare_int8_nearest(fminf(-128 - range[0] / scale, 127)) : 0;
+    for (int64_t c = 0; c < columns; c++) {
+        float code = usable ? x[c] / scale + zero : zero;
+        code = code < -128 ? -128 : code > 127 ? 127 : code;
+        x[c] = (pare_int8_nearest(code) - zero) * (usable ? scale : 0);
+    }
+}
+
+/* True where the token was rounded here: by a rule that has no integer products. */
+static bool round_in_floats(const cpu_state *cpu, const cpu_inputs *inputs, float *x)
+{
+    const pare_decoder *d = cpu->decoder;
+    switch (d->input_rounding) {
+    case PARE_INPUTS_TOKEN_FP8:
+        round_fp8_groups(x, inputs->columns, inputs->columns);
+        return true;
+    case PARE_INPUTS_GROUP_FP8:
+        round_fp8_groups(x, inputs->columns, d->input_group ? d->input_group : inputs->columns);
+        return true;
+    case PARE_INPUTS_STATIC_FP8:
+        round_fp8(x, inputs->columns, inputs->scale);
+        return true;
+    case PARE_INPUTS_TOKEN_INT8_ASYM:
+        round_asymmetric(x, inputs->columns);
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool cpu_rounds_to_integers(pare_input_rounding rounding)
+{
+    return rounding != PARE_INPUTS_TOKEN_FP8 && rounding != PARE_INPUTS_GROUP_FP8 &&
+           rounding != PARE_INPUTS_STATIC_FP8 && rounding != PARE_INPUTS_TOKEN_INT8_ASYM;
+}
+
 /* ---- all ---- */
 
 pare_int8_rule cpu_round_rule(const cpu_state *cpu, const cpu_inputs *inputs)
@@ -143,15 +207,21 @@ pare_int8_rule cpu_round_rule(const cpu_state *cpu, const cpu_inputs *inputs)
         return tensor_rule(cpu, inputs);
     case PARE_INPUTS_TOKEN_INT8:
         return (pare_int8_rule){.kind = PARE_INT8_TOKEN_128};
+    case PARE_INPUTS_STATIC_INT8:
+        return (pare_int8_rule){
+            .kind = PARE_INT8_TENSOR, .scale = inputs->scale, .zero = inputs->zero};
     default:
         return (pare_int8_rule){.kind = PARE_INT8_TOKEN_127};
     }
 }
 
-void cpu_round_tokens(const pare_int8_rule *rule, const cpu_inputs *inputs, pare_range tokens)
+void cpu_round_tokens(const cpu_state *cpu, const pare_int8_rule *rule, const cpu_inputs *inputs,
+                      pare_range tokens)
 {
     for (int64_t t = tokens.first; t < tokens.last; t++) {
         float *x = inputs->x + t * inputs->stride;
+        if (round_in_floats(cpu, inputs, x))
+            continue;
         float scale = pare_int8_scale(rule, x, inputs->columns);
         for (int64_t c = 0; c < inputs->columns; c += PARE_SUB) {
             int64_t n = inputs->columns - c < PARE_SUB ? inputs->columns - c : PARE_SUB;

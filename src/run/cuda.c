@@ -100,6 +100,11 @@ static pare_status check_model(const pare_model *model, const pare_session_optio
                          (long long)block);
     if (!model->head)
         return pare_fail(PARE_UNSUPPORTED, "a block by itself on a GPU");
+    if (d->input_rounding > PARE_INPUTS_ORT_DYNAMIC)
+        return pare_fail(PARE_UNSUPPORTED,
+                         "%s: activations rounded as the file asks (%s) have no kernel on a GPU: "
+                         "run it with --device cpu",
+                         model->info.path, pare_input_rounding_name(d->input_rounding));
     return PARE_OK;
 }
 

@@ -609,6 +609,71 @@ static void bytes(void **state)
     clear(&f);
 }
 
+/* Layers whose activations are quantized: what is to be done, its scale, and the note. */
+#define CT_INPUTS(weights, inputs)                                                                 \
+    "{'quant_method':'compressed-tensors','format':'" weights                                      \
+    "-quantized','config_groups':{'group_0':{'weights':{'num_bits':8},'input_activations':{"       \
+    "'num_bits':8," inputs "}}}}"
+
+static void expect_inputs(const char *options, file *f, pare_input_rounding rounding,
+                          const char *note)
+{
+    opened o;
+    if (open_file(&o, options, f) != PARE_OK)
+        fail_msg("%s", pare_error_message());
+    const bool fixed = rounding == PARE_INPUTS_STATIC_INT8 || rounding == PARE_INPUTS_STATIC_FP8;
+    const pare_tensor *tensor = &o.converted.tensors.items[0];
+    assert_int_equal(o.converted.rounding, rounding);
+    assert_true(tensor->rounds_inputs);
+    assert_float_equal(tensor->input_scale, fixed ? 0.25 : 0, 0);
+    assert_int_equal(tensor->input_zero, rounding == PARE_INPUTS_STATIC_INT8 ? -3 : 0);
+    assert_int_equal(o.converted.input_group, rounding == PARE_INPUTS_GROUP_FP8 ? 128 : 0);
+    if (!strstr(o.converted.note, note))
+        fail_msg("%s", o.converted.note);
+    close_file(&o);
+}
+
+static void inputs(void **state)
+{
+#define STATIC_INT "'type':'int','strategy':'tensor','dynamic':false,'symmetric':false"
+#define STATIC_FLOAT "'type':'float','strategy':'tensor','dynamic':false,'symmetric':true"
+    file f = {0};
+    add(&f, "x.weight", PARE_TYPE_I8, 2, 32);
+    for (int r = 0; r < 2; r++)
+        ((float *)(r ? f.data[1] : add(&f, "x.weight_scale", PARE_TYPE_F32, 2, 1)))[r] = 1;
+    *(float *)add(&f, "x.input_scale", PARE_TYPE_F32, 1, 0) = 0.25f;
+    *(int8_t *)add(&f, "x.input_zero_point", PARE_TYPE_I8, 1, 0) = -3;
+    expect_inputs(CT_INPUTS("int", "'type':'int','strategy':'token','dynamic':true,"
+                                   "'symmetric':true"),
+                  &f, PARE_INPUTS_TOKEN_INT8, "rounded to 8 bits for each token");
+    expect_inputs(CT_INPUTS("int", "'type':'int','strategy':'token','dynamic':true,"
+                                   "'symmetric':false"),
+                  &f, PARE_INPUTS_TOKEN_INT8_ASYM, "for each token, with a zero point");
+    expect_inputs(CT_INPUTS("int", STATIC_INT), &f, PARE_INPUTS_STATIC_INT8,
+                  "rounded to 8 bits by the file's scales");
+    expect_inputs(CT_INPUTS("int", "'type':'float','strategy':'token','dynamic':true,"
+                                   "'symmetric':true"),
+                  &f, PARE_INPUTS_TOKEN_FP8, "rounded to FP8 for each token");
+    expect_inputs(CT_INPUTS("int", "'type':'float','strategy':'group','group_size':128,"
+                                   "'dynamic':true,'symmetric':true"),
+                  &f, PARE_INPUTS_GROUP_FP8, "rounded to FP8 for each 128 columns of a token");
+    expect_inputs(CT_INPUTS("int", STATIC_FLOAT), &f, PARE_INPUTS_STATIC_FP8,
+                  "rounded to FP8 by the file's scales");
+    expect_inputs(CT_INPUTS("int", "'type':'float','strategy':'tensor','dynamic':'local',"
+                                   "'symmetric':true"),
+                  &f, PARE_INPUTS_EXACT, "activations are not quantized as it asks");
+    ((float *)f.data[2])[0] = -1;
+    expect_refusal(CT_INPUTS("int", STATIC_FLOAT), &f, "'x.input_scale' is -1, should be a posi");
+    ((float *)f.data[2])[0] = NAN;
+    expect_refusal(CT_INPUTS("int", STATIC_INT), &f, "'x.input_scale' is nan, should be a posit");
+    ((float *)f.data[2])[0] = 1;
+    entry(&f, "x.input_zero_point")->type = PARE_TYPE_F8_E4M3;
+    expect_refusal(CT_INPUTS("int", STATIC_INT), &f, "'x.input_zero_point' is f8_e4m3 [1]");
+    drop(&f, "x.input_scale");
+    expect_refusal(CT_INPUTS("int", STATIC_INT), &f, "'x.input_scale' is missing");
+    clear(&f);
+}
+
 #define CT_BLOCK(sizes)                                                                            \
     "{'quant_method':'compressed-tensors','format':'float-quantized','config_groups':{'group_0':{" \
     "'weights':{'num_bits':8,'type':'float','strategy':'block','block_structure':" sizes "}}}}"
@@ -677,6 +742,7 @@ int main(void)
         cmocka_unit_test(bnb_refusals), cmocka_unit_test(bnb_int8),
         cmocka_unit_test(packed),       cmocka_unit_test(bytes),
         cmocka_unit_test(blocks),       cmocka_unit_test(packed_refusals),
+        cmocka_unit_test(inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,11 +7,13 @@
 
 #include <cmocka.h>
 
+#include "kernels/fp8.h"
 #include "kernels/int8.h"
 #include "kernels/kernels.h"
 #include "run/cpu.h"
 #include "unit/small_model.h"
 
+#include <math.h>
 #include <pare/session.h>
 #include <stdio.h>
 
@@ -455,7 +457,87 @@ static void round_rows(const cpu_state *cpu, float *x, int64_t tokens)
                      .complete = true,
                      .count = 1};
     pare_int8_rule rule = cpu_round_rule(cpu, &in);
-    cpu_round_tokens(&rule, &in, in.own);
+    cpu_round_tokens(cpu, &rule, &in, in.own);
+}
+
+/* One token of eight columns by every rule of compressed-tensors that is not int8 for each token:
+ * values that its fake_quantize (version 0.20) gives, to the bit. */
+static void library_rules(void **state)
+{
+    static const struct {
+        pare_input_rounding rounding;
+        float scale;
+        int zero;
+        float wanted[8];
+    } cases[] = {
+        {PARE_INPUTS_TOKEN_FP8,
+         0,
+         0,
+         {1, -0.3125f, 0.03515625f, 0.00219726562f, 0.9375f, -7, 3.25f, 0.000915527344f}},
+        {PARE_INPUTS_GROUP_FP8,
+         0,
+         0,
+         {1, -0.285714298f, 0.0357142873f, 0.00209263409f, 0.9375f, -7, 3.25f, 0.000915527344f}},
+        {PARE_INPUTS_STATIC_FP8,
+         0.01f,
+         0,
+         {0.959999979f, -0.299999982f, 0.0374999978f, 0.00203124993f, 0.959999979f, -4.48000002f,
+          3.19999981f, 0.000937499979f}},
+        {PARE_INPUTS_TOKEN_INT8_ASYM,
+         0,
+         0,
+         {1.00980389f, -0.282745093f, 0.0403921567f, 0, 0.92901963f, -6.98784304f, 3.31215692f, 0}},
+        {PARE_INPUTS_STATIC_INT8,
+         0.03f,
+         7,
+         {0.98999995f, -0.299999982f, 0.0299999993f, 0, 0.930000007f, -4.04999971f, 3.29999995f,
+          0}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        pare_decoder d = {.input_rounding = cases[i].rounding, .input_group = 4};
+        cpu_state cpu = {.decoder = &d};
+        float x[8] = {1, -0.3f, 0.0371f, 0.0021f, 0.9375f, -7, 3.3f, 0.0009f}, zeros[8] = {0};
+        cpu_inputs in = {.x = x,
+                         .stride = 8,
+                         .tokens = 1,
+                         .columns = 8,
+                         .own = {0, 1},
+                         .complete = true,
+                         .count = 1,
+                         .scale = cases[i].scale,
+                         .zero = cases[i].zero};
+        pare_int8_rule rule = cpu_round_rule(&cpu, &in);
+        cpu_round_tokens(&cpu, &rule, &in, in.own);
+        in.x = zeros;
+        cpu_round_tokens(&cpu, &rule, &in, in.own);
+        for (int c = 0; c < 8; c++)
+            if (x[c] != cases[i].wanted[c] || zeros[c] != 0)
+                fail_msg("%s, column %d: %.9g and %g, wanted %.9g and 0",
+                         pare_input_rounding_name(d.input_rounding), c, (double)x[c],
+                         (double)zeros[c], (double)cases[i].wanted[c]);
+    }
+}
+
+/* Every code of E4M3 is itself, what lies half way goes to the even one, the rest to the nearest.
+ */
+static void fp8_values(void **state)
+{
+    float before = 0;
+    for (int code = 0; code < 127; code++) {
+        int exponent = code >> 3, mantissa = code & 7;
+        float value =
+            exponent ? ldexpf(8 + (float)mantissa, exponent - 10) : ldexpf((float)mantissa, -9);
+        assert_float_equal(pare_fp8_nearest(value), value, 0);
+        assert_float_equal(pare_fp8_nearest(-value), -value, 0);
+        float half = (before + value) / 2;
+        assert_float_equal(pare_fp8_nearest(half), (code & 1 ? before : value), 0);
+        assert_float_equal(pare_fp8_nearest(nextafterf(half, 1000)), value, 0);
+        if (code)
+            assert_float_equal(pare_fp8_nearest(nextafterf(half, 0)), before, 0);
+        before = value;
+    }
+    assert_float_equal(pare_fp8_nearest(1e30f), 448, 0);
+    assert_float_equal(pare_fp8_nearest(-INFINITY), -448, 0);
 }
 
 /* Integer products against rounding in FP32: the same codes, sums in another order, which moves a
@@ -577,6 +659,7 @@ int main(void)
         cmocka_unit_test(no_cache_is_equal),  cmocka_unit_test(rollback_and_snapshot),
         cmocka_unit_test(half_cache),         cmocka_unit_test(eight_bit_cache),
         cmocka_unit_test(rounded_inputs),     cmocka_unit_test(rounding_rules),
+        cmocka_unit_test(library_rules),      cmocka_unit_test(fp8_values),
         cmocka_unit_test(integer_products),   cmocka_unit_test(limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
