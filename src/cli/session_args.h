@@ -17,7 +17,7 @@ typedef struct cli_session_args {
 #define CLI_SESSION_ROWS(a)                                                                        \
     {"context", CLI_INT, &(a).context, "N",                                                        \
      "positions in the KV cache (default: what is needed)"},                                       \
-        {"kv-type", CLI_TEXT, &(a).kv_type, "T", "KV cache in f32, f16 or q8_0"},                  \
+        {"kv-type", CLI_TEXT, &(a).kv_type, "T", "KV cache in f32, f16, q8_0 or q4_0"},            \
         {"kv-cache", CLI_TEXT, &(a).kv_cache, "on|off",                                            \
          "off: recompute all positions for every token (default on)"},                             \
         {"no-kv-cache", CLI_FLAG, &(a).no_kv_cache, NULL, "the same as --kv-cache off"},           \

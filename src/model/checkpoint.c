@@ -62,6 +62,16 @@ pare_status pare_checkpoint_refuse(const pare_checkpoint *checkpoint, const char
                      checkpoint->config, key, checkpoint->library->method, value);
 }
 
+pare_status pare_checkpoint_read_group_size(pare_checkpoint *checkpoint, const char *key)
+{
+    pare_status status =
+        pare_json_i64(checkpoint->options, key, checkpoint->config, &checkpoint->group_size);
+    if (status == PARE_OK && checkpoint->group_size < 1 && checkpoint->group_size != -1)
+        status = pare_fail(PARE_FORMAT, "%s: '%s' is %lld, should be -1 (a row) or columns",
+                           checkpoint->config, key, (long long)checkpoint->group_size);
+    return status;
+}
+
 /* NULL where the name would be too long: then there is no such tensor. */
 static const pare_tensor *find_beside(const pare_tensors *tensors, const char *name, size_t stem,
                                       const char *suffix)
@@ -175,9 +185,31 @@ static bool has_main(const pare_checkpoint *checkpoint, const char *name, size_t
 {
     const struct pare_checkpoint_main *m = checkpoint->library->mains;
     for (; m->suffix; m++)
-        if (find_beside(checkpoint->source, name, stem, m->suffix))
+        if (find_beside(checkpoint->source, name, stem, m->suffix) &&
+            (!m->beside || find_beside(checkpoint->source, name, stem, m->beside)))
             return true;
     return false;
+}
+
+/* Codes that lost what says how they are meant. */
+static pare_status check_plain(const pare_checkpoint *checkpoint, const pare_tensor *tensor)
+{
+    const struct pare_checkpoint_main *m = checkpoint->library->mains;
+    char missing[NOTE_BYTES] = "";
+    size_t stem, n = 0;
+    if (tensor->type != PARE_TYPE_I8 && tensor->type != PARE_TYPE_U8 &&
+        tensor->type != PARE_TYPE_F8_E4M3 && tensor->type != PARE_TYPE_F8_E5M2)
+        return PARE_OK;
+    for (; m->suffix; m++)
+        if (m->beside && ends_with(tensor->name, m->suffix, &stem) && n < sizeof missing)
+            n += (size_t)snprintf(missing + n, sizeof missing - n, "%s'%.*s%s'", n ? " or " : "",
+                                  (int)stem, tensor->name, m->beside);
+    if (!n)
+        return PARE_OK;
+    return pare_fail(PARE_FORMAT,
+                     "%s: tensor '%s' is %s, but %s is missing: the file is not complete, or of "
+                     "another kind than config.json says",
+                     tensor->file, tensor->name, pare_type_name(tensor->type), missing);
 }
 
 typedef enum tensor_sort { PLAIN, MAIN, PART } tensor_sort;
@@ -196,11 +228,13 @@ static pare_status sort_tensor(const pare_checkpoint *checkpoint, const pare_ten
         if (ends_with(tensor->name, *part, stem)) {
             if (has_main(checkpoint, tensor->name, *stem))
                 return PARE_OK;
-            return pare_fail(PARE_FORMAT, "%s: tensor '%s' belongs to no quantized layer",
+            return pare_fail(PARE_FORMAT,
+                             "%s: tensor '%s' belongs to no quantized layer: the file is not "
+                             "complete, or of another kind than config.json says",
                              tensor->file, tensor->name);
         }
     *sort = PLAIN;
-    return PARE_OK;
+    return check_plain(checkpoint, tensor);
 }
 
 /* ---- converting ---- */

@@ -115,6 +115,8 @@ void pare_linear_set_groups(pare_linear *linear, int64_t group_size);
 pare_status pare_linear_set_index(pare_linear *linear, const pare_tensor *index);
 pare_status pare_linear_fail(const pare_linear *linear, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* Into checkpoint->group_size, where the configuration has that key. */
+pare_status pare_checkpoint_read_group_size(pare_checkpoint *checkpoint, const char *key);
 pare_status pare_checkpoint_refuse(const pare_checkpoint *checkpoint, const char *key,
                                    const char *value);
 

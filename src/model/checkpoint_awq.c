@@ -16,10 +16,8 @@ static pare_status configure(pare_checkpoint *checkpoint)
     checkpoint->group_size = 128;
     PARE_TRY(pare_json_i64(checkpoint->options, "bits", checkpoint->config, &checkpoint->bits));
     PARE_TRY(pare_json_i64(checkpoint->options, "w_bit", checkpoint->config, &checkpoint->bits));
-    PARE_TRY(pare_json_i64(checkpoint->options, "group_size", checkpoint->config,
-                           &checkpoint->group_size));
-    PARE_TRY(pare_json_i64(checkpoint->options, "q_group_size", checkpoint->config,
-                           &checkpoint->group_size));
+    PARE_TRY(pare_checkpoint_read_group_size(checkpoint, "group_size"));
+    PARE_TRY(pare_checkpoint_read_group_size(checkpoint, "q_group_size"));
     PARE_TRY(pare_json_string(checkpoint->options, "version", checkpoint->config, &version));
     if (strcasecmp(version, "gemm") != 0)
         return pare_checkpoint_refuse(checkpoint, "version", version);

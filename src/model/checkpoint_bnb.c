@@ -15,6 +15,7 @@
 #include "quant/types.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +32,9 @@ static pare_status configure(pare_checkpoint *checkpoint)
     PARE_TRY(pare_json_bool(checkpoint->options, "load_in_8bit", checkpoint->config, &bytes));
     PARE_TRY(
         pare_json_f64(checkpoint->options, "llm_int8_threshold", checkpoint->config, &threshold));
+    if (!(threshold >= 0 && threshold <= 1e6))
+        return pare_fail(PARE_FORMAT, "%s: 'llm_int8_threshold' is %g, should be 0 to 1e6",
+                         checkpoint->config, threshold);
     if (bytes) {
         checkpoint->rounding = PARE_INPUTS_LLM_INT8;
         checkpoint->outlier_threshold = (float)threshold;
@@ -115,11 +119,13 @@ static pare_status read_state(const pare_tensor *state, pare_linear *linear)
     json_t *json = NULL;
     double offset = 0;
     int64_t shape[2] = {0, 0};
+    char where[1024];
     pare_status status;
-    PARE_TRY(pare_json_load_text(state->data, state->bytes, state->name, &json));
-    PARE_TRY(pare_json_i64(json, "blocksize", state->name, &linear->block));
-    PARE_TRY(pare_json_i64(json, "nested_blocksize", state->name, &linear->nested_block));
-    PARE_TRY(pare_json_f64(json, "nested_offset", state->name, &offset));
+    snprintf(where, sizeof where, "%s: tensor '%s'", state->file, state->name);
+    PARE_TRY(pare_json_load_text(state->data, state->bytes, where, &json));
+    PARE_TRY(pare_json_i64(json, "blocksize", where, &linear->block));
+    PARE_TRY(pare_json_i64(json, "nested_blocksize", where, &linear->nested_block));
+    PARE_TRY(pare_json_f64(json, "nested_offset", where, &offset));
     linear->nested_offset = (float)offset;
     const json_t *sizes = json_object_get(json, "shape");
     for (size_t i = 0; i < 2; i++)

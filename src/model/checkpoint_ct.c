@@ -96,7 +96,10 @@ static pare_status check_group(pare_checkpoint *checkpoint, const json_t *group)
         pare_json_i64(json_object_get(group, "weights"), "num_bits", checkpoint->config, &bits);
     if (status != PARE_OK)
         return status;
-    if (bits > 0 && bits <= 8)
+    if (bits < 0 || bits > 8)
+        return pare_fail(PARE_UNSUPPORTED, "%s: 'num_bits' is %lld, 1 to 8 are handled",
+                         checkpoint->config, (long long)bits);
+    if (bits > 0)
         checkpoint->widths |= 1u << bits;
     status = read_block(checkpoint, json_object_get(group, "weights"));
     if (status != PARE_OK)

@@ -16,8 +16,7 @@ static pare_status configure(pare_checkpoint *checkpoint)
     checkpoint->bits = 4;
     checkpoint->group_size = 128;
     PARE_TRY(pare_json_i64(checkpoint->options, "bits", checkpoint->config, &checkpoint->bits));
-    PARE_TRY(pare_json_i64(checkpoint->options, "group_size", checkpoint->config,
-                           &checkpoint->group_size));
+    PARE_TRY(pare_checkpoint_read_group_size(checkpoint, "group_size"));
     PARE_TRY(pare_json_string(checkpoint->options, "format", checkpoint->config, &format));
     PARE_TRY(
         pare_json_string(checkpoint->options, "checkpoint_format", checkpoint->config, &format));

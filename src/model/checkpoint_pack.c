@@ -84,9 +84,11 @@ static pare_status look_at_scales(const pare_linear *linear, tile *t, facts *f)
     *f = (facts){true, true, true, true, true};
     while (next_tile(linear, t, false))
         for (int64_t i = 0; i < t->count * linear->groups; i++) {
-            if (!isfinite(t->scales[i]))
-                return pare_linear_fail(linear, "has a scale that is not finite (row %lld)",
-                                        (long long)(t->first + i / linear->groups));
+            /* Codes are below 512 in magnitude, those of E4M3 included. */
+            if (!isfinite(t->scales[i] * 512))
+                return pare_linear_fail(linear, "has a scale that is not finite (row %lld): %g",
+                                        (long long)(t->first + i / linear->groups),
+                                        (double)t->scales[i]);
             f->half_scales = f->half_scales && is_half(t->scales[i]);
             f->middle_zeros = f->middle_zeros && t->zeros[i] == middle;
         }
