@@ -14,6 +14,7 @@
 #include "quant/plan.h"
 #include "quant/types.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -195,6 +196,51 @@ static pare_status find_losses(const pare_model *model, const pare_quantize_opti
     return status == PARE_OK ? pare_work_sync(&s->walk.work) : status;
 }
 
+/* The fewest bits that the tensor can take. */
+static double least_bytes(const pare_model *model, const state *s, const pare_quantize_result *plan,
+                          size_t index)
+{
+    const pare_tensor *tensor = pare_quantize_tensor(model, index);
+    const int64_t columns = pare_tensor_columns(tensor);
+    const double *losses = s->losses + index * PARE_CHOICES;
+    double least = (double)plan->items[index].bytes;
+    for (int k = 0; k < PARE_CHOICES && losses[k] >= 0; k++) {
+        double bytes = (double)pare_tensor_rows(tensor) *
+                       (double)pare_type_row_bytes(candidates_of(columns)[k], columns);
+        least = k == 0 || bytes < least ? bytes : least;
+    }
+    return least;
+}
+
+/* Names the tensor that is farthest above the limit, and the limit that would do. */
+static pare_status fail_budget(const pare_model *model, const pare_quantize_options *options,
+                               const state *s, const pare_quantize_result *plan)
+{
+    double bytes = 0, elements = 0, most = 0;
+    size_t worst = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        const pare_quantize_item *item = &plan->items[i];
+        if (!item->chosen)
+            continue;
+        double least = least_bytes(model, s, plan, i),
+               above = 8 * least - options->max_bits * (double)item->elements;
+        bytes += least;
+        elements += (double)item->elements;
+        if (above > most) {
+            most = above;
+            worst = i;
+        }
+    }
+    const pare_quantize_item *item = &plan->items[worst];
+    return pare_fail(PARE_LIMIT,
+                     "no choice of formats stays within %g bits per weight: tensor '%s', with rows "
+                     "of %" PRId64 ", takes %.3f at least; give --max-bits %.3f or more",
+                     options->max_bits, item->name,
+                     pare_tensor_columns(pare_quantize_tensor(model, worst)),
+                     8 * least_bytes(model, s, plan, worst) / (double)item->elements,
+                     8 * bytes / elements + 0.0005);
+}
+
 /* Tensors that a rule gave a format of their own keep it, and what they take comes off the budget.
  */
 static pare_status pick_formats(const pare_model *model, const pare_quantize_options *options,
@@ -229,8 +275,7 @@ static pare_status pick_formats(const pare_model *model, const pare_quantize_opt
     }
     status = pare_allocate_budget(choices, count, budget);
     if (status != PARE_OK) {
-        status = pare_fail(PARE_LIMIT, "no choice of formats stays within %g bits per weight",
-                           options->max_bits);
+        status = fail_budget(model, options, s, plan);
         goto fail;
     }
     for (size_t i = 0; i < count; i++) {

@@ -50,6 +50,13 @@ static pare_type fallback(pare_type type)
         return PARE_TYPE_I2_G64_ASYM;
     case PARE_TYPE_I2_G64_ASYM:
         return PARE_TYPE_I2_G32_ASYM;
+    case PARE_TYPE_NF4_DQ:
+        return PARE_TYPE_NF4;
+    case PARE_TYPE_NF4:
+        return PARE_TYPE_IQ4_NL;
+    case PARE_TYPE_FP4_DQ:
+        return PARE_TYPE_FP4;
+    case PARE_TYPE_FP4:
     case PARE_TYPE_NVFP4:
     case PARE_TYPE_NVFP4_CH:
         return PARE_TYPE_MXFP4;
