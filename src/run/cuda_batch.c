@@ -66,9 +66,9 @@ fail:
 
 /* ---- products ---- */
 
-static gpu_number number_of(const cuda_group *group, int i)
+static gpu_number number_of(const cuda_state *cuda, const cuda_group *group, int i)
 {
-    return group->items[i].weights.type == PARE_TYPE_BF16 ? GPU_BF16 : GPU_F16;
+    return gpu_few_number(&cuda->gpu, group->items[i].weights.type);
 }
 
 static gpu_few_args few_args(const cuda_state *cuda, const cuda_matrix *matrix, const void *packed,
@@ -113,8 +113,9 @@ static pare_status multiply_group(cuda_state *cuda, const cuda_group *group, con
     for (int i = 0; i < group->count; i++) {
         gpu_few_args args =
             few_args(cuda, &group->items[i], packed, in->tokens, y, y_stride, epilogue);
-        if (i == 0 || number_of(group, i) != number_of(group, i - 1))
-            PARE_TRY(pack(cuda, in, group->items[i].weights.columns, number_of(group, i), packed));
+        if (i == 0 || number_of(cuda, group, i) != number_of(cuda, group, i - 1))
+            PARE_TRY(
+                pack(cuda, in, group->items[i].weights.columns, number_of(cuda, group, i), packed));
         PARE_TRY(gpu_few(&cuda->gpu, &args));
     }
 fail:
@@ -127,22 +128,24 @@ static pare_status queue_up(cuda_state *cuda, const cuda_layer *layer, float *x,
     const cuda_group *up = &layer->up;
     cuda_inputs in = {x, cuda->hidden_stride, n, &layer->mlp_norm};
     cuda_inputs made = {cuda->mlp, cuda->mlp_stride, n, NULL};
+    gpu_number next = number_of(cuda, &layer->down, 0);
+    bool direct = up->count == 1 && (next != GPU_INT8 || number_of(cuda, up, 0) == GPU_INT8);
     pare_status status = PARE_OK;
     for (int i = 0; i < up->count; i++) {
         gpu_epilogue epilogue = up->gated ? GPU_GATED : i == 0 ? GPU_ACTIVATE : GPU_MULTIPLY;
         gpu_few_args args = few_args(cuda, &up->items[i], cuda->few_hidden, n, cuda->mlp,
                                      cuda->mlp_stride, epilogue);
-        if (up->count == 1) {
+        if (direct) {
             args.packed = cuda->few_mlp;
-            args.packed_number = number_of(&layer->down, 0);
+            args.packed_number = next;
         }
-        if (i == 0 || number_of(up, i) != number_of(up, i - 1))
-            PARE_TRY(pack(cuda, &in, cuda->decoder->hidden, number_of(up, i), cuda->few_hidden));
+        if (i == 0 || number_of(cuda, up, i) != number_of(cuda, up, i - 1))
+            PARE_TRY(
+                pack(cuda, &in, cuda->decoder->hidden, number_of(cuda, up, i), cuda->few_hidden));
         PARE_TRY(gpu_few(&cuda->gpu, &args));
     }
-    if (up->count > 1)
-        PARE_TRY(pack(cuda, &made, cuda->decoder->mlp_hidden, number_of(&layer->down, 0),
-                      cuda->few_mlp));
+    if (!direct)
+        PARE_TRY(pack(cuda, &made, cuda->decoder->mlp_hidden, next, cuda->few_mlp));
 fail:
     return status;
 }
@@ -157,6 +160,7 @@ static pare_status queue_layer(cuda_state *cuda, int64_t l, float *x, int64_t n,
     gpu_few_args down =
         few_args(cuda, &layer->down.items[0], cuda->few_mlp, n, x, cuda->hidden_stride, GPU_ADD);
     pare_status status;
+    heads.several = true;
     PARE_TRY(multiply_group(cuda, &layer->qkv, &in, cuda->few_hidden, cuda->qkv, cuda->qkv_stride,
                             GPU_STORE));
     PARE_TRY(gpu_attend_one(&cuda->gpu, &heads, cuda->qkv, cuda->qkv_stride, control, n,

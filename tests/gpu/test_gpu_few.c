@@ -83,7 +83,7 @@ static float *multiply(const product *p, int64_t first, int64_t count)
 {
     int64_t y_stride = p->rows + GUARD;
     size_t bytes = (size_t)(count * y_stride) * sizeof(float);
-    gpu_number number = p->type == PARE_TYPE_BF16 ? GPU_BF16 : GPU_F16;
+    gpu_number number = gpu_few_number(&gpu, p->type);
     float *y = malloc(bytes), *dy = poisoned(bytes);
     void *packed = poisoned(gpu_few_bytes(p->columns, count));
     gpu_few_pack_args pack = {.x = (const float *)p->on_device + first * p->stride,
@@ -112,7 +112,8 @@ static int check(const product *p)
 {
     int64_t y_stride = p->rows + GUARD;
     float *y = multiply(p, 0, p->tokens), *alone = multiply(p, p->tokens - 1, 1);
-    double worst = 0;
+    gpu_number number = gpu_few_number(&gpu, p->type);
+    double worst = 0, bound = number == GPU_F16 ? 6e-4 : number == GPU_BF16 ? 4e-3 : 8e-3;
     int failed = 0;
     for (int64_t t = 0; t < p->tokens; t++) {
         for (int64_t r = 0; r < p->rows; r++) {
@@ -128,7 +129,7 @@ static int check(const product *p)
         for (int64_t r = p->rows; r < y_stride; r++)
             failed += !isnan(y[t * y_stride + r]);
     }
-    failed += !(worst <= (p->type == PARE_TYPE_BF16 ? 4e-3 : 6e-4));
+    failed += !(worst <= bound);
     failed += memcmp(alone, y + (p->tokens - 1) * y_stride, (size_t)p->rows * sizeof *y) != 0;
     if (failed)
         print_message("%s %lld x %lld, %lld tokens: off by %.3g of the sum of magnitudes, %d\n",
@@ -178,7 +179,7 @@ static void gated(void **state)
                               .stride = p.stride,
                               .tokens = TOKENS,
                               .columns = COLUMNS,
-                              .number = GPU_F16,
+                              .number = GPU_INT8,
                               .packed = in};
     gpu_few_args args = {.weights = p.weights,
                          .bias = p.bias_on_device,
@@ -189,7 +190,7 @@ static void gated(void **state)
                          .epilogue = GPU_GATED,
                          .activation = GPU_SILU,
                          .packed = direct,
-                         .packed_number = GPU_F16,
+                         .packed_number = GPU_INT8,
                          .partial = p.partial,
                          .done = p.done};
     ok(gpu_few_pack(&gpu, &pack));
@@ -200,7 +201,7 @@ static void gated(void **state)
                                .stride = 96,
                                .tokens = TOKENS,
                                .columns = ROWS / 2,
-                               .number = GPU_F16,
+                               .number = GPU_INT8,
                                .packed = packed};
     ok(gpu_few_pack(&gpu, &pack));
     fetch(a, direct, bytes);

@@ -20,7 +20,8 @@ enum {
     MATRIX_DIM = 64,  /* elements of a head, at most: pieces of more do not fit in registers */
     MATRIX_HEADS = 4, /* query heads of a block, at most */
     MATRIX_CLUSTER = 8,
-    MATRIX_AHEAD = 256, /* positions of a part that are called into the L2 cache early */
+    MATRIX_OF_SEVERAL = 512, /* positions of a part, at least, where there are several sequences */
+    MATRIX_AHEAD = 256,      /* positions of a part that are called into the L2 cache early */
     MATRIX_PITCH = GPU_HEAD_DIM_MAX + 4, /* of a query in shared memory: other banks each */
 };
 
@@ -764,6 +765,8 @@ static int matrix_parts(const gpu_context *context, const matrix_args *args)
     int parts = args->cluster ? 1 : ONE_PER_PROCESSOR * all / blocks;
     while (args->cluster && parts < MATRIX_CLUSTER && 2 * parts * blocks <= all)
         parts *= 2;
+    while (h->several && parts > 1 && (parts / 2) * MATRIX_OF_SEVERAL >= h->capacity)
+        parts /= 2;
     return parts < 1 ? 1 : parts > ONE_PARTS ? ONE_PARTS : parts;
 }
 

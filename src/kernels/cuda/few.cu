@@ -1,4 +1,5 @@
-/* Few tokens: how a matrix is cut, and the formats that are numbers. See few_kernel.cuh. */
+/* Few tokens: which kernel; how few_kernel.cuh cuts a matrix, and its formats that are numbers. */
+#include "kernels/cuda/few_codes.cuh"
 #include "kernels/cuda/few_kernel.cuh"
 
 static int few_parts(const gpu_context *context, const gpu_weights *w)
@@ -26,17 +27,23 @@ extern "C" bool gpu_few_takes(const gpu_context *context, pare_type type)
     return context->major >= 8 && type != PARE_TYPE_F32;
 }
 
+extern "C" gpu_number gpu_few_number(const gpu_context *context, pare_type type)
+{
+    return type == PARE_TYPE_BF16 ? GPU_BF16 : few_codes_take(type) ? GPU_INT8 : GPU_F16;
+}
+
 extern "C" pare_status gpu_few(gpu_context *context, const gpu_few_args *args)
 {
     few_args a = {*args, few_parts(context, &args->weights)};
     pare_status status = PARE_UNSUPPORTED;
     a.f.tiles = gpu_few_tiles(args->tokens);
+    if (few_codes_take(args->weights.type))
+        return few_codes_run(context, args);
     if (args->weights.type == PARE_TYPE_F16)
         return few_launch<few_dense<false>>(context, a);
     if (args->weights.type == PARE_TYPE_BF16)
         return few_launch<few_dense<true>>(context, a);
-    if (few_int_run(context, a, &status) || few_k_run(context, a, &status) ||
-        few_table_run(context, a, &status))
+    if (few_k_run(context, a, &status) || few_table_run(context, a, &status))
         return status;
     return gpu_check(cudaErrorNotSupported, pare_type_name(args->weights.type));
 }

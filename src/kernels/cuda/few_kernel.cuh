@@ -326,7 +326,6 @@ template <class W> static pare_status few_launch(gpu_context *context, const few
 }
 
 /* One per file of formats. False: the type is not in it. */
-bool few_int_run(gpu_context *context, const few_args &a, pare_status *status);
 bool few_k_run(gpu_context *context, const few_args &a, pare_status *status);
 bool few_table_run(gpu_context *context, const few_args &a, pare_status *status);
 

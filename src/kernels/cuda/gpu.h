@@ -162,6 +162,7 @@ typedef struct gpu_heads {
     int64_t capacity;
     int window; /* 0: none */
     float scale;
+    bool several; /* other sequences keep the device busy too: a cache is cut in fewer parts */
 } gpu_heads;
 
 /* Elements of a row of the cache with its padding, and bytes: a multiple of 8. */
@@ -218,9 +219,7 @@ pare_status gpu_round_codes(gpu_context *context, const float *x, int64_t x_stri
 enum { GPU_FEW_MOST = 64, GPU_FEW_STEP = 128 };
 
 /* y[t] = W x[t] + bias and what follows, over packed weights that are read once; activations as
- * FP16 (BF16 where the weights are). A token's result does not depend on the others or on their
- * number.
- */
+ * gpu_few_number() says. A token's result does not depend on the others or on their number. */
 typedef struct gpu_few_args {
     gpu_weights weights;
     const float *bias;
@@ -233,7 +232,7 @@ typedef struct gpu_few_args {
     /* Not NULL: instead of y, as the next product's input. The padding up to whole steps must be
      * zero. */
     void *packed;
-    gpu_number packed_number;
+    gpu_number packed_number; /* INT8 only where the weights take INT8 too */
     float *partial; /* gpu_few_partial bytes */
     int *done;      /* gpu_few_done bytes, zero; zero again afterwards */
     int tiles;      /* set inside */
@@ -243,6 +242,8 @@ size_t gpu_few_partial(const gpu_context *context, const gpu_weights *weights);
 size_t gpu_few_done(const gpu_weights *weights);
 /* Is there a kernel for it? (Not for F32, not on sm_75.) */
 bool gpu_few_takes(const gpu_context *context, pare_type type);
+/* What its inputs become: F16; BF16 where the weights are; INT8 in blocks of 32, as gpu_matvec's. */
+gpu_number gpu_few_number(const gpu_context *context, pare_type type);
 
 typedef struct gpu_few_pack_args {
     const float *x; /* [tokens][stride] */
@@ -250,7 +251,7 @@ typedef struct gpu_few_pack_args {
     gpu_norm norm;
     const float *norm_weight, *norm_bias; /* padded like x */
     float epsilon;
-    gpu_number number; /* F16 or BF16 */
+    gpu_number number; /* of the product: gpu_few_number() */
     void *packed;      /* gpu_few_bytes; the padding of columns becomes zero */
 } gpu_few_pack_args;
 pare_status gpu_few_pack(gpu_context *context, const gpu_few_pack_args *args);

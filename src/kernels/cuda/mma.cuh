@@ -25,4 +25,25 @@ __device__ inline void gpu_mma(float c[4], const uint32_t a[4], uint32_t b0, uin
 #endif
 }
 
+/* c += a b of bytes: 16 rows x 32 columns (SIGNED or not) times 32 columns x 8 tokens. */
+template <bool SIGNED>
+__device__ inline void gpu_mma_bytes(int c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+#ifdef GPU_EMULATE
+    const uint32_t b[2] = {b0, b1};
+    emulated_mma_bytes(c, a, b, SIGNED);
+#elif __CUDA_ARCH__ >= 800
+    if (SIGNED)
+        asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, "
+            "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    else
+        asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, "
+            "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
+}
+
 #endif

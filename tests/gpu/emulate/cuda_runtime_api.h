@@ -104,6 +104,8 @@ void emulated_block_barrier();
 void emulated_warp_barrier();
 /* mma.sync.m16n8k16: a warp's fragments as the PTX manual lays them out. */
 void emulated_mma(float c[4], const uint32_t a[4], const uint32_t b[2], bool bf16);
+/* mma.sync.m16n8k32 of bytes: a signed or not, b signed. */
+void emulated_mma_bytes(int c[4], const uint32_t a[4], const uint32_t b[2], bool is_signed);
 uint64_t emulated_shuffle(uint64_t value, int from);
 void emulated_launch(dim3 grid, dim3 block, size_t shared, std::function<void()> body);
 

@@ -115,6 +115,24 @@ void emulated_mma(float c[4], const uint32_t a[4], const uint32_t b[2], bool bf1
     emulated_warp_barrier();
 }
 
+void emulated_mma_bytes(int c[4], const uint32_t a[4], const uint32_t b[2], bool is_signed)
+{
+    static uint32_t rows[THREADS / 32][32][4], columns[THREADS / 32][32][2];
+    int warp = device.current / 32, lane = device.current % 32;
+    memcpy(rows[warp][lane], a, sizeof rows[warp][lane]);
+    memcpy(columns[warp][lane], b, sizeof columns[warp][lane]);
+    emulated_warp_barrier();
+    for (int e = 0; e < 4; e++)
+        for (int quad = 0; quad < 4; quad++)
+            for (int k = 0; k < 8; k++) {
+                uint8_t x = (uint8_t)(rows[warp][lane / 4 * 4 + quad][e / 2 + k / 4 * 2] >>
+                                      (8 * (k % 4)));
+                uint32_t y = columns[warp][(lane % 4 * 2 + e % 2) * 4 + quad][k / 4];
+                c[e] += (is_signed ? (int8_t)x : (int)x) * (int8_t)(y >> (8 * (k % 4)));
+            }
+    emulated_warp_barrier();
+}
+
 static void run_fiber()
 {
     (*device.body)();
