@@ -12,7 +12,8 @@
  *                with SCB = 127 times the row's scale. Its logits can be met only so
  *     TOKEN_128  scale = largest magnitude / 127.5, codes -128..127, zero 0 (compressed-tensors)
  *     TENSOR     one scale and zero point for all tokens of the pass (ONNX Runtime's
- *                DynamicQuantizeLinear): codes 0..255 there, less 128 here */
+ *                DynamicQuantizeLinear): codes 0..255 there, less 128 here; or the file's
+ *                (compressed-tensors, which adds the zero point before it rounds) */
 #ifndef PARE_KERNELS_INT8_H
 #define PARE_KERNELS_INT8_H
 
@@ -103,7 +104,8 @@ static inline int8_t pare_int8_llm_code(float x, float inverse)
 static inline void pare_int8_codes(const pare_int8_rule *rule, float scale, const float *x,
                                    int64_t first, int64_t n, int8_t *codes)
 {
-    const float zero = (float)rule->zero;
+    const float inside = rule->zero_inside ? (float)rule->zero : 0,
+                zero = rule->zero_inside ? 0 : (float)rule->zero;
     if (scale == 0) {
         for (int64_t i = 0; i < n; i++)
             codes[i] = 0;
@@ -117,8 +119,8 @@ static inline void pare_int8_codes(const pare_int8_rule *rule, float scale, cons
             codes[i] = pare_int8_llm_code(x[first + i], inverse);
     }
     for (int64_t i = 0; i < n && rule->kind != PARE_INT8_LLM; i++) {
-        float code = pare_int8_nearest(x[first + i] / scale) + zero;
-        code = code < -128 ? -128 : code;
+        float code = pare_int8_nearest(x[first + i] / scale + inside) + zero;
+        code = code > -128 ? code : -128; /* of NaN too: by a file's scale it comes this far */
         codes[i] = (int8_t)(int32_t)(code > 127 ? 127 : code);
     }
     for (int64_t i = 0; rule->outliers && i < n; i++)

@@ -87,6 +87,7 @@ typedef struct pare_int8_rule {
     bool half_outliers; /* they are rounded to FP16; otherwise FP32 as they are */
     float scale;        /* of TENSOR */
     int zero;           /* of TENSOR, less 128 */
+    bool zero_inside;   /* it is added before rounding, not after: another way of ties */
 } pare_int8_rule;
 
 /* Products of i8_ch weights with such activations in integers. */

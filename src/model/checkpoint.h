@@ -58,6 +58,7 @@ typedef struct pare_checkpoint {
     pare_input_rounding rounding; /* that the file asks for ... */
     float outlier_threshold;
     int64_t input_group;   /* compressed-tensors: columns of an input that share a scale */
+    bool input_zeros;      /* compressed-tensors: layers have zero points of their inputs */
     bool rounding_unknown; /* ... or it asks for one that is not handled: activations stay exact */
 } pare_checkpoint;
 

@@ -86,6 +86,8 @@ static pare_status check_group(pare_checkpoint *checkpoint, const json_t *group)
     if (status != PARE_OK)
         return status;
     const json_t *inputs = json_object_get(group, "input_activations");
+    if (json_is_false(json_object_get(inputs, "symmetric")))
+        checkpoint->input_zeros = true;
     if (is_given(inputs)) {
         checkpoint->rounding = rounding_of(inputs, &checkpoint->input_group);
         checkpoint->rounding_unknown =
@@ -321,7 +323,8 @@ static pare_status describe_inputs(const pare_checkpoint *checkpoint, pare_linea
         checkpoint->rounding != PARE_INPUTS_STATIC_FP8)
         return PARE_OK;
     PARE_TRY(pare_linear_part(checkpoint, linear, ".input_scale", true, &scale));
-    PARE_TRY(pare_linear_part(checkpoint, linear, ".input_zero_point", false, &zero));
+    PARE_TRY(
+        pare_linear_part(checkpoint, linear, ".input_zero_point", checkpoint->input_zeros, &zero));
     if (pare_tensor_elements(scale) != 1)
         return pare_part_check(scale, PARE_TYPE_COUNT, 1, 0);
     PARE_TRY(pare_part_check(scale, PARE_TYPE_COUNT, 1, scale->dims == 2 ? 1 : 0));

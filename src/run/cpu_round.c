@@ -135,12 +135,14 @@ static pare_int8_rule tensor_rule(const cpu_state *cpu, const cpu_inputs *in)
 
 /* ---- compressed-tensors ---- */
 
+/* Instead of a scale of 0, as in the library. What a NaN or infinity makes the scale of is NaN,
+ * there too: zeros would hide that a model is broken. */
+static const float LEAST_SCALE = 0x1p-23f;
+
 static void round_fp8(float *x, int64_t n, float scale)
 {
-    for (int64_t i = 0; i < n && scale > 0; i++)
+    for (int64_t i = 0; i < n; i++)
         x[i] = scale * pare_fp8_nearest(x[i] / scale);
-    for (int64_t i = 0; i < n && !(scale > 0); i++)
-        x[i] = 0;
 }
 
 /* Each group of columns by its own scale. */
@@ -149,7 +151,16 @@ static void round_fp8_groups(float *x, int64_t columns, int64_t group)
     for (int64_t c = 0, n; c < columns; c += n) {
         n = columns - c < group ? columns - c : group;
         float scale = pare_int8_largest(x + c, n, 0, false) / PARE_FP8_MOST;
-        round_fp8(x + c, n, scale >= 0x1p-120f && scale <= 0x1p120f ? scale : 0);
+        round_fp8(x + c, n, scale == 0 ? LEAST_SCALE : scale);
+    }
+}
+
+static void round_int8(float *x, int64_t n, float scale, float zero)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float code = x[i] / scale + zero;
+        code = code < -128 ? -128 : code > 127 ? 127 : code;
+        x[i] = (pare_int8_nearest(code) - zero) * scale;
     }
 }
 
@@ -158,17 +169,14 @@ static void round_asymmetric(float *x, int64_t columns)
 {
     float range[2] = {0, 0};
     widen_range(x, columns, range);
+    for (int64_t c = 0; c < columns; c++)
+        range[1] = x[c] == x[c] ? range[1] : NAN;
     float scale = (range[1] - range[0]) / 255;
-    bool usable = scale >= 0x1p-120f && scale <= 0x1p120f;
-    float zero = usable ? pare_int8_nearest(fminf(-128 - range[0] / scale, 127)) : 0;
-    for (int64_t c = 0; c < columns; c++) {
-        float code = usable ? x[c] / scale + zero : zero;
-        code = code < -128 ? -128 : code > 127 ? 127 : code;
-        x[c] = (pare_int8_nearest(code) - zero) * (usable ? scale : 0);
-    }
+    float zero = scale > 0 ? pare_int8_nearest(fminf(-128 - range[0] / scale, 127)) : 0;
+    round_int8(x, columns, scale == 0 ? LEAST_SCALE : scale, zero);
 }
 
-/* True where the token was rounded here: by a rule that has no integer products. */
+/* True where the token was rounded here, by a rule of compressed-tensors. */
 static bool round_in_floats(const cpu_state *cpu, const cpu_inputs *inputs, float *x)
 {
     const pare_decoder *d = cpu->decoder;
@@ -184,6 +192,9 @@ static bool round_in_floats(const cpu_state *cpu, const cpu_inputs *inputs, floa
         return true;
     case PARE_INPUTS_TOKEN_INT8_ASYM:
         round_asymmetric(x, inputs->columns);
+        return true;
+    case PARE_INPUTS_STATIC_INT8:
+        round_int8(x, inputs->columns, inputs->scale, (float)inputs->zero);
         return true;
     default:
         return false;
@@ -208,8 +219,10 @@ pare_int8_rule cpu_round_rule(const cpu_state *cpu, const cpu_inputs *inputs)
     case PARE_INPUTS_TOKEN_INT8:
         return (pare_int8_rule){.kind = PARE_INT8_TOKEN_128};
     case PARE_INPUTS_STATIC_INT8:
-        return (pare_int8_rule){
-            .kind = PARE_INT8_TENSOR, .scale = inputs->scale, .zero = inputs->zero};
+        return (pare_int8_rule){.kind = PARE_INT8_TENSOR,
+                                .scale = inputs->scale,
+                                .zero = inputs->zero,
+                                .zero_inside = true};
     default:
         return (pare_int8_rule){.kind = PARE_INT8_TOKEN_127};
     }
