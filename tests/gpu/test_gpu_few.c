@@ -241,6 +241,34 @@ static void best_rows(void **state)
     free(logits);
 }
 
+/* The largest, of equal ones the lowest; of numbers that are none, still a token. */
+static void chosen_token(void **state)
+{
+    enum { PARTS = 132, POSITION = 3 };
+    const int32_t nothing = INT32_MAX; /* what a part leaves that saw only NaN */
+    gpu_best best[PARTS];
+    int32_t ids[POSITION + 1], expected[] = {0, 40};
+    gpu_control *control = poisoned(sizeof *control), after;
+    int32_t *chosen = poisoned(sizeof ids);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < PARTS; i++)
+            best[i] = (gpu_best){-INFINITY, nothing};
+        if (round)
+            best[4] = best[100] = (gpu_best){5, 40}, best[100].id = 1000;
+        gpu_best *on_device = upload(best, sizeof best);
+        ok(gpu_set_control(&gpu, control, (gpu_control){7, POSITION, 0}));
+        ok(gpu_choose(&gpu, on_device, PARTS, control, chosen));
+        fetch(ids, chosen, sizeof ids);
+        fetch(&after, control, sizeof after);
+        assert_int_equal(ids[POSITION], expected[round]);
+        assert_int_equal(after.token, expected[round]);
+        assert_int_equal(after.position, POSITION + 1);
+        gpu_release(&gpu, on_device, sizeof best);
+    }
+    gpu_release(&gpu, control, sizeof *control);
+    gpu_release(&gpu, chosen, sizeof ids);
+}
+
 /* ---- rounding ---- */
 
 static void round_expected(pare_int8_rule rule, float *x, int64_t tokens, int64_t columns)
@@ -336,7 +364,8 @@ int main(void)
         return SKIP;
     }
     const struct CMUnitTest tests[] = {cmocka_unit_test(products), cmocka_unit_test(gated),
-                                       cmocka_unit_test(best_rows), cmocka_unit_test(rounding)};
+                                       cmocka_unit_test(best_rows), cmocka_unit_test(chosen_token),
+                                       cmocka_unit_test(rounding)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     gpu_close(&gpu);
     return failed;

@@ -314,8 +314,9 @@ __global__ void choose_kernel(const gpu_best *best, int count, gpu_control *cont
         }
     }
     if (threadIdx.x == 0) {
-        ids[control->position] = mine.id;
-        control->token = mine.id;
+        int32_t id = mine.id == INT32_MAX ? 0 : mine.id; /* nothing but NaN: still a token */
+        ids[control->position] = id;
+        control->token = id;
         control->position++;
     }
 }
