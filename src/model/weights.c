@@ -278,7 +278,8 @@ static bool is_spare_bias(const binding *b, const pare_tensor *source, const cha
 {
     const char *rest;
     int64_t layer;
-    if (!b->private->layout.library || source->source || !pare_name_split(canonical, "blk.", &layer, &rest))
+    if (!b->private->layout.library || source->source ||
+        !pare_name_split(canonical, "blk.", &layer, &rest))
         return false;
     const weight_role *role = find_role(layer_roles, LAYER_ROLES, rest);
     if (!role || role->columns != NONE ||

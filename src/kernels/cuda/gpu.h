@@ -198,8 +198,8 @@ typedef struct gpu_round_scratch {
     gpu_range *ranges; /* [tokens] */
 } gpu_round_scratch;
 
-/* In place: values of codes; columns of outliers stay. The rule's statistics are over these tokens; the
- * number of outlier columns is added to *outliers (may be NULL). */
+/* In place: values of codes; columns of outliers stay. The rule's statistics are over these tokens;
+ * the number of outlier columns is added to *outliers (may be NULL). */
 pare_status gpu_round_rows(gpu_context *context, float *x, int64_t stride, int64_t tokens,
                            int64_t columns, const gpu_round_rule *rule,
                            const gpu_round_scratch *scratch, int64_t *outliers);
@@ -233,16 +233,17 @@ typedef struct gpu_few_args {
      * zero. */
     void *packed;
     gpu_number packed_number; /* INT8 only where the weights take INT8 too */
-    float *partial; /* gpu_few_partial bytes */
-    int *done;      /* gpu_few_done bytes, zero; zero again afterwards */
-    int tiles;      /* set inside */
+    float *partial;           /* gpu_few_partial bytes */
+    int *done;                /* gpu_few_done bytes, zero; zero again afterwards */
+    int tiles;                /* set inside */
 } gpu_few_args;
 pare_status gpu_few(gpu_context *context, const gpu_few_args *args);
 size_t gpu_few_partial(const gpu_context *context, const gpu_weights *weights);
 size_t gpu_few_done(const gpu_weights *weights);
 /* Is there a kernel for it? (Not for F32, not on sm_75.) */
 bool gpu_few_takes(const gpu_context *context, pare_type type);
-/* What its inputs become: F16; BF16 where the weights are; INT8 in blocks of 32, as gpu_matvec's. */
+/* What its inputs become: F16; BF16 where the weights are; INT8 in blocks of 32, as gpu_matvec's.
+ */
 gpu_number gpu_few_number(const gpu_context *context, pare_type type);
 
 typedef struct gpu_few_pack_args {
@@ -257,8 +258,8 @@ typedef struct gpu_few_pack_args {
 pare_status gpu_few_pack(gpu_context *context, const gpu_few_pack_args *args);
 size_t gpu_few_bytes(int64_t columns, int64_t tokens);
 
-/* ids[r]: the largest of a row's logits, the first of equal ones. parts: scratch, GPU_BEST_PARTS for
- * each row. */
+/* ids[r]: the largest of a row's logits, the first of equal ones. parts: scratch, GPU_BEST_PARTS
+ * for each row. */
 enum { GPU_BEST_PARTS = 32 };
 pare_status gpu_best_rows(gpu_context *context, const float *logits, int64_t stride, int64_t rows,
                           int64_t vocab, gpu_best *parts, int32_t *ids);
