@@ -325,9 +325,8 @@ static pare_status describe_inputs(const pare_checkpoint *checkpoint, pare_linea
     PARE_TRY(pare_linear_part(checkpoint, linear, ".input_scale", true, &scale));
     PARE_TRY(
         pare_linear_part(checkpoint, linear, ".input_zero_point", checkpoint->input_zeros, &zero));
-    if (pare_tensor_elements(scale) != 1)
-        return pare_part_check(scale, PARE_TYPE_COUNT, 1, 0);
-    PARE_TRY(pare_part_check(scale, PARE_TYPE_COUNT, 1, scale->dims == 2 ? 1 : 0));
+    const bool one = scale->dims == 2 && pare_tensor_elements(scale) == 1; /* [1, 1] */
+    PARE_TRY(pare_part_check(scale, PARE_TYPE_COUNT, 1, one ? 1 : 0));
     linear->input_scale = pare_part_f32(scale, 0);
     if (!(linear->input_scale >= 0x1p-120f && linear->input_scale <= 0x1p120f))
         return pare_fail(PARE_FORMAT, "%s: tensor '%s' is %g, should be a positive number",

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "kernels/kernels.h"
+#include "quantized_copy.h"
 
 #include <math.h>
 #include <pare/eval.h>
@@ -257,15 +258,7 @@ static inline double golden_kld(const golden_model *m, const char *file, const c
 static inline double golden_divergence(const golden_model *m, pare_quantize_options options,
                                        pare_activations activations, int64_t windows)
 {
-    char folder[] = "/tmp/pare-golden-XXXXXX", name[64];
-    pare_quantize_result written;
-    pare_model *copy = NULL;
-    assert_non_null(mkdtemp(folder));
-    snprintf(name, sizeof name, "%s/model.gguf", folder);
-    options.output = name;
-    golden_ok(pare_quantize(m->model, &options, &written));
-    pare_quantize_result_free(&written);
-    golden_ok(pare_model_open(name, &copy));
+    pare_model *copy = quantized_copy(m->model, options);
     pare_eval_options eval = pare_eval_options_default();
     eval.context = 1024;
     eval.max_windows = windows;
@@ -273,8 +266,6 @@ static inline double golden_divergence(const golden_model *m, pare_quantize_opti
     pare_eval_result r;
     golden_ok(pare_eval_run(copy, m->model, m->ids, m->count, &eval, NULL, &r));
     pare_model_close(copy);
-    remove(name);
-    rmdir(folder);
     return r.kld_mean;
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "gpu/session_device.h"
+#include "quantized_copy.h"
 
 #include <math.h>
 #include <pare/eval.h>
@@ -17,7 +18,6 @@
 #include <pare/quant.h>
 #include <pare/tokenizer.h>
 #include <stdio.h>
-#include <unistd.h>
 
 enum { SKIP = 77, WINDOW = 256, WINDOWS = 14 };
 static const char folder[] = PARE_SOURCE_DIR "/models/ref-llama-11m";
@@ -78,24 +78,14 @@ static double divergence(const subject *s, const pare_model *copy, const char *o
 static int compare(const subject *s, pare_quantize_options options, pare_activations activations,
                    double tolerance)
 {
-    char made[] = "/tmp/pare-divergence-XXXXXX", name[64];
     const char *what = options.recipe ? options.recipe : pare_type_name(options.type);
-    pare_quantize_result written;
-    pare_model *copy;
-    assert_non_null(mkdtemp(made));
-    snprintf(name, sizeof name, "%s/copy.gguf", made);
-    options.output = name;
-    ok(pare_quantize(s->model, &options, &written));
-    pare_quantize_result_free(&written);
-    ok(pare_model_open(name, &copy));
+    pare_model *copy = quantized_copy(s->model, options);
     double here = divergence(s, copy, NULL, activations),
            there = divergence(s, copy, device(), activations);
     print_message("%-14s %-5s CPU %.6f, GPU %.6f (%+.3f %%)\n", what,
                   activations == PARE_ACTIVATIONS_FAST ? "fast" : "f32", here, there,
                   100 * (there / here - 1));
     pare_model_close(copy);
-    unlink(name);
-    rmdir(made);
     return !(here > 0 && fabs(there / here - 1) <= tolerance);
 }
 

@@ -525,31 +525,37 @@ static void inputs(void **state)
 {
 #define STATIC_INT "'type':'int','strategy':'tensor','dynamic':false,'symmetric':false"
 #define STATIC_FLOAT "'type':'float','strategy':'tensor','dynamic':false,'symmetric':true"
+#define TOKEN(type, symmetric)                                                                     \
+    "'type':'" type "','strategy':'token','dynamic':true,'symmetric':" symmetric
+    static const struct {
+        const char *options;
+        pare_input_rounding rounding;
+        const char *note;
+    } cases[] = {
+        {CT_INPUTS("int", TOKEN("int", "true")), PARE_INPUTS_TOKEN_INT8,
+         "rounded to 8 bits for each token"},
+        {CT_INPUTS("int", TOKEN("int", "false")), PARE_INPUTS_TOKEN_INT8_ASYM,
+         "for each token, with a zero point"},
+        {CT_INPUTS("int", STATIC_INT), PARE_INPUTS_STATIC_INT8,
+         "rounded to 8 bits by the file's scales"},
+        {CT_INPUTS("int", TOKEN("float", "true")), PARE_INPUTS_TOKEN_FP8,
+         "rounded to FP8 for each token"},
+        {CT_INPUTS("int", "'type':'float','strategy':'group','group_size':128,'dynamic':true,"
+                          "'symmetric':true"),
+         PARE_INPUTS_GROUP_FP8, "rounded to FP8 for each 128 columns of a token"},
+        {CT_INPUTS("int", STATIC_FLOAT), PARE_INPUTS_STATIC_FP8,
+         "rounded to FP8 by the file's scales"},
+        {CT_INPUTS("int", "'type':'float','strategy':'tensor','dynamic':'local','symmetric':true"),
+         PARE_INPUTS_EXACT, "activations are not quantized as it asks"},
+    };
     file f = {0};
     add(&f, "x.weight", PARE_TYPE_I8, 2, 32);
     for (int r = 0; r < 2; r++)
         ((float *)(r ? f.data[1] : add(&f, "x.weight_scale", PARE_TYPE_F32, 2, 1)))[r] = 1;
     *(float *)add(&f, "x.input_scale", PARE_TYPE_F32, 1, 0) = 0.25f;
     *(int8_t *)add(&f, "x.input_zero_point", PARE_TYPE_I8, 1, 0) = -3;
-    expect_inputs(CT_INPUTS("int", "'type':'int','strategy':'token','dynamic':true,"
-                                   "'symmetric':true"),
-                  &f, PARE_INPUTS_TOKEN_INT8, "rounded to 8 bits for each token");
-    expect_inputs(CT_INPUTS("int", "'type':'int','strategy':'token','dynamic':true,"
-                                   "'symmetric':false"),
-                  &f, PARE_INPUTS_TOKEN_INT8_ASYM, "for each token, with a zero point");
-    expect_inputs(CT_INPUTS("int", STATIC_INT), &f, PARE_INPUTS_STATIC_INT8,
-                  "rounded to 8 bits by the file's scales");
-    expect_inputs(CT_INPUTS("int", "'type':'float','strategy':'token','dynamic':true,"
-                                   "'symmetric':true"),
-                  &f, PARE_INPUTS_TOKEN_FP8, "rounded to FP8 for each token");
-    expect_inputs(CT_INPUTS("int", "'type':'float','strategy':'group','group_size':128,"
-                                   "'dynamic':true,'symmetric':true"),
-                  &f, PARE_INPUTS_GROUP_FP8, "rounded to FP8 for each 128 columns of a token");
-    expect_inputs(CT_INPUTS("int", STATIC_FLOAT), &f, PARE_INPUTS_STATIC_FP8,
-                  "rounded to FP8 by the file's scales");
-    expect_inputs(CT_INPUTS("int", "'type':'float','strategy':'tensor','dynamic':'local',"
-                                   "'symmetric':true"),
-                  &f, PARE_INPUTS_EXACT, "activations are not quantized as it asks");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        expect_inputs(cases[i].options, &f, cases[i].rounding, cases[i].note);
     ((float *)f.data[2])[0] = -1;
     expect_refusal(CT_INPUTS("int", STATIC_FLOAT), &f, "'x.input_scale' is -1, should be a posi");
     ((float *)f.data[2])[0] = NAN;

@@ -34,11 +34,11 @@ extern "C" gpu_number gpu_few_number(const gpu_context *context, pare_type type)
 
 extern "C" pare_status gpu_few(gpu_context *context, const gpu_few_args *args)
 {
+    if (few_codes_take(args->weights.type))
+        return few_codes_run(context, args);
     few_args a = {*args, few_parts(context, &args->weights)};
     pare_status status = PARE_UNSUPPORTED;
     a.f.tiles = gpu_few_tiles(args->tokens);
-    if (few_codes_take(args->weights.type))
-        return few_codes_run(context, args);
     if (args->weights.type == PARE_TYPE_F16)
         return few_launch<few_dense<false>>(context, a);
     if (args->weights.type == PARE_TYPE_BF16)

@@ -17,18 +17,6 @@ struct few_record {
     few_token tokens[8];
 };
 
-/* The code of a value and what is stored for its group, which `lanes` neighbouring lanes have
- * between them. */
-__device__ inline float few_code_scale(float most)
-{
-    return most > 0x1p-100f ? matvec_divide(most, 127.0f) : 0;
-}
-
-__device__ inline float few_code_inverse(float most)
-{
-    return most > 0x1p-100f ? matvec_divide(127.0f, most) : 0;
-}
-
 /* A group of one token by a whole warp: lane i has column i. */
 __device__ inline void few_put_codes(void *packed, int tiles, int64_t group, int token, float v)
 {
@@ -38,13 +26,13 @@ __device__ inline void few_put_codes(void *packed, int tiles, int64_t group, int
 #pragma unroll
     for (int i = 16; i; i >>= 1)
         most = fmaxf(most, __shfl_xor_sync(GPU_ALL, most, i));
-    int code = __float2int_rn(__fmul_rn(v, few_code_inverse(most))), sum = code;
+    int code = __float2int_rn(__fmul_rn(v, matvec_code_inverse(most))), sum = code;
 #pragma unroll
     for (int i = 16; i; i >>= 1)
         sum += __shfl_xor_sync(GPU_ALL, sum, i);
     to->codes[token % 8][lane] = (int8_t)code;
     if (lane == 0)
-        to->tokens[token % 8] = {few_code_scale(most), sum};
+        to->tokens[token % 8] = {matvec_code_scale(most), sum};
 }
 
 /* Four columns of a token in each of the 8 lanes that have a group, of whole warps; factor: of the
@@ -58,7 +46,7 @@ __device__ inline void few_put_four(void *packed, int tiles, int64_t group, int 
 #pragma unroll
     for (int i = 4; i; i >>= 1)
         most = fmaxf(most, __shfl_xor_sync(GPU_ALL, most, i));
-    float inverse = few_code_inverse(most);
+    float inverse = matvec_code_inverse(most);
 #pragma unroll
     for (int i = 0; i < 4; i++)
         sum += c[i] = __float2int_rn(__fmul_rn(v[i], inverse));
@@ -69,7 +57,7 @@ __device__ inline void few_put_four(void *packed, int tiles, int64_t group, int 
         return;
     *(uint32_t *)&to->codes[token % 8][4 * lane] = matvec_bytes(c[0], c[1], c[2], c[3]);
     if (lane == 0)
-        to->tokens[token % 8] = {few_code_scale(most) * factor, sum};
+        to->tokens[token % 8] = {matvec_code_scale(most) * factor, sum};
 }
 
 /* Is there a kernel for these weights and such inputs? */

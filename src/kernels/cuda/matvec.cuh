@@ -13,6 +13,7 @@
 #ifndef PARE_KERNELS_CUDA_MATVEC_CUH
 #define PARE_KERNELS_CUDA_MATVEC_CUH
 
+#include "kernels/cuda/best.cuh"
 #include "kernels/cuda/matvec_dot.cuh"
 
 enum {
@@ -202,28 +203,6 @@ __device__ inline void matvec_finish(const gpu_matvec_args &a, const matvec_plan
     }
 }
 
-/* The block's largest; of equal ones the lowest row. scratch: a value for each warp. */
-__device__ inline void matvec_put_best(gpu_best *to, gpu_best best, gpu_best *scratch)
-{
-    int lane = threadIdx.x % GPU_WARP, warps = (int)blockDim.x / GPU_WARP;
-    for (int round = 0; round < 2; round++) {
-        for (int i = 16; i; i >>= 1) {
-            gpu_best other = {__shfl_xor_sync(GPU_ALL, best.value, i),
-                              __shfl_xor_sync(GPU_ALL, best.id, i)};
-            if (other.value > best.value || (other.value == best.value && other.id < best.id))
-                best = other;
-        }
-        if (round == 0) {
-            if (lane == 0)
-                scratch[threadIdx.x / GPU_WARP] = best;
-            __syncthreads();
-            best = lane < warps ? scratch[lane] : gpu_best{-INFINITY, INT32_MAX};
-        }
-    }
-    if (threadIdx.x == 0)
-        *to = best;
-}
-
 /* ---- the kernel ---- */
 
 template <class D>
@@ -313,13 +292,16 @@ __global__ void __launch_bounds__(MATVEC_THREADS, 2)
         matvec_load_other<layout>(in, a, norm, scratch);
     __syncthreads();
 
-    gpu_best best = {-INFINITY, INT32_MAX};
+    gpu_best best = best_none();
     matvec_items<D>(a, plan, block, walk, mine, ahead, in, table, sums);
     float factor = KIND == MATVEC_RMS ? matvec_rms_factor(a, scratch) : 1;
     __syncthreads();
     matvec_finish<layout>(a, plan, block, sums, factor, extra, best);
-    if (a.best)
-        matvec_put_best(&a.best[blockIdx.x], best, bests);
+    if (a.best) {
+        best = best_of_block(best, bests);
+        if (threadIdx.x == 0)
+            a.best[blockIdx.x] = best;
+    }
 }
 
 /* Parts of rows: the fewest with which at least 15 of 16 turns of the warps are used; where there

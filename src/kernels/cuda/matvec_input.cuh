@@ -90,6 +90,17 @@ __device__ inline float matvec_divide(float a, float b)
 #endif
 }
 
+/* The scale of the codes of a group with this largest magnitude, and what makes codes of values. */
+__device__ inline float matvec_code_scale(float most)
+{
+    return most > 0x1p-100f ? matvec_divide(most, 127.0f) : 0;
+}
+
+__device__ inline float matvec_code_inverse(float most)
+{
+    return most > 0x1p-100f ? matvec_divide(127.0f, most) : 0;
+}
+
 __device__ inline uint32_t matvec_bytes(int a, int b, int c, int d)
 {
     return (a & 255) | (b & 255) << 8 | (c & 255) << 16 | (uint32_t)d << 24;
@@ -105,7 +116,7 @@ template <class L> __device__ inline void matvec_put(const matvec_input &in, int
             most = fmaxf(most, fabsf(v[i]));
         most = fmaxf(most, __shfl_xor_sync(GPU_ALL, most, 1));
         most = fmaxf(most, __shfl_xor_sync(GPU_ALL, most, 2));
-        float inverse = most > 0x1p-100f ? matvec_divide(127.0f, most) : 0;
+        float inverse = matvec_code_inverse(most);
         int c[8], sum = 0;
         for (int i = 0; i < 8; i++)
             sum += c[i] = __float2int_rn(__fmul_rn(v[i], inverse));
@@ -120,7 +131,7 @@ template <class L> __device__ inline void matvec_put(const matvec_input &in, int
         sum += __shfl_xor_sync(GPU_ALL, sum, 1);
         int other = __shfl_xor_sync(GPU_ALL, sum, 2);
         if (piece % 4 == 0) {
-            in.scales[group] = most > 0x1p-100f ? matvec_divide(most, 127.0f) : 0;
+            in.scales[group] = matvec_code_scale(most);
             in.code_sums[group] = (sum & 0xffff) | other << 16;
         }
         return;

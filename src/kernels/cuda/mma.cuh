@@ -4,6 +4,12 @@
 
 #include "kernels/cuda/common.cuh"
 
+/* types: the instruction's shape and types; sums: the constraint of c, a float or an int. */
+#define GPU_MMA_SYNC(types, sums)                                                                  \
+    asm("mma.sync.aligned." types " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"         \
+        : "+" sums(c[0]), "+" sums(c[1]), "+" sums(c[2]), "+" sums(c[3])                           \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1))
+
 /* c += a b: 16 rows x 16 columns times 16 columns x 8 tokens. */
 template <bool BF16>
 __device__ inline void gpu_mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
@@ -13,15 +19,9 @@ __device__ inline void gpu_mma(float c[4], const uint32_t a[4], uint32_t b0, uin
     emulated_mma(c, a, b, BF16);
 #elif __CUDA_ARCH__ >= 800
     if (BF16)
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, "
-            "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+        GPU_MMA_SYNC("m16n8k16.row.col.f32.bf16.bf16.f32", "f");
     else
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, "
-            "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+        GPU_MMA_SYNC("m16n8k16.row.col.f32.f16.f16.f32", "f");
 #endif
 }
 
@@ -34,15 +34,9 @@ __device__ inline void gpu_mma_bytes(int c[4], const uint32_t a[4], uint32_t b0,
     emulated_mma_bytes(c, a, b, SIGNED);
 #elif __CUDA_ARCH__ >= 800
     if (SIGNED)
-        asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, "
-            "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-            : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+        GPU_MMA_SYNC("m16n8k32.row.col.s32.s8.s8.s32", "r");
     else
-        asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, "
-            "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-            : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+        GPU_MMA_SYNC("m16n8k32.row.col.s32.u8.s8.s32", "r");
 #endif
 }
 

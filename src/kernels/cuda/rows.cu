@@ -3,7 +3,7 @@
 #include "kernels/cuda/heads.cuh"
 #include "kernels/cuda/numbers.cuh"
 
-enum { ROWS_THREADS = 256, CHOOSE_THREADS = 1024 };
+enum { ROWS_THREADS = 256 };
 
 struct norm_args {
     const float *x, *weight, *bias;
@@ -283,50 +283,7 @@ extern "C" pare_status gpu_place_numbers(gpu_context *context, const gpu_heads *
                       dim3(ROWS_THREADS), 0, a);
 }
 
-/* ---- the next token ---- */
-
-__device__ inline bool better(gpu_best a, gpu_best b)
-{
-    return a.value > b.value || (a.value == b.value && a.id < b.id);
-}
-
-__global__ void choose_kernel(const gpu_best *best, int count, gpu_control *control, int32_t *ids)
-{
-    __shared__ gpu_best warps[CHOOSE_THREADS / GPU_WARP];
-    gpu_release_next();
-    gpu_depend();
-    gpu_best mine = {-INFINITY, INT32_MAX};
-    for (int i = threadIdx.x; i < count; i += CHOOSE_THREADS)
-        if (better(best[i], mine))
-            mine = best[i];
-    for (int round = 0; round < 2; round++) {
-        for (int i = 16; i; i >>= 1) {
-            gpu_best other = {__shfl_xor_sync(GPU_ALL, mine.value, i),
-                              __shfl_xor_sync(GPU_ALL, mine.id, i)};
-            if (better(other, mine))
-                mine = other;
-        }
-        if (round == 0) {
-            if (threadIdx.x % GPU_WARP == 0)
-                warps[threadIdx.x / GPU_WARP] = mine;
-            __syncthreads();
-            mine = warps[threadIdx.x % GPU_WARP];
-        }
-    }
-    if (threadIdx.x == 0) {
-        int32_t id = mine.id == INT32_MAX ? 0 : mine.id; /* nothing but NaN: still a token */
-        ids[control->position] = id;
-        control->token = id;
-        control->position++;
-    }
-}
-
-extern "C" pare_status gpu_choose(gpu_context *context, const gpu_best *best, int count,
-                                  gpu_control *control, int32_t *ids)
-{
-    return gpu_launch(context, "choosing a token", true, choose_kernel, dim3(1),
-                      dim3(CHOOSE_THREADS), 0, best, count, control, ids);
-}
+/* ---- the token's place ---- */
 
 __global__ void control_kernel(gpu_control *control, gpu_control value)
 {

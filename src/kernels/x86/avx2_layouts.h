@@ -17,20 +17,7 @@ enum { PARE_PARTS = 4, PARE_PART = 8 };
  * without rounding. */
 #define PARE_CODE_UNIT 0x1p-24f
 
-/* Where memory limits one token it reads four panels side by side, a sub of each in turn: as many
- * streams for the processor's own prefetchers. Asking for lines ahead makes that slower (Zen 3: one
- * stream 41 GB/s, with prefetch 35, four streams 52; lab/notes.md). Where arithmetic does, a panel
- * comes alone, its totals in registers, and lines are asked for. */
-enum { PARE_STREAMS = 4, PARE_AHEAD = 4096 };
-
-/* Panels of the next group, where `rows` are left: no lone one behind full groups. */
-PARE_INLINE int64_t stream_count(int64_t rows)
-{
-    int64_t panels = (rows + PARE_PANEL - 1) / PARE_PANEL;
-    if (panels <= PARE_STREAMS)
-        return panels;
-    return panels < 2 * PARE_STREAMS ? (panels + 1) / 2 : PARE_STREAMS;
-}
+enum { PARE_AHEAD = 4096 }; /* bytes that a stream is prefetched ahead */
 
 PARE_INLINE void prefetch_sub(pare_layout layout, const uint8_t *block, int s)
 {

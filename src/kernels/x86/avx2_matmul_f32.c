@@ -25,12 +25,6 @@ PARE_INLINE bool is_plain(pare_layout layout)
     return layout == PARE_LAYOUT_F32 || layout == PARE_LAYOUT_F16 || layout == PARE_LAYOUT_BF16;
 }
 
-/* True where one token waits for memory: 16 bits and 8-bit codes. */
-PARE_INLINE bool is_quick(pare_layout layout)
-{
-    return is_plain(layout) || layout == PARE_LAYOUT_Q8_0 || layout == PARE_LAYOUT_I8_CH;
-}
-
 /* ---- one token ---- */
 
 PARE_INLINE void add_group(pare_layout layout, const uint8_t *sub, int g, const float *x,
@@ -94,55 +88,31 @@ PARE_INLINE void add_plain(pare_layout layout, const uint8_t *sub, const float *
     }
 }
 
-/* Sub s of a panel's block, the panel's sub `sub` of `subs`. */
-PARE_INLINE void add_panel(pare_layout layout, const uint8_t *panel, size_t block, int s,
-                           pare_tiles_f32 x, int64_t sub, int64_t subs, bool alone,
-                           __m256 sums[PARE_PARTS], __m256 total[PARE_PARTS])
+typedef pare_tiles_f32 one_token;
+
+typedef struct panel_sums {
+    __m256 total[PARE_PARTS];
+    __m256 plain[PARE_PARTS]; /* of layouts without scales: of up to CHUNK subs */
+} panel_sums;
+
+/* 16 bits and 8-bit codes. */
+PARE_INLINE bool is_quick(pare_layout layout)
 {
-    const float *values = x.values + sub * PARE_SUB;
-    if (alone)
-        prefetch_sub(layout, panel + block, s);
+    return is_plain(layout) || layout == PARE_LAYOUT_Q8_0 || layout == PARE_LAYOUT_I8_CH;
+}
+
+/* Sub s of a block of the panel, the panel's sub `sub`; end: its last. */
+PARE_INLINE void add_panel(pare_layout layout, const one_token *x, const uint8_t *panel,
+                           const uint8_t *block, int s, int64_t sub, bool end, panel_sums *to)
+{
+    const float *values = x->values + sub * PARE_SUB;
     if (is_plain(layout))
-        add_plain(layout, panel + block, values, sub % CHUNK == CHUNK - 1 || sub == subs - 1, sums,
-                  total);
+        add_plain(layout, block, values, sub % CHUNK == CHUNK - 1 || end, to->plain, to->total);
     else
-        add_sub(layout, panel, panel + block, s, values, x.sums32 + sub, x.sums16 + 2 * sub, total);
+        add_sub(layout, panel, block, s, values, x->sums32 + sub, x->sums16 + 2 * sub, to->total);
 }
 
-/* The panels from row r on, side by side. */
-PARE_INLINE void multiply_streams(pare_layout layout, float *y, const uint8_t *weights,
-                                  pare_tiles_f32 x, const float *bias, int64_t columns, int64_t r,
-                                  int count, bool alone, int64_t last)
-{
-    const pare_layout_traits *l = &pare_layouts[layout];
-    const size_t panel_bytes = pare_layout_panel_bytes(layout, columns),
-                 block_bytes = pare_layout_block_bytes(layout);
-    const int64_t subs = pare_subs(columns);
-    const uint8_t *panels = weights + (size_t)(r / PARE_PANEL) * panel_bytes;
-    __m256 totals[PARE_STREAMS][PARE_PARTS], sums[PARE_STREAMS][PARE_PARTS];
-    memset(totals, 0, sizeof totals);
-    memset(sums, 0, sizeof sums);
-    size_t at = l->header;
-    for (int64_t done = 0; done < subs; done += l->columns / PARE_SUB, at += block_bytes)
-        for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++)
-            for (int i = 0; i < count; i++)
-                add_panel(layout, panels + (size_t)i * panel_bytes, at, s, x, done + s, subs, alone,
-                          sums[i], totals[i]);
-    for (int i = 0; i < count; i++, r += PARE_PANEL)
-        store_rows(y + r, bias ? bias + r : NULL, last - r, totals[i]);
-}
-
-PARE_INLINE void multiply_one(pare_layout layout, float *y, const uint8_t *weights,
-                              pare_tiles_f32 x, const float *bias, int64_t columns, int64_t first,
-                              int64_t last)
-{
-    const bool alone = !is_quick(layout);
-    for (int64_t r = first, count; r < last; r += count * PARE_PANEL) {
-        count = alone ? 1 : stream_count(last - r);
-        multiply_streams(layout, y, weights, x, bias, columns, r, alone ? 1 : (int)count, alone,
-                         last);
-    }
-}
+#include "kernels/x86/avx2_streams.h"
 
 /* ---- many tokens ---- */
 
@@ -379,7 +349,7 @@ PARE_INLINE void multiply_layout(pare_layout layout, unpack_function *unpack_sub
 {
     pare_tiles_f32 tiled = pare_tiles_f32_of(x, tokens, columns);
     if (tokens == 1)
-        multiply_one(layout, y, weights, tiled, bias, columns, first, last);
+        multiply_one(layout, &tiled, y, weights, bias, columns, first, last);
     else
         multiply_many(layout, unpack_subs, y, y_stride, weights, tiled, bias, columns, tokens,
                       first, last, scratch);

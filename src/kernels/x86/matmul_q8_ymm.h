@@ -101,45 +101,17 @@ PARE_INLINE void add_looked_up(pare_layout layout, const uint8_t *panel, const u
                        fixed_scale(layout, load_scale(layout, panel, block, s, 0, part)), x_scale);
 }
 
-/* Sub s of a panel's block, the panel's sub `sub`. */
-PARE_INLINE void add_panel(pare_layout layout, product p, const uint8_t *panel, size_t block, int s,
-                           pare_tiles_q8 x, int64_t sub, fixed_table table, bool alone,
-                           __m256 total[PARE_PARTS])
-{
-    if (alone)
-        prefetch_sub(layout, panel + block, s);
-    if (pare_layout_has_codes(layout))
-        add_sub(layout, p, panel, panel + block, s, sub_at(p, x, sub), total);
-    else
-        add_looked_up(layout, panel, panel + block, s, table, x.words + sub * PARE_SUB,
-                      x.scales[sub], total);
-}
+typedef struct one_token {
+    product p;
+    pare_tiles_q8 x;
+    fixed_table table; /* of layouts without codes */
+} one_token;
 
-/* The panels from row r on, side by side. */
-PARE_INLINE void multiply_streams(pare_layout layout, product p, float *y, const uint8_t *weights,
-                                  pare_tiles_q8 x, const float *bias, int64_t columns, int64_t r,
-                                  int count, bool alone, int64_t last)
-{
-    const pare_layout_traits *l = &pare_layouts[layout];
-    const size_t panel_bytes = pare_layout_panel_bytes(layout, columns),
-                 block_bytes = pare_layout_block_bytes(layout);
-    const int64_t subs = pare_subs(columns);
-    const fixed_table table = fixed_table_of(layout);
-    const uint8_t *panels = weights + (size_t)(r / PARE_PANEL) * panel_bytes;
-    __m256 totals[PARE_STREAMS][PARE_PARTS];
-    memset(totals, 0, sizeof totals);
-    size_t at = l->header;
-    for (int64_t done = 0; done < subs; done += l->columns / PARE_SUB, at += block_bytes)
-        for (int s = 0; s < l->columns / PARE_SUB && done + s < subs; s++)
-            for (int i = 0; i < count; i++)
-                add_panel(layout, p, panels + (size_t)i * panel_bytes, at, s, x, done + s, table,
-                          alone, totals[i]);
-    for (int i = 0; i < count; i++, r += PARE_PANEL)
-        store_rows(y + r, bias ? bias + r : NULL, last - r, totals[i]);
-}
+typedef struct panel_sums {
+    __m256 total[PARE_PARTS];
+} panel_sums;
 
-/* True where one token waits for memory: codes of 4 and more bits, of which nothing else has to be
- * made. */
+/* Codes of 4 and more bits, of which nothing else has to be made. */
 PARE_INLINE bool is_quick(pare_layout layout)
 {
     switch (layout) {
@@ -158,17 +130,19 @@ PARE_INLINE bool is_quick(pare_layout layout)
     }
 }
 
-PARE_INLINE void multiply_one(pare_layout layout, product p, float *y, const uint8_t *weights,
-                              pare_tiles_q8 x, const float *bias, int64_t columns, int64_t first,
-                              int64_t last)
+/* Sub s of a block of the panel, the panel's sub `sub`. */
+PARE_INLINE void add_panel(pare_layout layout, const one_token *one, const uint8_t *panel,
+                           const uint8_t *block, int s, int64_t sub, bool end, panel_sums *to)
 {
-    const bool alone = !is_quick(layout);
-    for (int64_t r = first, count; r < last; r += count * PARE_PANEL) {
-        count = alone ? 1 : stream_count(last - r);
-        multiply_streams(layout, p, y, weights, x, bias, columns, r, alone ? 1 : (int)count, alone,
-                         last);
-    }
+    (void)end;
+    if (pare_layout_has_codes(layout))
+        add_sub(layout, one->p, panel, block, s, sub_at(one->p, one->x, sub), to->total);
+    else
+        add_looked_up(layout, panel, block, s, one->table, one->x.words + sub * PARE_SUB,
+                      one->x.scales[sub], to->total);
 }
+
+#include "kernels/x86/avx2_streams.h"
 
 /* ---- many tokens ---- */
 
@@ -491,8 +465,9 @@ PARE_INLINE void multiply_layout(pare_layout layout, unpack_function *unpack_sub
                                  int64_t last, void *scratch)
 {
     pare_tiles_q8 tiled = pare_tiles_q8_of(x, tokens, columns);
+    const one_token one = {product_of(layout), tiled, fixed_table_of(layout)};
     if (tokens == 1 && has_one(layout))
-        multiply_one(layout, product_of(layout), y, weights, tiled, bias, columns, first, last);
+        multiply_one(layout, &one, y, weights, bias, columns, first, last);
     else
         multiply_many(layout, product_of(layout), unpack_subs, y, y_stride, weights, tiled, bias,
                       columns, tokens, first, last, scratch);
@@ -523,8 +498,9 @@ static void int8_multiply(float *y, int64_t y_stride, const void *weights, pare_
 {
     const product p = {32, 0, false, true, true};
     pare_tiles_q8 tiled = pare_tiles_q8_of(x, tokens, columns);
+    const one_token one = {p, tiled, fixed_table_of(PARE_LAYOUT_I8_CH)};
     if (tokens == 1)
-        multiply_one(PARE_LAYOUT_I8_CH, p, y, weights, tiled, bias, columns, first, last);
+        multiply_one(PARE_LAYOUT_I8_CH, &one, y, weights, bias, columns, first, last);
     else
         multiply_many(PARE_LAYOUT_I8_CH, p, unpack_I8_CH, y, y_stride, weights, tiled, bias,
                       columns, tokens, first, last, scratch);

@@ -98,7 +98,9 @@ static float matrix_number(uint32_t pair, int high, bool bf16)
     return bf16 ? pare_bf16_to_f32(bits) : pare_f16_to_f32(bits);
 }
 
-void emulated_mma(float c[4], const uint32_t a[4], const uint32_t b[2], bool bf16)
+/* c += a b by a warp's fragments: adds what words of them contribute to an element. */
+template <class C, class ADD>
+static void multiply_fragments(C c[4], const uint32_t a[4], const uint32_t b[2], ADD add)
 {
     static uint32_t rows[THREADS / 32][32][4], columns[THREADS / 32][32][2];
     int warp = device.current / 32, lane = device.current % 32;
@@ -107,30 +109,28 @@ void emulated_mma(float c[4], const uint32_t a[4], const uint32_t b[2], bool bf1
     emulated_warp_barrier();
     for (int e = 0; e < 4; e++) /* row lane/4 + e/2 8, column lane%4 2 + e%2 */
         for (int quad = 0; quad < 4; quad++)
-            for (int k = 0; k < 4; k++) {
-                uint32_t x = rows[warp][lane / 4 * 4 + quad][e / 2 + k / 2 * 2];
-                uint32_t y = columns[warp][(lane % 4 * 2 + e % 2) * 4 + quad][k / 2];
-                c[e] += matrix_number(x, k % 2, bf16) * matrix_number(y, k % 2, bf16);
-            }
+            for (int word = 0; word < 2; word++)
+                add(c[e], rows[warp][lane / 4 * 4 + quad][e / 2 + word * 2],
+                    columns[warp][(lane % 4 * 2 + e % 2) * 4 + quad][word]);
     emulated_warp_barrier();
+}
+
+void emulated_mma(float c[4], const uint32_t a[4], const uint32_t b[2], bool bf16)
+{
+    multiply_fragments(c, a, b, [bf16](float &sum, uint32_t x, uint32_t y) {
+        for (int k = 0; k < 2; k++)
+            sum += matrix_number(x, k, bf16) * matrix_number(y, k, bf16);
+    });
 }
 
 void emulated_mma_bytes(int c[4], const uint32_t a[4], const uint32_t b[2], bool is_signed)
 {
-    static uint32_t rows[THREADS / 32][32][4], columns[THREADS / 32][32][2];
-    int warp = device.current / 32, lane = device.current % 32;
-    memcpy(rows[warp][lane], a, sizeof rows[warp][lane]);
-    memcpy(columns[warp][lane], b, sizeof columns[warp][lane]);
-    emulated_warp_barrier();
-    for (int e = 0; e < 4; e++)
-        for (int quad = 0; quad < 4; quad++)
-            for (int k = 0; k < 8; k++) {
-                uint8_t x = (uint8_t)(rows[warp][lane / 4 * 4 + quad][e / 2 + k / 4 * 2] >>
-                                      (8 * (k % 4)));
-                uint32_t y = columns[warp][(lane % 4 * 2 + e % 2) * 4 + quad][k / 4];
-                c[e] += (is_signed ? (int8_t)x : (int)x) * (int8_t)(y >> (8 * (k % 4)));
-            }
-    emulated_warp_barrier();
+    multiply_fragments(c, a, b, [is_signed](int &sum, uint32_t x, uint32_t y) {
+        for (int k = 0; k < 4; k++) {
+            uint8_t byte = (uint8_t)(x >> (8 * k));
+            sum += (is_signed ? (int8_t)byte : (int)byte) * (int8_t)(y >> (8 * k));
+        }
+    });
 }
 
 static void run_fiber()
